@@ -1,0 +1,135 @@
+"""Texts -> token ids -> rows laid end to end, and windows for texts longer than the model."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from .errors import InputError
+from .model import Array
+
+Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
+Item = TypeVar("Item")
+
+
+def pack(token_ids: Sequence[Sequence[int]], vocab_size: int, max_length: int) -> tuple[Array, Array]:
+    """Lists of token ids as one array: ids int64 [T] and bounds int64 [B + 1].
+
+    Raises:
+        InputError: an empty list, one longer than `max_length`, or an id that is not a whole number in the vocabulary.
+    """
+    if isinstance(token_ids, (str, bytes)):
+        raise InputError("expected a list of lists of token ids, found a string; texts go to `predict` or a pipeline")
+    texts = [_checked(ids, i, max_length) for i, ids in enumerate(token_ids)]
+    bounds = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(ids) for ids in texts], out=bounds[1:])
+    ids = np.concatenate(texts) if texts else np.empty(0, np.int64)
+    if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
+        wrong = int(np.argmax((ids < 0) | (ids >= vocab_size)))
+        text = int(np.searchsorted(bounds, wrong, side="right")) - 1
+        raise InputError(f"text {text} has the token id {ids[wrong]}; the vocabulary has ids 0 to {vocab_size - 1}")
+    return ids, bounds
+
+
+def _checked(ids: Sequence[int], text: int, max_length: int) -> Array:
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # ragged
+        array = np.empty((0, 0))
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InputError(f"text {text} is not a flat list of whole numbers")
+    if not 1 <= array.size <= max_length:
+        raise InputError(f"text {text} has {array.size} tokens; the model takes 1 to {max_length}")
+    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+        raise InputError(f"text {text} has the token id {array.max()}, which is in no vocabulary")
+    return array.astype(np.int64)
+
+
+def blocks(bounds: Array, max_tokens: int) -> Iterator[tuple[int, int]]:
+    """Texts i to j (exclusive) that together have at most `max_tokens` rows; a longer text stands alone."""
+    start, texts = 0, len(bounds) - 1
+    while start < texts:
+        stop = int(np.searchsorted(bounds, bounds[start] + max_tokens, side="right")) - 1
+        stop = max(stop, start + 1)
+        yield start, stop
+        start = stop
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
+    """Tokens of each text or pair, special tokens included, not cut and not padded.
+
+    Raises:
+        InputError: not a string, or one with a lone surrogate, which no UTF-8 text can hold.
+    """
+    for i, text in enumerate(texts):
+        parts = text if isinstance(text, tuple) else (text,)
+        for part in parts:
+            if not isinstance(part, str):
+                raise InputError(f"text {i} is a {type(part).__name__}; expected a string")
+            if not part.isascii():
+                try:
+                    part.encode()
+                except UnicodeEncodeError as error:
+                    raise InputError(
+                        f"text {i} has the lone surrogate U+{ord(part[error.start]):04X} at character {error.start}; "
+                        "mend it first, for example with text.encode('utf-8', 'replace').decode()"
+                    ) from None
+    if len(texts) == 1:  # the batch call starts a pool of threads
+        pair = texts[0] if isinstance(texts[0], tuple) else (texts[0],)
+        return [tokenizer.encode(*pair)]
+    return list(tokenizer.encode_batch(list(texts)))
+
+
+def windows(encoding: Encoding, max_length: int, stride: int) -> list[list[int]]:
+    """One text's token ids as lists of at most `max_length`; a text that fits is one list.
+
+    A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
+    share `stride` tokens; the last one reaches back so that it is as long as the others. Of a pair, the second
+    text is cut and the first stands in every window.
+
+    Raises:
+        InputError: the first text of a pair leaves no room for more than `stride` tokens of the second.
+    """
+    ids = encoding.ids
+    if len(ids) <= max_length:
+        return [ids]
+    last = max(s for s in encoding.sequence_ids if s is not None)
+    cut = [i for i, s in enumerate(encoding.sequence_ids) if s == last]
+    start, stop = cut[0], cut[-1] + 1
+    room = max_length - (len(ids) - (stop - start))
+    if room <= stride:
+        raise InputError(
+            f"windows of {max_length} tokens with a stride of {stride} leave {max(room, 0)} for the text to be cut: "
+            "shorten the first text of the pair, or the stride"
+        )
+    starts = [*range(start, stop - room, room - stride), stop - room]
+    return [ids[:start] + ids[i : i + room] + ids[stop:] for i in starts]
+
+
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of at most `size` items, drawn only when asked for."""
+    chunk: list[Item] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def as_text(item: Any) -> Text:
+    """A text or a pair, as transformers' pipeline takes them: a string, or {"text", "text_pair"}.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(item, str):
+        return item
+    if isinstance(item, dict) and "text" in item and set(item) <= {"text", "text_pair"}:
+        pair = item.get("text_pair")
+        return item["text"] if pair is None else (item["text"], pair)
+    raise InputError(
+        f'expected a string or {{"text": ..., "text_pair": ...}}, found {type(item).__name__}: {item!r:.80}'
+    )

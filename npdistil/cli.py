@@ -1,0 +1,307 @@
+"""The command `npdistil`: results on standard output, everything else on standard error."""
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from . import __version__
+from .engine import ENGINES, PRECISIONS
+from .errors import InputError, MissingExtraError, NpdistilError
+from .model import Array
+from .pretrained import LONG_TEXT, Model, load
+from .quantize import quantize_checkpoint
+from .scores import FUNCTIONS, default_function
+from .tasks import pipeline
+
+Item = TypeVar("Item")
+FAILED, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough, as `head` does; Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (NpdistilError, OSError) as error:
+        print(f"npdistil: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _classify(options: argparse.Namespace) -> None:
+    classify = pipeline(
+        "text-classification",
+        _load(options),
+        top_k=options.top_k or None,
+        function_to_apply=options.function,
+        long_text=options.long_text,
+        batch_size=1 if not options.text and sys.stdin.isatty() else 256,
+    )
+    texts = options.text or _lines()
+    write = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}[options.format]
+    seen: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for text in texts:
+            seen.append(text)
+            yield text
+
+    write((seen.pop(0), labels) for labels in classify(remembered()))
+
+
+Result = tuple[str, list[dict[str, Any]]]  # a text, and its labels with their scores, best first
+
+
+def _write_text(results: Iterable[Result]) -> None:
+    for _, labels in results:
+        print("\t".join(f"{each['label']} {each['score']:.4f}" for each in labels), flush=True)
+
+
+def _write_json(results: Iterable[Result]) -> None:
+    rows = [{"text": text, "labels": labels} for text, labels in results]
+    print(json.dumps(rows, ensure_ascii=False, indent=2))
+
+
+def _write_jsonl(results: Iterable[Result]) -> None:
+    for text, labels in results:
+        print(json.dumps({"text": text, "labels": labels}, ensure_ascii=False), flush=True)
+
+
+def _write_csv(results: Iterable[Result]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["text", "label", "score"])
+    for text, labels in results:
+        writer.writerows([text, each["label"], each["score"]] for each in labels)
+
+
+def _lines() -> Iterator[str]:
+    try:
+        for line in sys.stdin:
+            yield line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not UTF-8: {error}") from None
+
+
+def _info(options: argparse.Namespace) -> None:
+    model = _load(options)
+    config = model.config
+    # Read from the checkpoint, where a weight shared by two layers is counted once.
+    tied = model.checkpoint.head.get("vocab_projector", {}).get("weight")
+    count = (
+        _count(model.checkpoint.params)
+        + _count(model.checkpoint.head)
+        - (tied.size if config.tied and tied is not None else 0)
+    )
+    rows = {
+        "model": str(model.checkpoint.directory),
+        "architecture": config.architecture,
+        "layers": f"{config.n_layers} of width {config.dim}, {config.n_heads} heads, feed-forward {config.hidden_dim}",
+        "parameters": f"{count:,}",
+        "vocabulary": f"{config.vocab_size:,} tokens, texts up to {config.max_position_embeddings}",
+        "labels": f"{', '.join(config.labels)} ({default_function(config)})",
+        "weights": f"{model.checkpoint.size / 1e6:.1f} MB on disk, {'int8' if config.quantized else 'float'}",
+        "engine": f"{model.engine}, {model.precision}",
+        "threads": str(model.threads),
+        "version": __version__,
+    }
+    for name, value in rows.items():
+        print(f"{name:<13} {value}")
+
+
+def _count(node: Any) -> int:
+    """Parameters in a tree, scales of int8 weights not counted."""
+    if isinstance(node, dict):
+        return sum(_count(child) for name, child in node.items() if name != "weight_scale")
+    return sum(map(_count, node)) if isinstance(node, list) else int(node.size)
+
+
+def _eval(options: argparse.Namespace) -> None:
+    model = _load(options)
+    texts, labels = _labelled(options.file, model.config.labels)
+    size = 256
+    predicted = [
+        model.scores(texts[i : i + size], long_text=options.long_text).argmax(axis=1)
+        for i in _progress(range(0, len(texts), size))
+    ]
+    confusion = np.zeros((len(model.config.labels),) * 2, np.int64)  # [true, predicted]
+    np.add.at(confusion, (labels, np.concatenate(predicted)), 1)
+    _print_evaluation(confusion, model.config.labels)
+
+
+def _print_evaluation(confusion: Array, names: Sequence[str]) -> None:
+    right, total = int(confusion.trace()), int(confusion.sum())
+    f1 = [2 * confusion[i, i] / max(1, confusion[i].sum() + confusion[:, i].sum()) for i in range(len(names))]
+    width = max(map(len, (*names, "true \\ predicted"))) + 2
+    print(f"accuracy  {right / total:.4f}  ({right} of {total})")
+    by_class = ", ".join(f"{name} {value:.4f}" for name, value in zip(names, f1, strict=True))
+    print(f"F1        {np.mean(f1):.4f}  ({by_class})")
+    print("true \\ predicted".ljust(width) + "".join(name.rjust(width) for name in names))
+    for name, row in zip(names, confusion, strict=True):
+        print(name.ljust(width) + "".join(str(n).rjust(width) for n in row))
+
+
+def _labelled(path: Path, names: Sequence[str]) -> tuple[list[str], Array]:
+    """Texts and label numbers from a TSV file with a header that has `sentence` or `text`, and `label`."""
+    try:
+        # Not splitlines(): it also splits at U+0085, which is in some texts.
+        rows = [
+            line.split("\t") for line in path.read_bytes().decode("utf-8").replace("\r\n", "\n").split("\n") if line
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    header = rows[0] if rows else []
+    column = next((name for name in ("sentence", "text") if name in header), None)
+    if column is None or "label" not in header:
+        raise InputError(f"{path}: the first line should name the columns sentence (or text) and label, tabs between")
+    if len(rows) == 1:
+        raise InputError(f"{path} has no rows below its header")
+    numbers = {name: i for i, name in enumerate(names)} | {str(i): i for i in range(len(names))}
+    texts, labels = [], []
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header) or (label := row[header.index("label")].strip()) not in numbers:
+            raise InputError(
+                f"{path}, row {number}: expected {len(header)} columns and a label among {', '.join(numbers)}"
+            )
+        texts.append(row[header.index(column)])
+        labels.append(numbers[label])
+    return texts, np.array(labels)
+
+
+def _progress(items: Sequence[Item]) -> Iterable[Item]:
+    """A progress bar around the items where standard error is a terminal."""
+    if not sys.stderr.isatty():
+        return items
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        print(f"no progress bar: {MissingExtraError('tqdm', 'progress')}", file=sys.stderr)
+        return items
+    bar: Iterable[Item] = tqdm(items, unit="batch", leave=False)
+    return bar
+
+
+def _quantize(options: argparse.Namespace) -> None:
+    errors = quantize_checkpoint(options.src, options.dst)
+    print("relative error of each int8 weight, |int8 - float| / |float|:")
+    for name, error in errors:
+        print(f"  {name:<28} {error:.5f}")
+    if options.eval:
+        for path, title in ((options.src, "float32"), (options.dst, "int8")):
+            model = load(path, engine=options.engine)
+            texts, labels = _labelled(options.eval, model.config.labels)
+            right = int((model.scores(texts).argmax(axis=1) == labels).sum())
+            print(f"accuracy {title:<8} {right / len(texts):.4f}  ({right} of {len(texts)})")
+    print(f"written: {options.dst}")
+
+
+def _load(options: argparse.Namespace) -> Model:
+    return load(options.model, engine=options.engine, precision=options.precision, threads=options.threads)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="npdistil",
+        description="DistilBERT inference on a CPU: text in, labels out.",
+        epilog='examples:\n  npdistil classify "I like you. I love you."\n  npdistil classify --help',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"npdistil {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _command(
+        commands,
+        "classify",
+        _classify,
+        "label texts, or lines on standard input",
+        'npdistil classify "I like you. I love you."',
+        "npdistil classify --top-k 0 --format json 'Not bad at all.'",
+        "npdistil classify --format jsonl < reviews.txt > labels.jsonl",
+        "npdistil classify --model ./my-distilbert 'one text' 'another'",
+    )
+    command.add_argument("text", nargs="*", metavar="TEXT", help="texts; none: each line of standard input is one")
+    _model_options(command)
+    command.add_argument(
+        "--top-k", type=int, default=1, metavar="K", help="labels to show, best first; 0: all (default 1)"
+    )
+    command.add_argument("--format", choices=("text", "json", "jsonl", "csv"), default="text", help="default: text")
+    command.add_argument("--function", choices=FUNCTIONS, help="from logits to scores; default: as the model asks for")
+    command.add_argument("--long-text", choices=LONG_TEXT, default="windows", help=LONG_TEXT_HELP)
+
+    command = _command(
+        commands,
+        "info",
+        _info,
+        "say what a model is and how it would run",
+        "npdistil info",
+        "npdistil info ./my-distilbert",
+    )
+    command.add_argument("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
+    _engine_options(command)
+
+    command = _command(
+        commands,
+        "eval",
+        _eval,
+        "accuracy, F1 and confusion matrix on a labelled file",
+        "npdistil eval dev.tsv",
+        "npdistil eval dev.tsv --model ./my-distilbert --precision int8",
+    )
+    command.add_argument(
+        "file", type=Path, metavar="FILE.tsv", help="header with sentence (or text) and label, tabs between"
+    )
+    _model_options(command)
+    command.add_argument("--long-text", choices=LONG_TEXT, default="windows", help=LONG_TEXT_HELP)
+
+    command = _command(
+        commands,
+        "quantize",
+        _quantize,
+        "write an int8 copy of a float checkpoint, and say what error that made",
+        "npdistil quantize ./my-distilbert ./my-distilbert-int8 --eval dev.tsv",
+    )
+    command.add_argument("src", type=Path, metavar="SRC", help="directory of the float checkpoint")
+    command.add_argument("dst", type=Path, metavar="DST", help="new directory")
+    command.add_argument("--eval", type=Path, metavar="FILE.tsv", help="also compare the accuracy of both on this file")
+    command.add_argument("--engine", choices=ENGINES, default="auto", help="for --eval; default: auto")
+
+    return parser
+
+
+MODEL_HELP = "directory or name on the Hugging Face Hub; default: the bundled sentiment classifier"
+LONG_TEXT_HELP = "texts longer than the model: mean over windows, first tokens only, or an error (default windows)"
+
+
+def _command(commands: Any, name: str, run: Any, about: str, *examples: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about,
+        description=about[0].upper() + about[1:] + ".",
+        epilog="\n  ".join(("examples:", *examples)),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _model_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+    _engine_options(command)
+
+
+def _engine_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--engine", choices=ENGINES, default="auto", help="default: compiled where numba is installed")
+    command.add_argument("--precision", choices=PRECISIONS, help="default: the checkpoint's own")
+    command.add_argument("--threads", type=int, metavar="N", help="default: the CPUs that this process may use")

@@ -1,0 +1,162 @@
+"""What config.json says about a DistilBERT, checked."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+from .heads import SHAPES
+from .model import ACTIVATIONS
+
+# Field -> the names it goes by in config.json, its value where none is given (as in transformers'
+# DistilBertConfig), and the largest that is believed: far above every real model, far below what overflows.
+SIZES: dict[str, tuple[tuple[str, ...], int, int]] = {
+    "vocab_size": (("vocab_size",), 30522, 2**24),
+    "max_position_embeddings": (("max_position_embeddings",), 512, 2**20),
+    "n_layers": (("n_layers", "num_hidden_layers"), 6, 2**10),
+    "n_heads": (("n_heads", "num_attention_heads"), 12, 2**10),
+    "dim": (("dim", "hidden_size"), 768, 2**16),
+    "hidden_dim": (("hidden_dim", "intermediate_size"), 3072, 2**18),
+}
+PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A DistilBERT's sizes and settings.
+
+    Sizes are counts: `dim` (D) is the width of the model, `hidden_dim` (F) that of the feed-forward layers,
+    `max_position_embeddings` (P) the most tokens that a text may have. `architecture` names the head as
+    transformers does ("DistilBertForSequenceClassification", ...), `labels` the classes in the order of the
+    logits. `tied` says that the masked-LM head projects with the word embeddings, `quantized` that the
+    checkpoint's linear layers are int8.
+    """
+
+    vocab_size: int
+    max_position_embeddings: int
+    n_layers: int
+    n_heads: int
+    dim: int
+    hidden_dim: int
+    activation: str
+    architecture: str
+    labels: tuple[str, ...]
+    problem_type: str | None
+    tied: bool
+    quantized: bool
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], source: str = "config.json") -> "Config":
+        """The checked form of a parsed config.json.
+
+        Raises:
+            CheckpointError: another model type, or a value that no DistilBERT can have; names `source`.
+        """
+        model_type = raw.get("model_type", "distilbert")
+        if model_type != "distilbert":
+            raise CheckpointError(f"{source}: model_type is {model_type!r}; only 'distilbert' can be loaded")
+        sizes = {field: _size(raw, source, *known) for field, known in SIZES.items()}
+        if sizes["dim"] % sizes["n_heads"]:
+            raise CheckpointError(f"{source}: dim {sizes['dim']} is not a multiple of n_heads {sizes['n_heads']}")
+        activation = raw.get("activation", "gelu")
+        if activation not in ACTIVATIONS:
+            raise CheckpointError(f"{source}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
+        problem_type = raw.get("problem_type")
+        if problem_type not in PROBLEM_TYPES:
+            raise CheckpointError(
+                f"{source}: problem_type is {problem_type!r}; known are {', '.join(map(str, PROBLEM_TYPES))}"
+            )
+        return cls(
+            **sizes,
+            activation=activation,
+            architecture=_architecture(raw, source),
+            labels=_labels(raw, source),
+            problem_type=problem_type,
+            tied=bool(raw.get("tie_word_embeddings", True)),
+            quantized=_quantized(raw, source),
+        )
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; CheckpointError, naming the file, where it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def read_config(directory: Path) -> Config:
+    """The config.json of a model directory; CheckpointError where it is missing, broken or impossible."""
+    path = directory / "config.json"
+    raw = read_json(path)
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{path} holds a {type(raw).__name__}, not an object")
+    return Config.from_dict(raw, str(path))
+
+
+def _size(raw: Mapping[str, Any], source: str, names: tuple[str, ...], default: int, largest: int) -> int:
+    given = {name: raw[name] for name in names if name in raw}
+    for name, value in given.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
+            raise CheckpointError(f"{source}: {name} is {value!r}; expected a whole number from 1 to {largest}")
+    if len(set(given.values())) > 1:
+        raise CheckpointError(f"{source}: {' and '.join(given)} are two names of one size, but differ: {given}")
+    return next(iter(given.values()), default)
+
+
+def _architecture(raw: Mapping[str, Any], source: str) -> str:
+    architectures = raw.get("architectures") or ["DistilBertModel"]
+    if not isinstance(architectures, list) or architectures[0] not in SHAPES:
+        raise CheckpointError(f"{source}: architectures is {architectures!r}; known are {', '.join(SHAPES)}")
+    return str(architectures[0])
+
+
+def _labels(raw: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """Labels in the order of the logits: the keys of id2label are numbers written as strings."""
+    named = raw.get("id2label")
+    if named is None:
+        count = raw.get("num_labels", 2)
+        if not isinstance(count, int) or not 1 <= count <= 2**20:
+            raise CheckpointError(f"{source}: num_labels is {count!r}; expected a whole number above 0")
+        return tuple(f"LABEL_{i}" for i in range(count))
+    try:
+        by_id = {int(key): str(name) for key, name in named.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise CheckpointError(f"{source}: id2label is {named!r}; expected numbers mapped to names") from None
+    if not by_id or sorted(by_id) != list(range(len(by_id))):
+        raise CheckpointError(f"{source}: id2label has the ids {sorted(by_id)}; expected 0, 1, 2, ... without gaps")
+    return tuple(by_id[i] for i in range(len(by_id)))
+
+
+def _quantized(raw: Mapping[str, Any], source: str) -> bool:
+    """True for the one quantised form that is read: compressed-tensors, int-quantized, per channel and token."""
+    quantization = raw.get("quantization_config")
+    if quantization is None:
+        return False
+    expected: dict[str, Any] = {"quant_method": "compressed-tensors", "format": "int-quantized"}
+    weights: dict[str, Any] = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+    activations: dict[str, Any] = {
+        "num_bits": 8,
+        "type": "int",
+        "symmetric": True,
+        "strategy": "token",
+        "dynamic": True,
+    }
+    wanted: list[tuple[str, Any, dict[str, Any]]] = [("", quantization, expected)]
+    groups = quantization.get("config_groups") if isinstance(quantization, dict) else None
+    for name, group in groups.items() if isinstance(groups, dict) and groups else [("(none)", {})]:
+        for part, settings in (("weights", weights), ("input_activations", activations)):
+            wanted.append((f"{name}.{part}", group.get(part) if isinstance(group, dict) else None, settings))
+    for place, found, settings in wanted:
+        given = found if isinstance(found, dict) else {}
+        for key, value in settings.items():
+            if given.get(key, False if key == "dynamic" else None) != value:
+                raise CheckpointError(
+                    f"{source}: quantization_config {place} has {key} = {given.get(key)!r}; only {value!r} can "
+                    "be read. Load the checkpoint from before its quantisation, or use `npdistil quantize` on that"
+                )
+    return True

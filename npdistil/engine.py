@@ -1,0 +1,126 @@
+"""The one switch: which encoder runs, in which precision, on how many threads."""
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import model
+from .batch import blocks
+from .config import Config
+from .errors import InputError
+from .model import Array, Params
+
+ENGINES = ("auto", "numpy")
+PRECISIONS = ("float32", "int8")
+MAX_TOKENS = 4096  # rows in flight: memory is bounded by these, not by the batch
+
+
+class Encoder(Protocol):
+    """What an engine brings. Rows of both results depend on no other text, bit for bit."""
+
+    @property
+    def name(self) -> str:
+        """The engine's: "numpy" or "compiled"."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many it uses."""
+        ...
+
+    def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
+        """Checked ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`."""
+        ...
+
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+        """The operator that heads run on: float32 [M, in], [out, in], [out] -> [M, out]."""
+        ...
+
+
+class NumpyEncoder:
+    """`model.encode`, in blocks of whole texts."""
+
+    name = "numpy"
+
+    def __init__(self, config: Config, params: Params, threads: int, max_tokens: int = MAX_TOKENS) -> None:
+        int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
+        # A BLAS adds up in an order that depends on the number of rows. Integers do not mind, so int8 takes many
+        # texts at a time; float32 takes one, or its result would depend on its neighbours.
+        self.max_tokens = max_tokens if int8 else 1
+        self.threads = threads
+        self.settings: dict[str, Any] = {"n_heads": config.n_heads, "activation": config.activation}
+        self.params = params | {"layer": [_floats(block) for block in params["layer"]]} if int8 else params
+
+    def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
+        """As `Encoder.encode`."""
+        wanted = np.arange(len(ids)) if rows is None else rows
+        out = np.empty((len(wanted), self.params["embeddings"]["LayerNorm"]["weight"].size), np.float32)
+        for i, j in blocks(bounds, self.max_tokens):
+            first, last = bounds[i], bounds[j]
+            hidden = model.encode(ids[first:last], bounds[i : j + 1] - first, **self.params, **self.settings)
+            some = slice(*np.searchsorted(wanted, [first, last]))
+            out[some] = hidden[wanted[some] - first]
+        return out
+
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+        """Row by row, for the same reason."""
+        return np.matmul(x[:, None, :], weight.T)[:, 0, :] + bias
+
+
+def _floats(node: Params) -> Params:
+    """int8 weights as the same integers in float32, in which the product runs, once and not at every call."""
+    return {
+        name: _floats(child) if isinstance(child, dict) else child.astype(np.float32, copy=False)
+        for name, child in node.items()
+    }
+
+
+def make_encoder(config: Config, params: Params, engine: str, threads: int | None) -> Encoder:
+    """The encoder for `engine`; params are in the wanted precision already.
+
+    Raises:
+        InputError: no engine of this name.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine is {engine!r}; known are {', '.join(ENGINES)}")
+    threads = thread_count(threads)
+    return NumpyEncoder(config, params, threads)
+
+
+def thread_count(asked: int | None = None) -> int:
+    """Threads to use: `asked`, else NPDISTIL_THREADS, else the CPUs that this process may use.
+
+    These are the CPUs of its affinity mask, and no more than the quota of its cgroup, so that a container with two
+    CPUs on a host with 64 runs two threads.
+
+    Raises:
+        InputError: not a whole number from 1 to 1024.
+    """
+    source, value = "threads", asked
+    if value is None and (text := os.environ.get("NPDISTIL_THREADS")):
+        source, value = "NPDISTIL_THREADS", int(text) if text.isdecimal() else 0
+        if not value:
+            raise InputError(f"NPDISTIL_THREADS is {text!r}; expected a whole number from 1 to 1024")
+    if value is None:
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(cpus, _cgroup_quota() or cpus, 1024))
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
+        raise InputError(f"{source} is {value!r}; expected a whole number from 1 to 1024")
+    return value
+
+
+def _cgroup_quota() -> int | None:
+    """CPUs that the control group allows, rounded up; None where it sets no limit. Linux cgroups 2, then 1."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        except OSError:
+            return None
+    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max", or -1
+        return None
+    return max(1, -(-int(quota) // int(period)))

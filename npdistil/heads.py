@@ -1,0 +1,63 @@
+"""What stands on the encoder: each head a pure function of the last hidden states.
+
+Letters as in `model.py`. A head reads whole rows and no others, so a text's answer does not depend on its
+neighbours as long as `linear` keeps rows apart; both engines bring a `linear` that does, bit for bit.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .model import ACTIVATIONS, Array, Params, layer_norm, linear, relu
+
+Linear: TypeAlias = Callable[..., Array]  # (x [M, in], weight [out, in], bias [out]) -> [M, out]
+
+
+def sequence_classification(
+    first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear
+) -> Array:  # [B, D], the hidden state of each text's first token -> [B, C]
+    """Logits of each class for each text. The ReLU is fixed, whatever the encoder's activation."""
+    return linear(relu(linear(first, **pre_classifier)), **classifier)
+
+
+def multiple_choice(
+    first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear
+) -> Array:  # [choices, D] -> [choices]
+    """One logit for each choice; every choice was encoded as a text of its own."""
+    return sequence_classification(first, pre_classifier, classifier, linear)[:, 0]
+
+
+def token_classification(hidden: Array, classifier: Params, linear: Linear = linear) -> Array:  # [T, D] -> [T, C]
+    """Logits of each class for each token."""
+    return linear(hidden, **classifier)
+
+
+def question_answering(
+    hidden: Array, qa_outputs: Params, linear: Linear = linear
+) -> tuple[Array, Array]:  # [T, D] -> [T], [T]
+    """For each token: the logit that the answer starts here, and that it ends here."""
+    start, end = linear(hidden, **qa_outputs).T
+    return start, end
+
+
+def masked_lm(
+    hidden: Array,
+    vocab_transform: Params,
+    vocab_layer_norm: Params,
+    vocab_projector: Params,
+    activation: str,
+    linear: Linear = linear,
+) -> Array:  # [M, D] -> [M, V]
+    """Logits of each word of the vocabulary for each row. The projector's weight is the word embeddings' own."""
+    x = layer_norm(ACTIVATIONS[activation](linear(hidden, **vocab_transform)), **vocab_layer_norm)
+    return linear(x, **vocab_projector)
+
+
+# Architecture in config.json -> the head's linear layers: name -> (out, in), in letters of model.py.
+SHAPES: dict[str, dict[str, tuple[Any, Any]]] = {
+    "DistilBertModel": {},
+    "DistilBertForSequenceClassification": {"pre_classifier": ("D", "D"), "classifier": ("C", "D")},
+    "DistilBertForMultipleChoice": {"pre_classifier": ("D", "D"), "classifier": (1, "D")},
+    "DistilBertForTokenClassification": {"classifier": ("C", "D")},
+    "DistilBertForQuestionAnswering": {"qa_outputs": (2, "D")},
+    "DistilBertForMaskedLM": {"vocab_transform": ("D", "D"), "vocab_projector": ("V", "D")},
+}

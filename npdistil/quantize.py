@@ -1,0 +1,144 @@
+"""float32 <-> int8: linear layers in the compressed-tensors `int-quantized` convention, and the error that it makes.
+
+Weights become int8 with one symmetric scale for each output channel; activations are quantised a row at a time
+as they come (`model.quantize_rows`), so nothing is calibrated. Only the encoder's linear layers change: layer norm,
+GELU and softmax stay float32, and so do the heads.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from .checkpoint import SINGLE, TABLES, dequantized, read_checkpoint
+from .config import read_json
+from .errors import CheckpointError
+from .model import Array, Params, quantize_rows
+
+FORMAT: dict[str, Any] = {
+    "quant_method": "compressed-tensors",
+    "format": "int-quantized",
+    "quantization_status": "compressed",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {
+                "num_bits": 8,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "channel",
+                "dynamic": False,
+            },
+            "input_activations": {
+                "num_bits": 8,
+                "type": "int",
+                "symmetric": True,
+                "strategy": "token",
+                "dynamic": True,
+            },
+        }
+    },
+}
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+
+
+def quantize_linear(weight: Array, bias: Array) -> Params:
+    """An int8 layer from a float one: weight float32 [out, in] -> int8 [out, in] and weight_scale [out, 1]."""
+    integers, scale = quantize_rows(np.asarray(weight, np.float32))
+    return {"weight": integers.astype(np.int8), "weight_scale": scale, "bias": bias}
+
+
+def in_precision(params: Params, precision: str) -> Params:
+    """The encoder's tree with every linear layer of its blocks in "int8" or "float32"; the rest is shared."""
+    is_int8 = precision == "int8"
+    return params | {
+        "layer": [_map_linears(block, lambda linear: _convert(linear, is_int8)) for block in params["layer"]]
+    }
+
+
+def _convert(layer: Params, int8: bool) -> Params:
+    if ("weight_scale" in layer) == int8:
+        return layer
+    return quantize_linear(**layer) if int8 else dequantized(layer)
+
+
+def _map_linears(block: Params, change: Callable[[Params], Params]) -> Params:
+    changed = {part: {name: change(layer) for name, layer in block[part].items()} for part in ("attention", "ffn")}
+    return block | changed
+
+
+def weight_errors(params: Params) -> list[tuple[str, float]]:
+    """Name and relative error |int8 - float| / |float| (Frobenius norms) of each linear layer of the encoder."""
+    errors = []
+    for i, block in enumerate(params["layer"]):
+        for part in ("attention", "ffn"):
+            for name, layer in block[part].items():
+                rounded = dequantized(quantize_linear(**layer))["weight"]
+                error = np.linalg.norm(rounded - layer["weight"]) / np.linalg.norm(layer["weight"])
+                errors.append((f"layer.{i}.{part}.{name}", float(error)))
+    return errors
+
+
+def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> list[tuple[str, float]]:
+    """Write `src`, a float checkpoint, to the new directory `dst` with int8 linear layers and float16 embeddings.
+
+    transformers opens the result where its `compressed-tensors` package is installed. The directory appears whole
+    or not at all.
+
+    Returns:
+        `weight_errors` of what was written.
+
+    Raises:
+        CheckpointError: `src` cannot be read or is int8 already, or `dst` exists or cannot be written.
+    """
+    src, dst = Path(src), Path(dst)
+    checkpoint = read_checkpoint(src)
+    if checkpoint.config.quantized:
+        raise CheckpointError(f"{src} is int8 already")
+    if dst.exists():
+        raise CheckpointError(f"{dst} exists; choose a new directory")
+    raw = read_json(src / "config.json")
+    raw["quantization_config"] = FORMAT | {"ignore": sorted(checkpoint.head)}
+    tensors = _flat(in_precision(checkpoint.params, "int8"), checkpoint.head, checkpoint.config.tied)
+    try:
+        dst.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=dst.parent, prefix=f".{dst.name}-") as scratch:
+            beside = Path(scratch) / dst.name
+            beside.mkdir()
+            save_file(tensors, beside / SINGLE, metadata={"format": "pt"})
+            (beside / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+            for name in TOKENIZER_FILES:
+                if (src / name).exists():
+                    shutil.copyfile(src / name, beside / name)
+            beside.rename(dst)
+    except OSError as error:
+        raise CheckpointError(f"{dst} cannot be written: {error}") from None
+    return weight_errors(checkpoint.params)
+
+
+def _flat(params: Params, head: Params, tied: bool) -> dict[str, Array]:
+    """The trees with the names that transformers gives their tensors."""
+    layers = {str(i): block for i, block in enumerate(params["layer"])}
+    root: Params = {"distilbert": {"embeddings": params["embeddings"], "transformer": {"layer": layers}}} | head
+    if not head:  # a bare encoder has no prefix
+        root = root["distilbert"]
+    tensors: dict[str, Array] = {}
+
+    def walk(node: Params, prefix: str) -> None:
+        for name, child in node.items():
+            if isinstance(child, dict):
+                walk(child, f"{prefix}{name}.")
+            else:
+                table = f"{prefix}{name}".removeprefix("distilbert.") in TABLES
+                tensors[f"{prefix}{name}"] = np.ascontiguousarray(child, np.float16 if table else None)
+
+    walk(root, "")
+    if tied:
+        tensors.pop("vocab_projector.weight", None)
+    return tensors

@@ -1,0 +1,34 @@
+"""Logits -> scores, as a model's `problem_type` and number of labels ask for."""
+
+import numpy as np
+
+from .config import Config
+from .errors import InputError
+from .model import Array, sigmoid, softmax
+
+FUNCTIONS = ("none", "sigmoid", "softmax")
+
+
+def default_function(config: Config) -> str:
+    """What turns this model's logits into scores: transformers' rule for text classification."""
+    if config.problem_type == "regression":
+        return "none"
+    if config.problem_type == "multi_label_classification" or len(config.labels) == 1:
+        return "sigmoid"
+    return "softmax"
+
+
+def apply_function(function: str, logits: Array) -> Array:  # [B, C] -> [B, C]
+    """Scores in float64, so that a row of probabilities adds up to 1 to the last digit shown.
+
+    Raises:
+        InputError: not one of "none", "sigmoid", "softmax".
+    """
+    logits = logits.astype(np.float64)
+    if function == "none":
+        return logits
+    if function == "sigmoid":
+        return sigmoid(logits)
+    if function == "softmax":
+        return softmax(logits)
+    raise InputError(f"function_to_apply is {function!r}; known are {', '.join(FUNCTIONS)}")
