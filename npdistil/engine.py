@@ -14,7 +14,7 @@ from .model import Array, Params
 
 ENGINES = ("auto", "numpy")
 PRECISIONS = ("float32", "int8")
-MAX_TOKENS = 4096  # rows in flight: memory is bounded by these, not by the batch
+MAX_TOKENS = 1024  # rows in flight: memory is bounded by these, not by the batch; more do not make it faster
 
 
 class Encoder(Protocol):
@@ -111,16 +111,25 @@ def thread_count(asked: int | None = None) -> int:
     return value
 
 
-def _cgroup_quota() -> int | None:
-    """CPUs that the control group allows, rounded up; None where it sets no limit. Linux cgroups 2, then 1."""
-    root = Path("/sys/fs/cgroup")
+def _cgroup_quota(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """CPUs that the control groups of this process allow, rounded up; None where they set no limit.
+
+    Linux: cgroups 2 (a line `0::/path` in `own`; the limits of all groups above hold too), then cgroups 1.
+    """
     try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota, period = ((root / "cpu" / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
-        except OSError:
-            return None
-    if not quota.isdecimal() or not period.isdecimal() or int(period) == 0:  # "max", or -1
+        groups = [line.split("::/", 1)[1] for line in own.read_text().splitlines() if line.startswith("0::/")]
+    except OSError:
         return None
-    return max(1, -(-int(quota) // int(period)))
+    folders = [folder for group in groups for folder in ((root / group), *(root / group).parents)]
+    found = [_read(folder / "cpu.max") for folder in folders if folder.is_relative_to(root)]
+    found.append(" ".join(_read(root / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")))
+    limits = [text.split() for text in found]
+    cpus = [-(-int(q[0]) // int(q[1])) for q in limits if len(q) == 2 and q[0].isdecimal() and int(q[1])]
+    return max(1, min(cpus)) if cpus else None  # no limit is written as "max", or as -1
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from .checkpoint import SINGLE, TABLES, dequantized, read_checkpoint
 from .config import read_json
@@ -111,7 +111,7 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
         with tempfile.TemporaryDirectory(dir=dst.parent, prefix=f".{dst.name}-") as scratch:
             beside = Path(scratch) / dst.name
             beside.mkdir()
-            save_file(tensors, beside / SINGLE, metadata={"format": "pt"})
+            (beside / SINGLE).write_bytes(save(tensors, metadata={"format": "pt"}))
             (beside / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
             for name in TOKENIZER_FILES:
                 if (src / name).exists():

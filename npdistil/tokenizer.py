@@ -1,6 +1,7 @@
 """The tokenizer of a model directory: tokenizer.json, or vocab.txt with tokenizer_config.json."""
 
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -24,10 +25,14 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
     Raises:
         CheckpointError: no tokenizer, a broken one, or one with more tokens than the model has rows.
     """
+    path = directory / "tokenizer_config.json"
+    settings = read_json(path) if path.exists() else {}
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} holds a {type(settings).__name__}, not an object")
     if (directory / "tokenizer.json").exists():
-        tokenizer = _from_json(directory / "tokenizer.json")
+        tokenizer = _from_json(directory / "tokenizer.json", settings)
     elif (directory / "vocab.txt").exists():
-        tokenizer = _from_vocabulary(directory)
+        tokenizer = _from_vocabulary(directory / "vocab.txt", settings)
     else:
         raise CheckpointError(f"{directory} has neither tokenizer.json nor vocab.txt, so texts cannot become token ids")
     tokenizer.no_truncation()
@@ -40,34 +45,55 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def _from_json(path: Path) -> Tokenizer:
+def _from_json(path: Path, settings: dict[str, Any]) -> Tokenizer:
+    """The file's own tokenizer, with what tokenizer_config.json says of letter case and accents.
+
+    Where the two disagree transformers follows the latter. It also assumes lower case where the latter is silent,
+    which turns a cased model's words into unknown ones; there the file is followed.
+    """
     try:
-        return Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # noqa: BLE001 - the library raises Exception itself and no narrower class
         raise CheckpointError(f"{path} is not a tokenizer: {error}") from None
+    own = tokenizer.normalizer
+    if isinstance(own, normalizers.BertNormalizer) and settings.get("tokenizer_class") != "PreTrainedTokenizerFast":
+        tokenizer.normalizer = _normalizer(settings, own.lowercase, own.strip_accents, own.handle_chinese_chars)
+    return tokenizer
 
 
-def _from_vocabulary(directory: Path) -> Tokenizer:
+def _normalizer(
+    settings: dict[str, Any], lowercase: bool, strip_accents: bool | None, chinese: bool
+) -> normalizers.BertNormalizer:
+    """BERT's clean-up of text: tokenizer_config.json's settings, and the given ones where it is silent."""
+    return normalizers.BertNormalizer(
+        clean_text=True,
+        lowercase=bool(_flag(settings, "do_lower_case", lowercase)),
+        strip_accents=_flag(settings, "strip_accents", strip_accents),
+        handle_chinese_chars=bool(_flag(settings, "tokenize_chinese_chars", chinese)),
+    )
+
+
+def _flag(settings: dict[str, Any], name: str, default: bool | None) -> bool | None:
+    value = settings.get(name, default)
+    if value is not None and not isinstance(value, bool):
+        raise CheckpointError(f"tokenizer_config.json: {name} is {value!r}; expected true or false")
+    return default if value is None else value
+
+
+def _from_vocabulary(path: Path, settings: dict[str, Any]) -> Tokenizer:
     """BERT's WordPiece (Devlin et al. 2018) from a list of tokens, one a line, set up as transformers does."""
-    path = directory / "vocab.txt"
     try:
         lines = path.read_bytes().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     tokens = [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    settings = read_json(directory / "tokenizer_config.json") if (directory / "tokenizer_config.json").exists() else {}
     special = {role: _content(settings.get(role), default) for role, default in SPECIAL.items()}
     if absent := [token for token in special.values() if token not in vocabulary]:
         raise CheckpointError(f"{path} lacks the special tokens {', '.join(absent)}")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
     tokenizer.add_special_tokens([token for token in tokens if token in special.values()])
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        lowercase=settings.get("do_lower_case", True),
-        strip_accents=settings.get("strip_accents"),
-        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-    )
+    tokenizer.normalizer = _normalizer(settings, True, None, True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     ends = [(special[role], vocabulary[special[role]]) for role in ("sep_token", "cls_token")]
     tokenizer.post_processor = processors.BertProcessing(*ends)
