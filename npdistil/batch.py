@@ -63,48 +63,74 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
         InputError: not a string, or one with a lone surrogate, which no UTF-8 text can hold.
     """
     for i, text in enumerate(texts):
-        parts = text if isinstance(text, tuple) else (text,)
-        for part in parts:
-            if not isinstance(part, str):
-                raise InputError(f"text {i} is a {type(part).__name__}; expected a string")
-            if not part.isascii():
-                try:
-                    part.encode()
-                except UnicodeEncodeError as error:
-                    raise InputError(
-                        f"text {i} has the lone surrogate U+{ord(part[error.start]):04X} at character {error.start}; "
-                        "mend it first, for example with text.encode('utf-8', 'replace').decode()"
-                    ) from None
+        for part in text if isinstance(text, tuple) else (text,):
+            _check_text(part, i)
     if len(texts) == 1:  # the batch call starts a pool of threads
         pair = texts[0] if isinstance(texts[0], tuple) else (texts[0],)
         return [tokenizer.encode(*pair)]
     return list(tokenizer.encode_batch(list(texts)))
 
 
+def encode_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list[Encoding]:
+    """As `encode_texts`, for texts that are lists of words; offsets count from the start of each word.
+
+    Raises:
+        InputError: not lists of strings; and as `encode_texts`.
+    """
+    for i, words in enumerate(texts):
+        if not isinstance(words, (list, tuple)):
+            raise InputError(f"text {i} is a {type(words).__name__}; expected a list of words")
+        for word in words:
+            _check_text(word, i)
+    return list(tokenizer.encode_batch([list(words) for words in texts], is_pretokenized=True))
+
+
+def _check_text(text: Any, number: int) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"text {number} is a {type(text).__name__}; expected a string")
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"text {number} has the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}; "
+            "mend it first, for example with text.encode('utf-8', 'replace').decode()"
+        ) from None
+
+
 def windows(encoding: Encoding, max_length: int, stride: int) -> list[list[int]]:
-    """One text's token ids as lists of at most `max_length`; a text that fits is one list.
+    """One text's token ids as lists of at most `max_length`, cut as `window_positions` says."""
+    ids = encoding.ids
+    return [[ids[i] for i in positions] for positions in window_positions(encoding, max_length, stride)]
+
+
+def window_positions(encoding: Encoding, max_length: int, stride: int, reach_back: bool = True) -> list[list[int]]:
+    """Which tokens of a text go into each window; all of them, in one, where they are at most `max_length`.
 
     A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
-    share `stride` tokens; the last one reaches back so that it is as long as the others. Of a pair, the second
-    text is cut and the first stands in every window.
+    share `stride` tokens. The last one reaches back so that it is as long as the others and their scores weigh the
+    same; without `reach_back` it is what is left, as transformers has it. Of a pair, the second text is cut and the
+    first stands in every window.
 
     Raises:
         InputError: the first text of a pair leaves no room for more than `stride` tokens of the second.
     """
-    ids = encoding.ids
-    if len(ids) <= max_length:
-        return [ids]
+    total = len(encoding.ids)
+    if total <= max_length:
+        return [[*range(total)]]
     last = max(s for s in encoding.sequence_ids if s is not None)
     cut = [i for i, s in enumerate(encoding.sequence_ids) if s == last]
     start, stop = cut[0], cut[-1] + 1
-    room = max_length - (len(ids) - (stop - start))
+    room = max_length - (total - (stop - start))
     if room <= stride:
         raise InputError(
             f"windows of {max_length} tokens with a stride of {stride} leave {max(room, 0)} for the text to be cut: "
             "shorten the first text of the pair, or the stride"
         )
-    starts = [*range(start, stop - room, room - stride), stop - room]
-    return [ids[:start] + ids[i : i + room] + ids[stop:] for i in starts]
+    starts = [*range(start, stop - room, room - stride)]
+    starts.append(stop - room if reach_back else starts[-1] + room - stride)
+    return [[*range(start), *range(i, min(i + room, stop)), *range(stop, total)] for i in starts]
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -129,7 +155,7 @@ def as_text(item: Any) -> Text:
         return item
     if isinstance(item, dict) and "text" in item and set(item) <= {"text", "text_pair"}:
         pair = item.get("text_pair")
-        return item["text"] if pair is None else (item["text"], pair)
+        return item["text"] if pair is None or pair == "" else (item["text"], pair)  # as transformers has it
     raise InputError(
         f'expected a string or {{"text": ..., "text_pair": ...}}, found {type(item).__name__}: {item!r:.80}'
     )

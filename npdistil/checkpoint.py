@@ -1,6 +1,7 @@
 """A model directory, as the Hugging Face Hub has it <-> Config and arrays, checked by name, shape, type and value."""
 
 import json
+import math
 import mmap
 import os
 from collections.abc import Mapping
@@ -45,13 +46,16 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: anything missing, broken, misshapen, of another type or not finite; says all of it at once.
     """
     directory = Path(directory)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises for names that are too long
         raise CheckpointError(f"{directory} is not a directory with a model: expected config.json and {SINGLE} in it")
     config = read_config(directory)
     files = weight_files(directory)
     tensors: dict[str, Array] = {}
+    mapped = []
     for file in files:
-        for name, array in read_tensors(file).items():
+        found, data = read_tensors(file)
+        mapped.append(data)
+        for name, array in found.items():
             name = name.removeprefix("distilbert.")
             if name in tensors:
                 raise CheckpointError(f"{file}: {name} is there twice")
@@ -60,6 +64,8 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
         tensors.pop("vocab_projector.weight", None)
     _check(config, tensors, directory)
     params, head = _trees(config, tensors)
+    for data in mapped:  # checking has read every page; those that are needed come back from the page cache
+        data.madvise(mmap.MADV_DONTNEED)
     return Checkpoint(directory, config, params, head, sum(file.stat().st_size for file in files))
 
 
@@ -75,7 +81,7 @@ def weight_files(directory: Path) -> list[Path]:
         names = sorted({str(name) for name in weight_map.values()})
         if strange := [name for name in names if Path(name).name != name]:
             raise CheckpointError(f"{directory / INDEX} names files outside of its folder: {', '.join(strange)}")
-        if missing := [name for name in names if not (directory / name).is_file()]:
+        if missing := [name for name in names if not os.path.isfile(directory / name)]:  # noqa: PTH113 - as above
             raise CheckpointError(f"{directory} lacks shards that its index names: {', '.join(missing)}")
         return [directory / name for name in names]
     if pickled := [*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")]:
@@ -88,8 +94,8 @@ def weight_files(directory: Path) -> list[Path]:
     raise CheckpointError(f"{directory} has neither {SINGLE} nor {INDEX}")
 
 
-def read_tensors(file: Path) -> dict[str, Array]:
-    """The tensors of one safetensors file, memory-mapped; bfloat16 ones are copied into float32.
+def read_tensors(file: Path) -> tuple[dict[str, Array], mmap.mmap]:
+    """The tensors of one safetensors file, and the memory that they are mapped to; bfloat16 is copied into float32.
 
     The library checks the header (lengths, offsets, overlaps). Its own NumPy reader copies every tensor, so the
     checked offsets are mapped here.
@@ -106,19 +112,21 @@ def read_tensors(file: Path) -> dict[str, Array]:
     header.pop("__metadata__", None)
     header = {name: entry for name, entry in header.items() if name.removeprefix("distilbert.") not in IGNORED}
     if strange := {name: entry["dtype"] for name, entry in header.items() if entry["dtype"] not in DTYPES}:
-        raise CheckpointError(
-            f"{file} has tensors of types that cannot be read: {_listed(strange)}; known: {[*DTYPES]}"
-        )
-    tensors = {}
-    for name, entry in header.items():
-        dtype, count = DTYPES[entry["dtype"]], int(np.prod(entry["shape"]))
-        array = (
-            np.frombuffer(data, dtype, count, 8 + length + entry["data_offsets"][0]) if count else np.empty(0, dtype)
-        )
-        if entry["dtype"] == "BF16":  # the upper half of a float32
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        tensors[name] = np.require(array, requirements="A").reshape(entry["shape"])
-    return tensors
+        known = ", ".join(DTYPES)
+        raise CheckpointError(f"{file} has tensors of types that cannot be read: {_listed(strange)}; known: {known}")
+    try:
+        return {name: _array(data, 8 + length, **entry) for name, entry in header.items()}, data
+    except ValueError as error:  # a shape that no array can have, as [0, 2**63]
+        raise CheckpointError(f"{file} has a tensor that is too large: {error}") from None
+
+
+def _array(data: mmap.mmap, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:
+    """One tensor, in place; bfloat16, the upper half of a float32, as a copy."""
+    kind, count = np.dtype(DTYPES[dtype]), math.prod(shape)
+    array = np.frombuffer(data, kind, count, start + data_offsets[0]) if count else np.empty(0, kind)
+    if dtype == "BF16":
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return np.require(array, requirements="A").reshape(shape)
 
 
 def expected_shapes(config: Config, scales: set[str]) -> dict[str, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
@@ -27,6 +28,9 @@ FAILED, INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdin, sys.stdout):  # not the locale's encoding, and no silent repair of what is not UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="strict")
     try:
         options.run(options)
         sys.stdout.flush()

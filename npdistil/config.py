@@ -61,10 +61,10 @@ class Config:
         if sizes["dim"] % sizes["n_heads"]:
             raise CheckpointError(f"{source}: dim {sizes['dim']} is not a multiple of n_heads {sizes['n_heads']}")
         activation = raw.get("activation", "gelu")
-        if activation not in ACTIVATIONS:
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise CheckpointError(f"{source}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
         problem_type = raw.get("problem_type")
-        if problem_type not in PROBLEM_TYPES:
+        if not any(problem_type == known for known in PROBLEM_TYPES):
             raise CheckpointError(
                 f"{source}: problem_type is {problem_type!r}; known are {', '.join(map(str, PROBLEM_TYPES))}"
             )
@@ -74,7 +74,7 @@ class Config:
             architecture=_architecture(raw, source),
             labels=_labels(raw, source),
             problem_type=problem_type,
-            tied=bool(raw.get("tie_word_embeddings", True)),
+            tied=_tied(raw, source),
             quantized=_quantized(raw, source),
         )
 
@@ -110,9 +110,17 @@ def _size(raw: Mapping[str, Any], source: str, names: tuple[str, ...], default: 
 
 def _architecture(raw: Mapping[str, Any], source: str) -> str:
     architectures = raw.get("architectures") or ["DistilBertModel"]
-    if not isinstance(architectures, list) or architectures[0] not in SHAPES:
-        raise CheckpointError(f"{source}: architectures is {architectures!r}; known are {', '.join(SHAPES)}")
-    return str(architectures[0])
+    first = architectures[0] if isinstance(architectures, list) else None
+    if not isinstance(first, str) or first not in SHAPES:
+        raise CheckpointError(f"{source}: architectures is {architectures!r:.200}; known are {', '.join(SHAPES)}")
+    return first
+
+
+def _tied(raw: Mapping[str, Any], source: str) -> bool:
+    tied = raw.get("tie_word_embeddings", True)
+    if not isinstance(tied, bool):
+        raise CheckpointError(f"{source}: tie_word_embeddings is {tied!r}; expected true or false")
+    return tied
 
 
 def _labels(raw: Mapping[str, Any], source: str) -> tuple[str, ...]:
@@ -120,15 +128,19 @@ def _labels(raw: Mapping[str, Any], source: str) -> tuple[str, ...]:
     named = raw.get("id2label")
     if named is None:
         count = raw.get("num_labels", 2)
-        if not isinstance(count, int) or not 1 <= count <= 2**20:
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 2**20:
             raise CheckpointError(f"{source}: num_labels is {count!r}; expected a whole number above 0")
         return tuple(f"LABEL_{i}" for i in range(count))
     try:
-        by_id = {int(key): str(name) for key, name in named.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise CheckpointError(f"{source}: id2label is {named!r}; expected numbers mapped to names") from None
-    if not by_id or sorted(by_id) != list(range(len(by_id))):
-        raise CheckpointError(f"{source}: id2label has the ids {sorted(by_id)}; expected 0, 1, 2, ... without gaps")
+        by_id = {int(key): name for key, name in named.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        by_id = {}
+    if not by_id or len(by_id) != len(named) or not all(isinstance(name, str) for name in by_id.values()):
+        raise CheckpointError(f"{source}: id2label is {named!r:.200}; expected each number mapped to a name")
+    if sorted(by_id) != list(range(len(by_id))):
+        raise CheckpointError(
+            f"{source}: id2label has the ids {sorted(by_id)!s:.200}; expected 0, 1, 2, ... without gaps"
+        )
     return tuple(by_id[i] for i in range(len(by_id)))
 
 

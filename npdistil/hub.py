@@ -7,7 +7,7 @@ from pathlib import Path
 from .errors import CheckpointError, MissingExtraError
 
 BUNDLED = "minilm-l6-sst2"
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WANTED = ("*.json", "*.safetensors", "vocab.txt")  # of a repository on the Hub
 TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
 
@@ -36,14 +36,11 @@ def find_model(path_or_name: str | os.PathLike[str] | None = None) -> Path:
     if path_or_name is None:
         return bundled_model()
     path = Path(path_or_name).expanduser()
-    if path.exists() or not isinstance(path_or_name, str) or not HUB_NAME.fullmatch(path_or_name):
+    if not isinstance(path_or_name, str) or not HUB_NAME.fullmatch(path_or_name) or os.path.exists(path):  # noqa: PTH110
         return path  # whether it holds a model, and exists at all, is for who reads it to say
     if cached := _in_cache(path_or_name):
         return cached
-    if (
-        os.environ.get("HF_HUB_OFFLINE", "").upper() in TRUE
-        or os.environ.get("TRANSFORMERS_OFFLINE", "").upper() in TRUE
-    ):
+    if any(os.environ.get(name, "").upper() in TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
         raise CheckpointError(
             f"{path_or_name} is neither a directory here nor in the Hub's cache {hub_cache()}, and HF_HUB_OFFLINE "
             "forbids to download it"

@@ -11,6 +11,8 @@ from ..pretrained import Model, load
 TASKS: dict[str, tuple[str, str]] = {
     "text-classification": ("text_classification", "TextClassification"),
     "sentiment-analysis": ("text_classification", "TextClassification"),
+    "token-classification": ("token_classification", "TokenClassification"),
+    "ner": ("token_classification", "TokenClassification"),
 }
 
 

@@ -1,20 +1,18 @@
 """Text classification: the label of a text or of a pair of texts, and its score."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from ..batch import Text, as_text, chunks
-from ..errors import InputError
+from ..batch import as_text
 from ..model import Array
-from ..pretrained import Model
+from ..pretrained import LONG_TEXT, Model
+from ..scores import FUNCTIONS
+from .base import UNSET, Task, check_choice, check_count, run
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
 
-UNSET: Any = object()  # top_k=None means all labels, so "not given" is something else
-BATCH_SIZE = 256  # texts that are tokenised and scored at once; results do not depend on it
 
-
-class TextClassification:
+class TextClassification(Task):
     """transformers' pipeline of that name: same calls, same arguments, same results.
 
     One thing differs: a text of more tokens than the model has positions for is not an IndexError. It is scored in
@@ -27,7 +25,7 @@ class TextClassification:
         truncation: True is `long_text="truncate"`.
         max_length: tokens, special ones included, that count as long.
         long_text: "windows", "truncate" or "error".
-        batch_size: texts that are taken from an iterator at once.
+        batch_size: texts that are tokenised and scored at once; results do not depend on it.
     """
 
     def __init__(
@@ -39,10 +37,9 @@ class TextClassification:
         truncation: bool = False,
         max_length: int | None = None,
         long_text: str = "windows",
-        batch_size: int = BATCH_SIZE,
+        batch_size: int = 256,
     ) -> None:
-        self.model = model
-        self.defaults: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "top_k": top_k,
             "function_to_apply": function_to_apply,
             "truncation": truncation,
@@ -50,7 +47,15 @@ class TextClassification:
             "long_text": long_text,
             "batch_size": batch_size,
         }
-        model.logits([])  # a model without the right head is refused here, not at the first text
+        super().__init__(model, settings)
+
+    def check(self, chosen: dict[str, Any]) -> None:
+        """Refuse values that the task cannot take."""
+        super().check(chosen)
+        check_count("top_k", chosen["top_k"], None, UNSET)
+        check_choice("function_to_apply", chosen["function_to_apply"], (None, *FUNCTIONS))
+        check_choice("truncation", chosen["truncation"], (False, True))
+        check_choice("long_text", chosen["long_text"], LONG_TEXT)
 
     def __call__(self, inputs: Any, **settings: Any) -> Any:
         """Classify.
@@ -67,36 +72,17 @@ class TextClassification:
         Raises:
             InputError: an input or a setting that the model cannot take.
         """
-        if unknown := [name for name in settings if name not in self.defaults]:
-            raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(self.defaults)}")
-        chosen = self.defaults | settings
-        _check_count("top_k", chosen["top_k"], allow=(None, UNSET))
-        _check_count("batch_size", chosen["batch_size"], allow=())
-        if isinstance(inputs, (str, dict)):
-            (answer,) = self._answers([inputs], chosen)
-            return [answer] if isinstance(inputs, str) and "top_k" not in settings else answer
-        if isinstance(inputs, list):
-            return list(self._answers(inputs, chosen))
-        if isinstance(inputs, Iterator):
-            return self._answers(inputs, chosen)
-        raise InputError(f"expected a string, a pair, a list or an iterator, found {type(inputs).__name__}")
+        chosen = self.choose(settings)
+        answer = run(inputs, (str, dict), chosen["batch_size"], lambda items: self._answers(items, chosen))
+        return [answer] if isinstance(inputs, str) and "top_k" not in settings else answer
 
-    def _answers(self, inputs: Iterable[Any], chosen: dict[str, Any]) -> Iterator[Any]:
+    def _answers(self, items: list[Any], chosen: dict[str, Any]) -> Iterator[Answer | list[Answer]]:
         long_text = "truncate" if chosen["truncation"] else chosen["long_text"]
-        for chunk in chunks(inputs, chosen["batch_size"]):
-            texts: list[Text] = [as_text(item) for item in chunk]
-            scores = self.model.scores(texts, chosen["function_to_apply"], long_text, chosen["max_length"])
-            for row in scores:
-                yield self._answer(row, chosen["top_k"])
+        texts = [as_text(item) for item in items]
+        for row in self.model.scores(texts, chosen["function_to_apply"], long_text, chosen["max_length"]):
+            answers = self._ranked(row)
+            yield answers[0] if chosen["top_k"] is UNSET else answers[: chosen["top_k"]]
 
-    def _answer(self, scores: Array, top_k: Any) -> Answer | list[Answer]:
+    def _ranked(self, scores: Array) -> list[Answer]:
         order = (-scores).argsort(kind="stable")
-        best = [{"label": self.model.config.labels[i], "score": float(scores[i])} for i in order]
-        return best[0] if top_k is UNSET else best[:top_k]
-
-
-def _check_count(name: str, value: Any, allow: tuple[Any, ...]) -> None:
-    if value in allow:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} is {value!r}; expected a whole number above 0")
+        return [{"label": self.model.config.labels[i], "score": float(scores[i])} for i in order]
