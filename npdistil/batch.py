@@ -1,7 +1,8 @@
 """Texts -> token ids -> rows laid end to end, and windows for texts longer than the model."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -11,6 +12,9 @@ from .model import Array
 
 Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
 Item = TypeVar("Item")
+
+# Where a sentence may end: its marks and what closes with them, if a blank or a line break follows, or none is needed.
+SENTENCE_END = re.compile(r"""[.!?\u2026]+["'\u2019\u201d)\]]*(?=\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\uff09]*|\n""")
 
 
 def pack(token_ids: Sequence[Sequence[int]], vocab_size: int, max_length: int) -> tuple[Array, Array]:
@@ -62,9 +66,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
     Raises:
         InputError: not a string, or one with a lone surrogate, which no UTF-8 text can hold.
     """
-    for i, text in enumerate(texts):
-        for part in text if isinstance(text, tuple) else (text,):
-            _check_text(part, i)
+    check_texts(texts)
     if len(texts) == 1:  # the batch call starts a pool of threads
         pair = texts[0] if isinstance(texts[0], tuple) else (texts[0],)
         return [tokenizer.encode(*pair)]
@@ -85,6 +87,13 @@ def encode_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list[E
     return list(tokenizer.encode_batch([list(words) for words in texts], is_pretokenized=True))
 
 
+def check_texts(texts: Sequence[Text]) -> None:
+    """InputError unless all are strings, or tuples of strings, that UTF-8 can hold."""
+    for i, text in enumerate(texts):
+        for part in text if isinstance(text, tuple) else (text,):
+            _check_text(part, i)
+
+
 def _check_text(text: Any, number: int) -> None:
     if not isinstance(text, str):
         raise InputError(f"text {number} is a {type(text).__name__}; expected a string")
@@ -99,34 +108,72 @@ def _check_text(text: Any, number: int) -> None:
         ) from None
 
 
+class Part(NamedTuple):
+    """What is read of a text at once."""
+
+    ids: list[int]  # its tokens, special ones included
+    start: int  # the characters that they are; of a pair, characters of the text that is cut
+    end: int
+    truncated: bool = False  # whether what follows is never read
+
+
+def parts(encoding: Encoding, max_length: int, stride: int) -> list[Part]:
+    """One text in windows, as `window_positions` cuts it."""
+    found = []
+    for positions in window_positions(encoding, max_length, stride):
+        last = max((s for s in encoding.sequence_ids if s is not None), default=None)
+        inside = [encoding.offsets[i] for i in positions if encoding.sequence_ids[i] == last is not None]
+        start, end = (inside[0][0], inside[-1][1]) if inside else (0, 0)
+        found.append(Part([encoding.ids[i] for i in positions], start, end))
+    return found
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Where sentences start and end, blanks around them left out; the whole of a text that has none.
+
+    A mark of . ! ? before a blank ends a sentence, and so does a line break: a rule that cuts after "Dr." too, and
+    needs no knowledge of the language.
+    """
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    spans = []
+    for start, end in zip([0, *ends], [*ends, len(text)], strict=True):
+        words = text[start:end].strip()
+        if words:
+            first = text.index(words, start)
+            spans.append((first, first + len(words)))
+    return spans or [(0, len(text))]
+
+
 def windows(encoding: Encoding, max_length: int, stride: int) -> list[list[int]]:
     """One text's token ids as lists of at most `max_length`, cut as `window_positions` says."""
     ids = encoding.ids
     return [[ids[i] for i in positions] for positions in window_positions(encoding, max_length, stride)]
 
 
-def window_positions(encoding: Encoding, max_length: int, stride: int, reach_back: bool = True) -> list[list[int]]:
+def window_positions(
+    encoding: Encoding, max_length: int, stride: int, reach_back: bool = True, cut_first: bool = False
+) -> list[list[int]]:
     """Which tokens of a text go into each window; all of them, in one, where they are at most `max_length`.
 
     A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
     share `stride` tokens. The last one reaches back so that it is as long as the others and their scores weigh the
     same; without `reach_back` it is what is left, as transformers has it. Of a pair, the second text is cut and the
-    first stands in every window.
+    first stands in every window; or with `cut_first` the other way round.
 
     Raises:
-        InputError: the first text of a pair leaves no room for more than `stride` tokens of the second.
+        InputError: the other text of a pair leaves no room for more than `stride` tokens of the one to be cut.
     """
     total = len(encoding.ids)
     if total <= max_length:
         return [[*range(total)]]
-    last = max(s for s in encoding.sequence_ids if s is not None)
-    cut = [i for i, s in enumerate(encoding.sequence_ids) if s == last]
+    which = 0 if cut_first else max(s for s in encoding.sequence_ids if s is not None)
+    cut = [i for i, s in enumerate(encoding.sequence_ids) if s == which]
     start, stop = cut[0], cut[-1] + 1
     room = max_length - (total - (stop - start))
     if room <= stride:
         raise InputError(
             f"windows of {max_length} tokens with a stride of {stride} leave {max(room, 0)} for the text to be cut: "
-            "shorten the first text of the pair, or the stride"
+            "shorten the other text of the pair, or the stride"
         )
     starts = [*range(start, stop - room, room - stride)]
     starts.append(stop - room if reach_back else starts[-1] + room - stride)

@@ -1,14 +1,14 @@
 """A loaded model: checkpoint, tokenizer and encoder together."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from . import heads
-from .batch import Text, encode_texts, pack, windows
+from .batch import Part, Text, check_texts, encode_texts, pack, parts, sentences
 from .checkpoint import Checkpoint, read_checkpoint
 from .engine import PRECISIONS, make_encoder
 from .errors import InputError
@@ -18,8 +18,13 @@ from .quantize import in_precision
 from .scores import apply_function, default_function
 from .tokenizer import read_tokenizer
 
-LONG_TEXT = ("windows", "truncate", "error")
+LONG_TEXT = ("windows", "sentences", "truncate", "error")
 STRIDE = 128  # tokens that two neighbouring windows of a long text share
+COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a text [parts, C] -> [C]
+    "mean": lambda scores: scores.mean(axis=0),
+    "max": lambda scores: scores.max(axis=0),
+    "first": lambda scores: scores[0],
+}
 
 
 class Model:
@@ -76,21 +81,22 @@ class Model:
         first = self.encoder.encode(ids, bounds, rows=bounds[:-1])
         return heads.sequence_classification(first, **self.checkpoint.head, linear=self.encoder.linear)
 
-    def scores(
+    def cut(
         self,
         texts: Sequence[Text],
-        function: str | None = None,
         long_text: str = "windows",
         max_length: int | None = None,
-    ) -> Array:
-        """Scores of each label for each text or pair: float64 [B, C].
+        stride: int | None = None,
+    ) -> list[list[Part]]:
+        """What of each text is read at once: a single part where a text fits and is not read by sentences.
 
         Args:
             texts: strings, or tuples of two strings.
-            function: "softmax", "sigmoid" or "none"; by default what the checkpoint's problem_type asks for.
-            long_text: what to do with a text of more tokens than `max_length`. "windows" scores overlapping windows
-                that cover all of it and takes their mean; "truncate" scores its first tokens; "error" refuses it.
+            long_text: what to do with a text of more tokens than `max_length`. "windows": overlapping windows that
+                cover all of it; "truncate": its first tokens; "error": refuse it. "sentences": read the sentences of
+                any text one by one, one that is still too long in windows.
             max_length: tokens, special ones included; by default all that the model has positions for.
+            stride: tokens that neighbouring windows share; by default 128, or a quarter of `max_length` if less.
 
         Raises:
             InputError: a text or a setting that the model cannot take.
@@ -101,18 +107,76 @@ class Model:
         length = limit if max_length is None else max_length
         if isinstance(length, bool) or not isinstance(length, int) or not 4 <= length <= limit:
             raise InputError(f"max_length is {max_length!r}; expected a whole number from 4 to {limit}")
-        pieces = []
+        share = min(STRIDE, length // 4) if stride is None else stride
+        if isinstance(share, bool) or not isinstance(share, int) or share < 0:
+            raise InputError(f"stride is {stride!r}; expected a whole number")
+        if long_text == "sentences":
+            return self._sentences(texts, length, share)
+        cuts = []
         for i, encoding in enumerate(encode_texts(self.tokenizer, texts)):
-            if long_text == "error" and len(encoding.ids) > length:
+            found = parts(encoding, length, share)
+            if long_text == "error" and len(found) > 1:
                 raise InputError(f"text {i} has {len(encoding.ids)} tokens; {length} are allowed")
-            cut = windows(encoding, length, min(STRIDE, length // 4))
-            pieces.append(cut[:1] if long_text == "truncate" else cut)
-        logits = self.logits([ids for cut in pieces for ids in cut])
+            if long_text == "truncate" and len(found) > 1:
+                found = [found[0]._replace(truncated=True)]
+            cuts.append(found)
+        return cuts
+
+    def _sentences(self, texts: Sequence[Text], length: int, stride: int) -> list[list[Part]]:
+        check_texts(texts)
+        singles = [text for text in texts if isinstance(text, str)]
+        if len(singles) < len(texts):
+            raise InputError("pairs cannot be read by sentences, only single texts")
+        spans = [sentences(text) for text in singles]
+        flat = [text[start:end] for text, found in zip(singles, spans, strict=True) for start, end in found]
+        encodings = iter(encode_texts(self.tokenizer, flat))
+        return [
+            [
+                part._replace(start=start + part.start, end=start + part.end)
+                for start, _ in found
+                for part in parts(next(encodings), length, stride)
+            ]
+            for found in spans
+        ]
+
+    def part_scores(self, cuts: Sequence[Sequence[Part]], function: str | None = None) -> list[Array]:
+        """Scores of each label for each part, as `cut` gives them: for each text float64 [parts, C].
+
+        Args:
+            cuts: the parts of each text.
+            function: "softmax", "sigmoid" or "none"; by default what the checkpoint's problem_type asks for.
+        """
+        logits = self.logits([part.ids for cut in cuts for part in cut])
         scores = apply_function(function or default_function(self.config), logits)
-        if len(scores) == len(texts):
-            return scores
-        ends = np.cumsum([len(cut) for cut in pieces])
-        return np.stack([scores[end - len(cut) : end].mean(axis=0) for end, cut in zip(ends, pieces, strict=True)])
+        return np.split(scores, np.cumsum([len(cut) for cut in cuts])[:-1]) if len(cuts) else []
+
+    def scores(
+        self,
+        texts: Sequence[Text],
+        function: str | None = None,
+        long_text: str = "windows",
+        max_length: int | None = None,
+        stride: int | None = None,
+        combine: str = "mean",
+    ) -> Array:
+        """Scores of each label for each text or pair: float64 [B, C].
+
+        Args:
+            texts: as for `cut`.
+            function: as for `part_scores`.
+            long_text: as for `cut`.
+            max_length: as for `cut`.
+            stride: as for `cut`.
+            combine: how the scores of a text's parts become one: their "mean", the "max" of each label, or those of
+                the "first" part.
+
+        Raises:
+            InputError: a text or a setting that the model cannot take.
+        """
+        if combine not in COMBINE:
+            raise InputError(f"combine is {combine!r}; known are {', '.join(COMBINE)}")
+        rows = self.part_scores(self.cut(texts, long_text, max_length, stride), function)
+        return np.array([COMBINE[combine](each) for each in rows]).reshape(len(texts), len(self.config.labels))
 
     def predict_proba(self, texts: Sequence[Text]) -> Array:
         """Probability of each of `classes_` for each text: float64 [B, C], as scikit-learn's classifiers give it.

@@ -13,6 +13,11 @@ TASKS: dict[str, tuple[str, str]] = {
     "sentiment-analysis": ("text_classification", "TextClassification"),
     "token-classification": ("token_classification", "TokenClassification"),
     "ner": ("token_classification", "TokenClassification"),
+    "question-answering": ("question_answering", "QuestionAnswering"),
+    "fill-mask": ("fill_mask", "FillMask"),
+    "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassification"),
+    "feature-extraction": ("feature_extraction", "FeatureExtraction"),
+    "multiple-choice": ("multiple_choice", "MultipleChoice"),
 }
 
 
@@ -28,7 +33,7 @@ def pipeline(
     """A callable for a task: `pipeline("sentiment-analysis")("I like you.")`.
 
     Args:
-        task: "text-classification", or its alias "sentiment-analysis".
+        task: one of `TASKS`; "sentiment-analysis" and "ner" are other names of text and token classification.
         model: what `load` takes, or a loaded `Model`; None is the bundled sentiment classifier.
         engine: as for `load`.
         precision: as for `load`.

@@ -13,10 +13,10 @@ UNSET: Any = object()  # the default of settings for which None means something
 class Task:
     """A model, and the settings that a call uses unless it is given others."""
 
-    architecture = "DistilBertForSequenceClassification"
+    architecture = "DistilBertForSequenceClassification"  # that the task needs; "" where any will do
 
     def __init__(self, model: Model, settings: dict[str, Any]) -> None:
-        if model.config.architecture != self.architecture:
+        if self.architecture and model.config.architecture != self.architecture:
             raise InputError(
                 f"{model.checkpoint.directory} is a {model.config.architecture}; {type(self).__name__} needs a "
                 f"{self.architecture}"
