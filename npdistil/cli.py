@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import __version__
+from .bench import bench, table
 from .engine import ENGINES, PRECISIONS
 from .errors import InputError, MissingExtraError, NpdistilError
 from .model import Array
@@ -211,6 +213,26 @@ def _quantize(options: argparse.Namespace) -> None:
     print(f"written: {options.dst}")
 
 
+def _warmup(options: argparse.Namespace) -> None:
+    if not importlib.util.find_spec("numba"):
+        raise MissingExtraError("numba", "fast")
+    from .compiled.cache import warm_up
+
+    print(f"compiled kernels are in {warm_up()}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    texts = None
+    if options.file:
+        try:
+            texts = [line for line in options.file.read_text(encoding="utf-8").split("\n") if line]
+        except UnicodeDecodeError as error:
+            raise InputError(f"{options.file} is not UTF-8: {error}") from None
+    result = bench(_load(options), texts, options.seconds)
+    print(table(result))
+    print(json.dumps(result))
+
+
 def _load(options: argparse.Namespace) -> Model:
     return load(options.model, engine=options.engine, precision=options.precision, threads=options.threads)
 
@@ -280,6 +302,26 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("dst", type=Path, metavar="DST", help="new directory")
     command.add_argument("--eval", type=Path, metavar="FILE.tsv", help="also compare the accuracy of both on this file")
     command.add_argument("--engine", choices=ENGINES, default="auto", help="for --eval; default: auto")
+
+    command = _command(
+        commands,
+        "bench",
+        _bench,
+        "measure throughput, latency and memory on this machine; a table, then one line of JSON",
+        "npdistil bench",
+        "npdistil bench --model ./my-distilbert --file texts.txt --seconds 60",
+    )
+    command.add_argument("--file", type=Path, metavar="FILE.txt", help="texts to measure with, one a line")
+    command.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long, about (default 10)")
+    _model_options(command)
+
+    _command(
+        commands,
+        "warmup",
+        _warmup,
+        "compile the kernels of the compiled engine now, for example when an image is built",
+        "NPDISTIL_CACHE=/opt/npdistil-cache npdistil warmup",
+    )
 
     return parser
 

@@ -1,5 +1,6 @@
 """The one switch: which encoder runs, in which precision, on how many threads."""
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,10 +10,10 @@ import numpy as np
 from . import model
 from .batch import blocks
 from .config import Config
-from .errors import InputError
+from .errors import EngineError, InputError, MissingExtraError
 from .model import Array, Params
 
-ENGINES = ("auto", "numpy")
+ENGINES = ("auto", "numpy", "compiled")
 PRECISIONS = ("float32", "int8")
 MAX_TOKENS = 1024  # rows in flight: memory is bounded by these, not by the batch; more do not make it faster
 
@@ -82,10 +83,20 @@ def make_encoder(config: Config, params: Params, engine: str, threads: int | Non
 
     Raises:
         InputError: no engine of this name.
+        MissingExtraError: "compiled" without numba.
+        EngineError: "compiled" on a machine that it has no kernels for. "auto" takes the numpy engine in both cases.
     """
     if engine not in ENGINES:
         raise InputError(f"engine is {engine!r}; known are {', '.join(ENGINES)}")
     threads = thread_count(threads)
+    if engine == "compiled" or (engine == "auto" and importlib.util.find_spec("numba")):
+        try:
+            from .compiled.encoder import CompiledEncoder
+
+            return CompiledEncoder(config, params, threads, MAX_TOKENS)
+        except (EngineError, MissingExtraError):
+            if engine == "compiled":
+                raise
     return NumpyEncoder(config, params, threads)
 
 

@@ -1,0 +1,125 @@
+"""How fast a model is on this machine: throughput, latency by length, peak memory."""
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .errors import InputError
+from .model import Array
+from .pretrained import Model
+
+LENGTHS = (8, 16, 32, 64, 128, 256, 512)  # tokens, special ones included
+TEXTS = (  # for want of the user's own: English of the length of reviews and their headlines
+    "A lovely film.",
+    "It never works, and nobody answers the phone.",
+    "The battery lasts two days, the screen is bright, and it cost half of what the others ask.",
+    "I wanted to like this more than I did: the first hour is slow, and only then does the story find its feet.",
+    "Good value.",
+    "We waited for an hour. When the food came it was cold, the waiter was rude, and the bill was wrong; still, the "
+    "view over the harbour is the best in town, and we would come back for a drink.",
+    "Not what the picture shows.",
+    "Everything about this recording is right, from the sound of the strings to the notes in the booklet.",
+)
+
+
+def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.0) -> dict[str, Any]:
+    """Measure a loaded model; takes about `seconds`, or longer where a few runs of each kind need more.
+
+    Args:
+        model: from `load`; its engine, precision and threads are what is measured.
+        texts: what throughput is measured on, strings to scores, cut at the model's length; by default short reviews.
+        seconds: half of it goes into throughput, half into single texts.
+
+    Returns:
+        What `table` prints and JSON can hold: `version` of npdistil, `model`, `engine`, `precision`, `threads`, `cpu`;
+        the number of `texts`; `texts_per_second` and `tokens_per_second`, medians over passes through the texts;
+        `latency_ms`, by tokens of a single text, each `median`, `p90`, `p99` and the number of `runs`;
+        `peak_memory_mb` of this process so far.
+
+    Raises:
+        InputError: no texts, or seconds that are not positive; or a text that the model cannot take.
+    """
+    chosen = list(TEXTS) * 16 if texts is None else list(texts)
+    if not chosen:
+        raise InputError("no texts to measure with")
+    if not seconds > 0:
+        raise InputError(f"seconds is {seconds!r}; expected a positive number")
+    longest = model.config.max_position_embeddings
+    tokens = sum(min(len(encoding.ids), longest) for encoding in model.tokenizer.encode_batch(chosen))
+    per_pass = np.median(_repeat(lambda: model.scores(chosen, long_text="truncate"), seconds / 2, 2))
+
+    lengths = [length for length in LENGTHS if length <= longest]
+    rng = np.random.default_rng(0)
+    latency = {}
+    for length in lengths:
+        ids = [rng.integers(0, model.config.vocab_size, length).tolist()]
+        times = 1e3 * _repeat(lambda ids=ids: model.logits(ids), seconds / 2 / len(lengths), 5)  # type: ignore[misc]
+        p90, p99 = np.percentile(times, [90, 99], method="higher")
+        middle = float(np.median(times))
+        latency[str(length)] = {"median": middle, "p90": float(p90), "p99": float(p99), "runs": len(times)}
+    return {
+        "version": __version__,
+        "model": model.checkpoint.directory.name,
+        "engine": model.engine,
+        "precision": model.precision,
+        "threads": model.threads,
+        "cpu": _cpu(),
+        "texts": len(chosen),
+        "texts_per_second": float(len(chosen) / per_pass),
+        "tokens_per_second": float(tokens / per_pass),
+        "latency_ms": latency,
+        "peak_memory_mb": peak_memory() / 1e6,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """`bench`'s result for people."""
+    lines = [
+        f"{result['model']}: {result['engine']} {result['precision']}, {result['threads']} threads, {result['cpu']}",
+        f"{result['texts_per_second']:,.0f} texts a second, {result['tokens_per_second']:,.0f} tokens a second "
+        f"({result['texts']} texts at a time)",
+        f"{result['peak_memory_mb']:.0f} MB peak memory of the process",
+        "",
+        "one text of   median ms   90 % under   99 % under",
+    ]
+    lines += [
+        f"{length:>4} tokens {each['median']:11.2f} {each['p90']:12.2f} {each['p99']:12.2f}"
+        for length, each in result["latency_ms"].items()
+    ]
+    return "\n".join(lines)
+
+
+def peak_memory() -> int:
+    """The most resident memory that this process has held, in bytes."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _repeat(work: Callable[[], object], seconds: float, least: int) -> Array:
+    """Seconds of each run, after one that does not count."""
+    work()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < least or time.perf_counter() < end:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return np.array(times)
+
+
+def _cpu() -> str:
+    """The processor's name, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

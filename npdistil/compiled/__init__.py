@@ -1,0 +1,1 @@
+"""The fast encoder. Nothing outside of this folder imports numba or llvmlite."""

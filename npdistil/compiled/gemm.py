@@ -1,0 +1,295 @@
+"""Matrix products: tiles of accumulators that stay in registers while the weights stream past in panels.
+
+A tile is up to 6 rows by 4 vectors of 16 columns. Each of its sums starts from a given value and adds its products
+one after the other, in the order of the inputs, whatever the tile's shape: that, and nothing else, is why a row's
+result depends on no other row, on no number of threads and on no instruction set.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from .layout import NONE
+from .rowwise import activate
+from .simd import (
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    LANES,
+    VECTOR,
+    Value,
+    declared,
+    f32x16,
+    get_float,
+    i32x16,
+    i64,
+    keep,
+    kernel,
+    load,
+    load_int32,
+    memory,
+    operation,
+    pointer,
+    shuffled,
+    splat,
+    spread,
+    store,
+    to_float,
+    void,
+)
+from .target import Target
+
+LEVEL = Target.current().level()
+WIDTH = LEVEL.vectors * LANES  # columns of a panel
+GROUP, OFFSET = LEVEL.group, LEVEL.offset
+TILE_ROWS, TILE_VECTORS = LEVEL.rows, LEVEL.vectors
+INT8_VECTOR = LANES * GROUP  # bytes of a panel that one step of 16 columns takes
+
+
+def _parts(builder: Value, x: Value, count: int) -> list[Value]:
+    """A vector as `count` shorter ones."""
+    size = x.type.count // count
+    return [shuffled(builder, x, x, list(range(i * size, (i + 1) * size))) for i in range(count)]
+
+
+def _joined(builder: Value, parts: list[Value]) -> Value:
+    while len(parts) > 1:
+        size = parts[0].type.count
+        parts = [shuffled(builder, x, y, list(range(2 * size))) for x, y in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _dot(builder: Value, name: str, count: int, byte_operands: bool, total: Value, x: Value, y: Value) -> Value:
+    """An instruction that adds the products of 4 pairs of bytes to each int32, on `count` parts of the vectors."""
+    lanes = LANES // count
+    of_ints, of_bytes = ir.VectorType(I32, lanes), ir.VectorType(I8, 4 * lanes)
+    taken = of_bytes if byte_operands else of_ints  # LLVM up to 21 took int32; it still reads modules of that form
+    dot = declared(builder, name, of_ints, of_ints, taken, taken)
+    totals, xs, ys = (_parts(builder, v, count) for v in (total, x, y))
+    return _joined(
+        builder,
+        [
+            builder.call(dot, [t, builder.bitcast(a, taken), builder.bitcast(b, taken)])
+            for t, a, b in zip(totals, xs, ys, strict=True)
+        ],
+    )
+
+
+def _madd(builder: Value, name: str, count: int, total: Value, x: Value, y: Value) -> Value:
+    """As `_dot`, of 2 pairs of int16."""
+    of_ints, of_shorts = ir.VectorType(I32, LANES // count), ir.VectorType(I16, 2 * LANES // count)
+    madd = declared(builder, name, of_ints, of_shorts, of_shorts)
+    products = [
+        builder.call(madd, [a, b]) for a, b in zip(_parts(builder, x, count), _parts(builder, y, count), strict=True)
+    ]
+    return builder.add(total, _joined(builder, products))
+
+
+def _multiply_add(builder: Value, total: Value, row: Value, column: Value) -> Value:
+    """Total int32 [16] + 4 bytes of a row, in all lanes, times 4 bytes' worth of each column."""
+    if LEVEL.name == "vnni512":
+        return _dot(builder, "llvm.x86.avx512.vpdpbusd.512", 1, False, total, row, column)
+    if LEVEL.name == "vnni256":
+        return _dot(builder, "llvm.x86.avx512.vpdpbusd.256", 2, False, total, row, column)
+    if LEVEL.name == "sdot":
+        return _dot(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", 4, True, total, row, column)
+    row = builder.bitcast(row, ir.VectorType(I16, 2 * LANES))
+    if LEVEL.name == "madd512":
+        return _madd(builder, "llvm.x86.avx512.pmaddw.d.512", 1, total, row, column)
+    if LEVEL.name == "madd256":
+        return _madd(builder, "llvm.x86.avx2.pmadd.wd", 2, total, row, column)
+    for odd in (0, 1):
+        lanes = list(range(odd, 2 * LANES, 2))
+        x, y = (builder.sext(shuffled(builder, v, v, lanes), i32x16.llvm_type) for v in (row, column))
+        total = builder.add(total, builder.mul(x, y))
+    return total
+
+
+def _emit_tile(builder: Value, int8: bool, rows: int, vectors: int, operands: list[Value]) -> None:
+    """The product of `rows` rows and `vectors` vectors of columns: a loop with everything in it unrolled."""
+    a, a_step, b, b_step, start, c, c_step, steps = operands
+    kind = i32x16.llvm_type if int8 else f32x16.llvm_type
+    size = INT8_VECTOR if int8 else VECTOR
+
+    def at(base: Value, count: Value, step: Value | int, offset: int = 0) -> Value:
+        step = ir.Constant(I64, step) if isinstance(step, int) else step
+        return builder.add(builder.add(base, builder.mul(count, step)), ir.Constant(I64, offset))
+
+    def numbered(i: int) -> Value:
+        return ir.Constant(I64, i)
+
+    starts = [
+        builder.load(pointer(builder, builder.add(start, numbered(j * VECTOR)), kind), align=4) for j in range(vectors)
+    ]
+    row_starts = [at(a, numbered(i), a_step) for i in range(rows)]
+    before, loop, after = builder.block, builder.append_basic_block("inputs"), builder.append_basic_block("sums")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(I64)
+    k.add_incoming(numbered(0), before)
+    sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
+    columns = []
+    for j in range(vectors):
+        address = at(b, k, b_step, j * size)
+        if int8:
+            packed = ir.VectorType(I8, size)
+            column = builder.load(pointer(builder, address, packed), align=INT8_VECTOR)
+            if GROUP == 2:
+                column = builder.sext(column, ir.VectorType(I16, size))
+            columns.append(column)
+        else:
+            columns.append(builder.load(pointer(builder, address, kind), align=4))
+    for i in range(rows):
+        value = builder.load(pointer(builder, at(row_starts[i], k, 4), I32 if int8 else F32), align=2 if int8 else 4)
+        row = spread(builder, value)
+        for j in range(vectors):
+            if int8:
+                total = _multiply_add(builder, sums[i][j], row, columns[j])
+            else:
+                total = builder.call(
+                    declared(builder, "llvm.fma.v16f32", kind, kind, kind, kind), [row, columns[j], sums[i][j]]
+                )
+            sums[i][j].add_incoming(starts[j], before)
+            sums[i][j].add_incoming(total, loop)
+            sums[i][j] = total
+    following = builder.add(k, numbered(1))
+    k.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
+    builder.position_at_end(after)
+    for i in range(rows):
+        for j in range(vectors):
+            builder.store(sums[i][j], pointer(builder, at(c, numbered(i), c_step, j * VECTOR), kind), align=4)
+
+
+def _emit_shapes(builder: Value, int8: bool, rows: Value, vectors: Value, *operands: Value) -> None:
+    """A function of tiles of every shape."""
+    done = builder.append_basic_block("done")
+    choice = builder.add(builder.mul(rows, ir.Constant(I64, 8)), vectors)
+    shapes = builder.switch(choice, done)
+    for m in range(1, TILE_ROWS + 1):
+        for n in range(1, TILE_VECTORS + 1):
+            block = builder.append_basic_block(f"tile_{m}_{n}")
+            shapes.add_case(ir.Constant(I64, 8 * m + n), block)
+            builder.position_at_end(block)
+            _emit_tile(builder, int8, m, n, list(operands))
+            builder.branch(done)
+    builder.position_at_end(done)
+    builder.ret_void()
+
+
+def _tile_operation(int8: bool) -> Any:
+    def twin(
+        rows: int, vectors: int, a: int, a_step: int, b: int, b_step: int, start: int, c: int, c_step: int, steps: int
+    ) -> None:
+        n = vectors * LANES
+        for i in range(rows):
+            if int8:
+                stored = {4: np.uint8 if OFFSET else np.int8, 2: np.int16}[GROUP]
+                x = memory(a + i * a_step, steps * GROUP, stored).astype(np.int64)
+                y = [memory(b + k * b_step, n * GROUP, np.int8).reshape(n, GROUP) for k in range(steps)]
+                products = np.einsum("kng,kg->n", np.array(y, np.int64), x.reshape(steps, GROUP))
+                memory(c + i * c_step, n, np.int32)[:] = memory(start, n, np.int32) + products
+            else:
+                x = memory(a + i * a_step, steps, np.float32)
+                total = memory(start, n, np.float32).copy()
+                for k in range(steps):
+                    column = memory(b + k * b_step, n, np.float32).astype(np.float64)
+                    total = (column * np.float64(x[k]) + total).astype(np.float32)
+                memory(c + i * c_step, n, np.float32)[:] = total
+
+    @operation(void, *[i64] * 10, twin=twin)
+    def tile(builder: Value, *operands: Value) -> None:
+        """A call of a function of all shapes, which stands once in the machine code however often it is called."""
+        name = f"npdistil_{'int8' if int8 else 'float'}_tile"
+        function = builder.module.globals.get(name)
+        if function is None:
+            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [I64] * len(operands)), name)
+            function.linkage = "linkonce_odr"
+            function.attributes.add("noinline")
+            _emit_shapes(ir.IRBuilder(function.append_basic_block()), int8, *function.args)
+        builder.call(function, operands)
+
+    return tile
+
+
+# c [rows, 16 vectors] = start + a [rows, K] @ b [K, 16 vectors], with the steps from row to row in bytes. K is `steps`
+# float32, or `steps` groups of 4 bytes of quantised activations.
+float_tile = _tile_operation(int8=False)
+int8_tile = _tile_operation(int8=True)
+
+
+@kernel
+def tile_count(rows: int) -> int:
+    """How many tiles `rows` rows make, as equal as can be: 8 rows are 4 + 4, not 6 + 2."""
+    return (rows + TILE_ROWS - 1) // TILE_ROWS
+
+
+@kernel
+def tile_start(rows: int, tiles: int, i: int) -> int:
+    """The first row of tile i."""
+    return rows * i // tiles
+
+
+@kernel
+def float_product(
+    rows: int, n: int, a: int, a_step: int, b: int, b_step: int, start: int, c: int, c_step: int, steps: int
+) -> None:
+    """C [rows, n] = start + a @ b on float32 tiles, n up to a panel's width; whole vectors of c are written."""
+    tiles = tile_count(rows)
+    vectors = (n + LANES - 1) // LANES
+    for i in range(tiles):
+        first, last = tile_start(rows, tiles, i), tile_start(rows, tiles, i + 1)
+        float_tile(
+            last - first, vectors, a + first * a_step, a_step, b, b_step, start, c + first * c_step, c_step, steps
+        )
+
+
+@kernel
+def linear_panel(
+    lin: Any, panel: int, operand: Any, rows: int, out: int, out_step: int, activation: int, residual: int
+) -> None:
+    """One panel's columns of a linear layer for `rows` rows, and what follows it while they are in the first cache.
+
+    `activation` may be NONE; `residual` is the address of rows to be added, with the steps of `out`, or 0.
+    """
+    column = panel * WIDTH
+    n = min(WIDTH, lin.n - column)
+    vectors = (n + LANES - 1) // LANES
+    step = vectors * (INT8_VECTOR if lin.int8 else VECTOR)
+    weights = lin.panels + panel * lin.steps * TILE_VECTORS * (INT8_VECTOR if lin.int8 else VECTOR)
+    start = lin.start + column * 4
+    tiles = tile_count(rows)
+    for i in range(tiles):
+        first, last = tile_start(rows, tiles, i), tile_start(rows, tiles, i + 1)
+        a = operand.rows + first * operand.step
+        c = out + first * out_step + column * 4
+        if lin.int8:
+            int8_tile(last - first, vectors, a, operand.step, weights, step, start, c, out_step, lin.steps)
+        else:
+            float_tile(last - first, vectors, a, operand.step, weights, step, start, c, out_step, lin.steps)
+        added = residual + first * out_step + column * 4
+        for row in range(last - first):
+            x_scale = np.float32(1)
+            if lin.int8:
+                x_scale = get_float(operand.scales + (first + row) * 4)
+            finish(lin, column, n, x_scale, c + row * out_step, activation, added + row * out_step if residual else 0)
+
+
+@kernel
+def finish(lin: Any, column: int, n: int, x_scale: np.float32, c: int, activation: int, residual: int) -> None:
+    """Sums of one row -> outputs of the layer, in place: scales and bias where it is int8, activation, residual."""
+    factor = splat(x_scale)
+    for i in range(0, n * 4, VECTOR):
+        if lin.int8:
+            scale, bias = load(lin.scale + column * 4 + i), load(lin.bias + column * 4 + i)
+            y = to_float(load_int32(c + i)) * (factor * scale) + bias
+        else:
+            y = load(c + i)
+        if activation != NONE:
+            y = keep(activate(activation, y), n - i // 4, 0.0)
+        if residual:
+            y = y + load(residual + i)
+        store(c + i, y)

@@ -1,0 +1,79 @@
+"""Weights in the order in which the kernels read them: packed once, when a model is loaded.
+
+A panel holds 16 to 64 columns (outputs) for all inputs, input by input: float32 [K, columns], or int8
+[K / group, columns, group], where `group` weights of one column stand side by side. Columns are filled up with zeros
+to whole vectors, inputs to whole groups.
+"""
+
+import contextlib
+import mmap
+from typing import Any
+
+import numpy as np
+
+from ..model import Array, Params
+from .target import Level
+
+LANES = 16
+
+
+def rounded_up(n: int, unit: int) -> int:
+    """The next multiple of `unit`."""
+    return -(-n // unit) * unit
+
+
+def aligned_zeros(size: int) -> Array:
+    """uint8 [size], zeros, from the start of a page, and on large pages where the system has some to give."""
+    memory = mmap.mmap(-1, max(1, size))
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a kernel without large pages; small ones do
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, np.uint8)[:size]
+
+
+def padded(values: Array, dtype: Any, size: int) -> Array:
+    """A vector [n] with zeros after it, [size]."""
+    out = np.zeros(size, dtype)
+    out[: values.size] = values.reshape(-1)
+    return out
+
+
+def pack(weight: Array, group: int, width: int) -> Array:
+    """float32 or int8 [out, in] -> its panels, one after the other: [out up to 16, in up to group] elements.
+
+    `group` is 1 for float32; `width` is the number of columns of each panel but the last.
+    """
+    n, k = weight.shape
+    columns, inputs = rounded_up(n, LANES), rounded_up(k, group)
+    packed = aligned_zeros(columns * inputs * weight.itemsize).view(weight.dtype)
+    if columns != n or inputs != k:
+        weight = np.pad(weight, ((0, columns - n), (0, inputs - k)))
+    done = 0
+    for first in range(0, columns, width):
+        last = min(first + width, columns)
+        part = weight[first:last].reshape(last - first, inputs // group, group)
+        panel = packed[done : done + part.size].reshape(inputs // group, last - first, group)
+        panel[...] = part.transpose(1, 0, 2)
+        done += part.size
+    return packed
+
+
+def pack_linear(weight: Array, bias: Array, level: Level, weight_scale: Array | None = None) -> Params:
+    """A linear layer as the kernels want it: the fields of layout.LIN, with arrays for addresses."""
+    n, k = weight.shape
+    columns, width = rounded_up(n, LANES), level.vectors * LANES
+    bias = padded(bias, np.float32, columns)
+    if weight_scale is None:
+        panels = pack(np.asarray(weight, np.float32), 1, width)
+        return {"panels": panels, "start": bias, "scale": bias, "bias": bias, "n": n, "steps": k, "int8": 0}
+    # (x + offset) w summed up is x w summed up, and offset times the sum of w.
+    start = -level.offset * weight.sum(axis=1, dtype=np.int64)
+    return {
+        "panels": pack(np.asarray(weight, np.int8), level.group, width),
+        "start": padded(start, np.int32, columns),
+        "scale": padded(weight_scale, np.float32, columns),
+        "bias": bias,
+        "n": n,
+        "steps": -(-k // level.group),
+        "int8": 1,
+    }

@@ -1,0 +1,118 @@
+"""Any number of Python threads may use one model at once, before and after a fork, and memory stays bounded."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from helpers import checkpoint, encoder, texts
+
+from npdistil.compiled.encoder import CompiledEncoder
+from npdistil.compiled.threads import Team
+
+WIDE = {"dim": 48, "n_heads": 3, "hidden_dim": 100, "max_position_embeddings": 120}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_callers_at_once_get_the_answers_that_they_get_alone(tmp_path: Path, threads: int) -> None:
+    one = encoder(checkpoint(tmp_path, **WIDE), threads=threads)
+    work = [texts([seed % 100 + 1, 3, seed % 7 + 1], seed) for seed in range(24)]
+    alone = [one.encode(*each).tobytes() for each in work]
+    with ThreadPoolExecutor(12) as pool:
+        together = [result.tobytes() for result in pool.map(lambda each: one.encode(*each), work * 10)]
+    assert together == alone * 10
+
+
+def test_buffers_are_given_back_and_do_not_only_grow(tmp_path: Path) -> None:
+    one = encoder(checkpoint(tmp_path, **WIDE), threads=2)
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda seed: one.encode(*texts([50, 9], seed)), range(400)))
+    settle(one)
+    assert len(one._leases) <= one.threads
+
+
+def settle(one: CompiledEncoder) -> None:
+    """Wait for helpers to look at what was left for them."""
+    deadline = time.monotonic() + 10
+    while not one._leases and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def test_memory_does_not_grow_with_the_batch(tmp_path: Path) -> None:
+    found = checkpoint(tmp_path, **WIDE)
+    script = f"""
+import resource, sys
+import numpy as np
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
+from helpers import encoder, texts
+from npdistil.checkpoint import read_checkpoint
+one = encoder(read_checkpoint({str(found.directory)!r}), threads=2)
+ids, bounds = texts([100] * 20)
+one.encode(ids, bounds, bounds[:-1].copy())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ids, bounds = texts([100] * 2000)
+own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # of the input itself
+one.encode(ids, bounds, bounds[:-1].copy())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before - own)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    print(f"{done.stdout.strip()} KB more for a batch of 2000 texts than for one of 20")
+    assert int(done.stdout) < 16_000  # 200,000 rows of hidden states alone would be 38 MB
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_child_after_a_fork_gets_the_same_answers(tmp_path: Path) -> None:
+    one = encoder(checkpoint(tmp_path, **WIDE), threads=2)
+    ids, bounds = texts([100, 20, 3])
+    before = one.encode(ids, bounds).tobytes()  # the team is there now
+    stop = threading.Event()
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            one.encode(ids, bounds)
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    try:
+        children = []
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                os._exit(0 if all(one.encode(ids, bounds).tobytes() == before for _ in range(20)) else 1)
+            children.append(child)
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 5
+    finally:
+        stop.set()
+        busy.join()
+    assert one.encode(ids, bounds).tobytes() == before
+
+
+def test_a_team_has_as_many_helpers_as_were_asked_for_at_once() -> None:
+    team, done = Team(), threading.Barrier(4)
+    team.ask([done.wait] * 3)
+    done.wait(timeout=10)
+    assert team._helpers == 3
+    team.ask([lambda: None])
+    assert team._helpers == 3
+
+
+def test_a_forward_ends_with_fewer_cores_than_threads(tmp_path: Path) -> None:
+    found = checkpoint(tmp_path, **WIDE)
+    script = f"""
+import os, sys
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
+os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
+from helpers import encoder, texts
+from npdistil.checkpoint import read_checkpoint
+one = encoder(read_checkpoint({str(found.directory)!r}), threads=6)
+print(len({{one.encode(*texts([120, 3])).tobytes() for _ in range(5)}}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout == "1\n"
