@@ -88,8 +88,10 @@ def encode_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list[E
 
 
 def check_texts(texts: Sequence[Text]) -> None:
-    """InputError unless all are strings, or tuples of strings, that UTF-8 can hold."""
+    """InputError unless all are strings, or tuples of two strings, that UTF-8 can hold."""
     for i, text in enumerate(texts):
+        if isinstance(text, tuple) and len(text) != 2:
+            raise InputError(f"text {i} is a tuple of {len(text)}; expected a string, or two for a pair")
         for part in text if isinstance(text, tuple) else (text,):
             _check_text(part, i)
 

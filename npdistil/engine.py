@@ -111,9 +111,9 @@ def thread_count(asked: int | None = None) -> int:
     """
     source, value = "threads", asked
     if value is None and (text := os.environ.get("NPDISTIL_THREADS")):
-        source, value = "NPDISTIL_THREADS", int(text) if text.isdecimal() else 0
+        source, value = "NPDISTIL_THREADS", int(text) if text.isdecimal() and len(text) < 9 else 0
         if not value:
-            raise InputError(f"NPDISTIL_THREADS is {text!r}; expected a whole number from 1 to 1024")
+            raise InputError(f"NPDISTIL_THREADS is {text!r:.40}; expected a whole number from 1 to 1024")
     if value is None:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cpus, _cgroup_quota() or cpus, 1024))
@@ -131,11 +131,12 @@ def _cgroup_quota(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys
         groups = [line.split("::/", 1)[1] for line in own.read_text().splitlines() if line.startswith("0::/")]
     except OSError:
         return None
-    folders = [folder for group in groups for folder in ((root / group), *(root / group).parents)]
+    paths = [Path(os.path.normpath(root / group)) for group in groups]
+    folders = [folder for path in paths if path.is_relative_to(root) for folder in (path, *path.parents)]
     found = [_read(folder / "cpu.max") for folder in folders if folder.is_relative_to(root)]
     found.append(" ".join(_read(root / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")))
     limits = [text.split() for text in found]
-    cpus = [-(-int(q[0]) // int(q[1])) for q in limits if len(q) == 2 and q[0].isdecimal() and int(q[1])]
+    cpus = [-(-int(q[0]) // int(q[1])) for q in limits if len(q) == 2 and all(map(str.isdecimal, q)) and int(q[1])]
     return max(1, min(cpus)) if cpus else None  # no limit is written as "max", or as -1
 
 

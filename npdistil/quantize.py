@@ -80,7 +80,8 @@ def weight_errors(params: Params) -> list[tuple[str, float]]:
         for part in ("attention", "ffn"):
             for name, layer in block[part].items():
                 rounded = dequantized(quantize_linear(**layer))["weight"]
-                error = np.linalg.norm(rounded - layer["weight"]) / np.linalg.norm(layer["weight"])
+                size = max(np.linalg.norm(layer["weight"]), np.finfo(np.float32).tiny)  # all zeros have no error
+                error = np.linalg.norm(rounded - layer["weight"]) / size
                 errors.append((f"layer.{i}.{part}.{name}", float(error)))
     return errors
 
@@ -101,7 +102,7 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
     checkpoint = read_checkpoint(src)
     if checkpoint.config.quantized:
         raise CheckpointError(f"{src} is int8 already")
-    if dst.exists():
+    if os.path.lexists(dst):  # Path.exists raises for names that are too long
         raise CheckpointError(f"{dst} exists; choose a new directory")
     raw = read_json(src / "config.json")
     raw["quantization_config"] = FORMAT | {"ignore": sorted(checkpoint.head)}

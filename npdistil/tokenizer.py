@@ -37,10 +37,16 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
         raise CheckpointError(f"{directory} has neither tokenizer.json nor vocab.txt, so texts cannot become token ids")
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    if tokenizer.get_vocab_size() > vocab_size:
+    size = 1 + max(tokenizer.get_vocab().values(), default=-1)  # more than there are tokens, where ids are left out
+    if size > vocab_size:
         raise CheckpointError(
-            f"{directory}: the tokenizer has {tokenizer.get_vocab_size()} tokens, but the model only {vocab_size} "
-            "rows of embeddings: they do not belong together"
+            f"{directory}: the tokenizer has {size} tokens, but the model only {vocab_size} rows of embeddings: "
+            "they do not belong together"
+        )
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown is not None and tokenizer.token_to_id(unknown) is None:
+        raise CheckpointError(
+            f"{directory}: {unknown}, the tokenizer's token for unknown words, is not in its vocabulary"
         )
     return tokenizer
 

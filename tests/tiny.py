@@ -15,10 +15,10 @@ from tokenizers.implementations import BertWordPieceTokenizer
 
 Array = npt.NDArray[Any]
 
-WORDS = (
-    "the a film is good bad very not and i like hate it you love movie was boring great ? ! . , ' - where what who "
-    "city paris lives in he she john 東 京 ко ##т caf ##e ##é"
-).split()
+WORDS = [
+    *"the a film is good bad very not and i like hate it you love movie was boring great ? ! . , ' - where".split(),
+    *"what who city paris lives in he she john 東 京 ко ##т caf ##e ##é".split(),
+]
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz0123456789"]
 VOCABULARY = list(
     dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *LETTERS, *(f"##{c}" for c in LETTERS)])

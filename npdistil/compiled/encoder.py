@@ -13,8 +13,9 @@ from ..config import Config
 from ..errors import EngineError, InputError
 from ..model import Array, Params
 from . import layout
+from .cache import Run, machine_code
 from .layout import ATTENTION_STAGES, BLOCK_STAGES, JOB, LAYER, LINE, QUERIES, ROOM, TABLES
-from .panels import LANES, aligned_zeros, pack_linear, padded, rounded_up
+from .panels import LANES, aligned_zeros, linear_size, pack_linear, padded, rounded_up
 from .target import Level, Target
 from .threads import team
 
@@ -22,6 +23,9 @@ CHECKED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")  # run the t
 CHUNK = 256  # rows that one thread takes through the whole forward: enough to hide that all panels stream past
 BLOCK = 64  # rows that go through a feed-forward layer at a time: what comes in between stays in the second cache
 TOGETHER = 128  # rows up to which all threads work on one chunk: panels then stream past once, not once a thread
+HEADS = 4  # linear layers of heads that stay packed
+SMALL = 2**21  # products up to which a head's layer is not worth waking others
+GUARD = 4096 if CHECKED else 0  # bytes between buffers that nothing may touch
 SPARE = 64 * 4 + 64  # bytes after a buffer that whole vectors may read and never use
 
 # What a product takes, and the buffer of as many and as wide float32 rows; in float32 it is that buffer itself, but
@@ -55,21 +59,21 @@ class CompiledEncoder:
     name = "compiled"
 
     def __init__(self, config: Config, params: Params, threads: int, max_tokens: int) -> None:
-        from .cache import machine_code
-
         self.config = config
         self.threads = 1 if CHECKED else threads
         self.level = Target.current().level()
         self.int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
-        self.chunk = max(config.max_position_embeddings, min(CHUNK, max_tokens // threads))
+        self.chunk = max(1, min(CHUNK, max_tokens // threads))
+        capacity = max(config.max_position_embeddings, self.chunk, TOGETHER)
         self._kept: list[Array] = []  # arrays whose addresses the kernels have
         self._model = self._prepared(params)
         layer_stages = ATTENTION_STAGES + BLOCK_STAGES * max(1, threads - 1)
         chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, give
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
-        self._room = _room(config, self.level, self.int8, self.chunk, chunk_stages)
+        self._room = _room(config, self.level, self.int8, capacity, chunk_stages)
+        self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
         self._leases: deque[_Lease] = deque()  # buffers that no call is using
-        self._run = machine_code()
+        self._run = _kernels()
 
     @property
     def _width(self) -> int:
@@ -89,10 +93,13 @@ class CompiledEncoder:
         config, step = self.config, rounded_up(self.config.dim, LANES)
         job = np.zeros((), JOB)
         layers = np.zeros(config.n_layers, LAYER)
-        for layer, block in zip(layers, params["layer"], strict=True):
-            linears = block["attention"] | block["ffn"]
-            for name, linear in linears.items():
-                packed = pack_linear(level=self.level, **linear)
+        linears = [block["attention"] | block["ffn"] for block in params["layer"]]
+        # One piece for all, because the system gives large pages to large pieces only.
+        sizes = [linear_size(linear["weight"], self.level) for each in linears for linear in each.values()]
+        panels = iter(np.split(aligned_zeros(sum(sizes)), np.cumsum(sizes)[:-1]))
+        for layer, block, each in zip(layers, params["layer"], linears, strict=True):
+            for name, linear in each.items():
+                packed = pack_linear(level=self.level, out=next(panels), **linear)
                 layer[name] = tuple(self._address(v) if isinstance(v, np.ndarray) else v for v in packed.values())
             for name in ("sa_layer_norm", "output_layer_norm"):
                 layer[name] = self._norm(block[name], step)
@@ -153,30 +160,42 @@ class CompiledEncoder:
         return chunks, len(stops) if threads == 1 else len(stops) // threads * threads
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
-        """As `Encoder.linear`.
+        """As `Encoder.linear`. The weights of the last few calls stay packed: those of a head are always the same.
 
         Raises:
             InputError: arrays that the kernels must not see.
         """
-        x, weight, bias = (np.ascontiguousarray(array) for array in (x, weight, bias))
-        rows, inputs = x.shape if x.ndim == 2 else (0, -1)
-        if weight.ndim != 2 or weight.shape[1] != inputs or bias.shape != weight.shape[:1]:
-            raise InputError(
-                f"a linear layer [out, in], [out] for [M, in] cannot be {weight.shape}, {bias.shape}, {x.shape}"
-            )
+        x = np.ascontiguousarray(x)
+        if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1] or bias.shape != weight.shape[:1]:
+            raise InputError(f"a linear layer for {x.shape} cannot be {weight.shape}, {bias.shape}")
         if {x.dtype, weight.dtype, bias.dtype} != {np.dtype(np.float32)}:
             raise InputError(f"a linear layer is float32, not {x.dtype}, {weight.dtype}, {bias.dtype}")
-        if inputs > self.config.dim:  # the buffer of a panel has no room for more
-            raise InputError(f"a linear layer of {inputs} inputs is wider than the model, {self.config.dim}")
-        out = np.empty((rows, len(weight)), np.float32)
-        if not out.size:
-            return out
+        lin = self._packed(weight, bias)
+        out = np.empty((len(x), rounded_up(len(weight), LANES)), np.float32)
+        if not x.size:
+            return np.broadcast_to(bias, (len(x), len(bias))).copy()
         job = self._model.copy()
-        job["task"], job["rows"], job["inputs"], job["n"] = layout.LINEAR, rows, inputs, len(weight)
-        self._do(job, {"x": x, "weight": weight, "bias": bias, "out": out}, 1)
-        return out
+        job["task"], job["rows"], job["out_step"] = layout.LINEAR, len(x), out.strides[0]
+        job["lin"] = tuple(v.ctypes.data if isinstance(v, np.ndarray) else v for v in lin.values())
+        job["operand"] = x.ctypes.data, x.strides[0], 0
+        kept = {name: v for name, v in lin.items() if isinstance(v, np.ndarray)}
+        self._do(job, {"out": out}, 1, (x, *kept.values()), alone=x.size * len(weight) < SMALL)
+        return np.ascontiguousarray(out[:, : len(weight)])
 
-    def _do(self, job: Array, arrays: dict[str, Array], stages: int) -> None:
+    def _packed(self, weight: Array, bias: Array) -> Params:
+        key = id(weight), id(bias)
+        found = self._heads.get(key)
+        if found is None:
+            # The arrays are kept beside what was made of them, so that no other ones get their numbers.
+            found = weight, bias, pack_linear(weight, bias, self.level, aligned_zeros(linear_size(weight, self.level)))
+            while len(self._heads) >= HEADS:
+                self._heads.pop(next(iter(self._heads)), None)
+            self._heads[key] = found
+        return found[2]
+
+    def _do(
+        self, job: Array, arrays: dict[str, Array], stages: int, others: tuple[Array, ...] = (), alone: bool = False
+    ) -> None:
         """Have a job done, by this thread and by those of the team that come."""
         try:
             lease = self._leases.pop()
@@ -187,14 +206,24 @@ class CompiledEncoder:
         job["counters"] = rounded_up(counters.ctypes.data, LINE)
         for name, array in arrays.items():
             job[name] = array.ctypes.data
-        work = _Work(self, job, lease, (counters, *arrays.values()))
+        work = _Work(self, job, lease, (counters, *arrays.values(), *others))
         if CHECKED:
-            with simd.allowed(job, lease.rooms, *lease.parts, counters, *arrays.values()):
+            with simd.allowed(job, lease.rooms, *lease.parts, counters, *arrays.values(), *others):
                 self._run(job.ctypes.data, 0)
         else:
-            team.ask([work.joined(rank) for rank in range(1, self.threads)])
+            if not alone:
+                team.ask([work.joined(rank) for rank in range(1, self.threads)])
             self._run(job.ctypes.data, 0)
         work.close()
+
+
+def _kernels() -> Run:
+    """`forward.run`, as machine code or, checked, as Python."""
+    if CHECKED:
+        from .forward import run
+
+        return run
+    return machine_code()
 
 
 class _Work:
@@ -238,7 +267,7 @@ class _Lease:
     """The buffers of one call: a room for each thread. Pages that were never written to take no memory."""
 
     def __init__(self, sizes: dict[str, int], steps: dict[str, int], threads: int) -> None:
-        total = sum(sizes.values())
+        total = sum(sizes.values()) + GUARD * len(sizes)
         self.buffers = aligned_zeros(total * threads)
         self.rooms = np.zeros(threads, ROOM)
         self.parts: list[Array] = []  # each buffer by itself
@@ -247,7 +276,7 @@ class _Lease:
             for path, size in sizes.items():
                 self.parts.append(self.buffers[at : at + size])
                 _set(room, path, self.buffers.ctypes.data + at)
-                at += size
+                at += size + GUARD
             for path, step in steps.items():
                 _set(room, path, step)
             for name, of in OPERANDS.items():
@@ -267,7 +296,7 @@ def _room(
     config: Config, level: Level, int8: bool, chunk: int, chunk_stages: int
 ) -> tuple[dict[str, int], dict[str, int]]:
     """The size in bytes of each buffer of a room, and the steps from row to row, by the names of layout.ROOM."""
-    size, width = rounded_up(config.dim // config.n_heads, LANES), level.vectors * LANES
+    size = rounded_up(config.dim // config.n_heads, LANES)
     step, hidden_step = rounded_up(config.dim, LANES) * 4, rounded_up(config.hidden_dim, LANES) * 4
     long_step = rounded_up(chunk, LANES) * 4  # of rows with a column for each token of a text
     sizes = dict.fromkeys(("x", "q", "k", "v", "context", "wanted"), chunk * step)
@@ -278,9 +307,6 @@ def _room(
         "scores": QUERIES * long_step,
         "sums": QUERIES * 4,
         "heads": QUERIES * size * 4,
-        "panel": rounded_up(config.dim, LANES) * width * 4,
-        "start": width * 4,
-        "tile": level.rows * width * 4,
         "counters": chunk_stages * LINE,
         "block_counters": BLOCK_STAGES * LINE,
     }

@@ -8,16 +8,15 @@ run the same code. `room` is where a chunk's rows are, `own` what the thread alo
 from typing import Any
 
 from .attention import attention
-from .gemm import GROUP, OFFSET, TILE_ROWS, WIDTH, float_product, linear_panel
+from .gemm import GROUP, OFFSET, WIDTH, linear_panel
 from .layout import BLOCK_STAGES, CHUNK, JOB, LAYER, LINE, LINEAR, NONE, ROOM
 from .rowwise import copy, layer_norm, quantize, table_vector
 from .share import claim, report, reset, wait
-from .simd import LANES, VECTOR, get_int, kernel, load_part, record_of, set_float, store, transpose
+from .simd import LANES, get_int, kernel, record_of, set_float, store
 
 job_at, layer_at, room_at, chunk_at = record_of(JOB), record_of(LAYER), record_of(ROOM), record_of(CHUNK)
 LAYER_SIZE, ROOM_SIZE, CHUNK_SIZE = LAYER.itemsize, ROOM.itemsize, CHUNK.itemsize
 ITEM = 4  # rows of an item of row work
-HEAD_ROWS = 192  # rows of an item of a head's linear layer
 
 
 @kernel
@@ -241,42 +240,20 @@ def encode(job: Any, room: Any, own: Any, chunk: Any, threads: int, stage: int) 
 
 
 @kernel
-def head_linear(job: Any, own: Any) -> None:
-    """A float32 linear layer that is not packed: x [rows, inputs] @ weight [n, inputs] + bias -> out [rows, n].
-
-    An item packs a panel for itself and multiplies some rows with it.
-    """
-    panels, stage = count(job.n, WIDTH), job.counters
-    items, done = panels * count(job.rows, HEAD_ROWS), 0
-    item = claim(stage)
-    while item < items:
-        column, first = item % panels * WIDTH, item // panels * HEAD_ROWS
-        n, last = min(WIDTH, job.n - column), min(first + HEAD_ROWS, job.rows)
-        size = count(n, LANES) * VECTOR
-        for j in range(0, n, LANES):
-            for k in range(0, job.inputs, LANES):
-                block = job.weight + ((column + j) * job.inputs + k) * 4
-                transpose(block, job.inputs * 4, n - j, job.inputs - k, own.panel + k * size + j * 4, size)
-            store(own.start + j * 4, load_part(job.bias + (column + j) * 4, n - j))
-        for i in range(first, last, TILE_ROWS):
-            rows, x = min(TILE_ROWS, last - i), job.x + i * job.inputs * 4
-            float_product(rows, n, x, job.inputs * 4, own.panel, size, own.start, own.tile, WIDTH * 4, job.inputs)
-            for row in range(rows):
-                copy(own.tile + row * WIDTH * 4, n, job.out + ((i + row) * job.n + column) * 4)
-        done += 1
-        item = claim(stage)
-    report(stage, done)
-    wait(stage, items)
+def head_linear(job: Any) -> None:
+    """The linear layer of a head, on its own: operand [rows, inputs] -> out [rows, n up to whole vectors]."""
+    stage = job.counters
+    wait(stage, linear(job.lin, job.operand, job.rows, job.out, job.out_step, NONE, 0, stage))
 
 
 @kernel
 def run(address: int, rank: int) -> None:
     """Take part in the job at `address` as thread `rank`. Thread 0 returns when the job is done."""
     job = job_at(address)
-    own = room_at(job.rooms + rank * ROOM_SIZE)
     if job.task == LINEAR:
-        head_linear(job, own)
+        head_linear(job)
         return
+    own = room_at(job.rooms + rank * ROOM_SIZE)
     stage = job.counters + LINE
     for i in range(job.alone, job.n_chunks):
         encode(job, room_at(job.rooms), own, chunk_at(job.chunks + i * CHUNK_SIZE), job.threads, stage)

@@ -82,10 +82,6 @@ ROOM = record(
     "sums",
     "heads",
     "heads_step",
-    # a head's linear layer: a panel, what its sums start from, and a tile
-    "panel",
-    "start",
-    "tile",
     # counters of work that is not shared
     "counters",
     "block_counters",
@@ -125,13 +121,11 @@ JOB = record(
     "step",  # of rows of dim float32
     "hidden_step",
     "zeros",  # as many as a panel has columns
-    # LINEAR: x [rows, inputs] @ weight [n, inputs] + bias -> out
-    "x",
+    # LINEAR: operand [rows, inputs] -> out
+    ("lin", LIN),
+    ("operand", OPERAND),
     "rows",
-    "inputs",
-    "n",
-    "weight",
-    "bias",
+    "out_step",
 )
 BLOCK_STAGES = 7  # of forward.feed_forward
 ATTENTION_STAGES = 4  # of forward.block before that

@@ -24,7 +24,8 @@ def rounded_up(n: int, unit: int) -> int:
 
 def aligned_zeros(size: int) -> Array:
     """uint8 [size], zeros, from the start of a page, and on large pages where the system has some to give."""
-    memory = mmap.mmap(-1, max(1, size))
+    # Python's default is memory shared with children, which the system never puts on large pages.
+    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without large pages; small ones do
             memory.madvise(mmap.MADV_HUGEPAGE)
@@ -38,14 +39,20 @@ def padded(values: Array, dtype: Any, size: int) -> Array:
     return out
 
 
-def pack(weight: Array, group: int, width: int) -> Array:
+def packed_size(shape: tuple[int, int], group: int, itemsize: int) -> int:
+    """Bytes of the panels of a weight [out, in], a multiple of 64."""
+    return rounded_up(shape[0], LANES) * rounded_up(shape[1], group) * itemsize
+
+
+def pack(weight: Array, group: int, width: int, packed: Array) -> Array:
     """float32 or int8 [out, in] -> its panels, one after the other: [out up to 16, in up to group] elements.
 
-    `group` is 1 for float32; `width` is the number of columns of each panel but the last.
+    `group` is 1 for float32; `width` is the number of columns of each panel but the last; `packed` are the bytes to
+    write to, `packed_size` of them.
     """
     n, k = weight.shape
     columns, inputs = rounded_up(n, LANES), rounded_up(k, group)
-    packed = aligned_zeros(columns * inputs * weight.itemsize).view(weight.dtype)
+    packed = packed.view(weight.dtype)
     if columns != n or inputs != k:
         weight = np.pad(weight, ((0, columns - n), (0, inputs - k)))
     done = 0
@@ -58,18 +65,23 @@ def pack(weight: Array, group: int, width: int) -> Array:
     return packed
 
 
-def pack_linear(weight: Array, bias: Array, level: Level, weight_scale: Array | None = None) -> Params:
-    """A linear layer as the kernels want it: the fields of layout.LIN, with arrays for addresses."""
+def linear_size(weight: Array, level: Level) -> int:
+    """Bytes of the panels of a linear layer."""
+    return packed_size(weight.shape, level.group if weight.dtype == np.int8 else 1, weight.itemsize)
+
+
+def pack_linear(weight: Array, bias: Array, level: Level, out: Array, weight_scale: Array | None = None) -> Params:
+    """A linear layer as the kernels want it: the fields of layout.LIN, with arrays for addresses; `out` for panels."""
     n, k = weight.shape
     columns, width = rounded_up(n, LANES), level.vectors * LANES
     bias = padded(bias, np.float32, columns)
     if weight_scale is None:
-        panels = pack(np.asarray(weight, np.float32), 1, width)
+        panels = pack(weight, 1, width, out)
         return {"panels": panels, "start": bias, "scale": bias, "bias": bias, "n": n, "steps": k, "int8": 0}
     # (x + offset) w summed up is x w summed up, and offset times the sum of w.
     start = -level.offset * weight.sum(axis=1, dtype=np.int64)
     return {
-        "panels": pack(np.asarray(weight, np.int8), level.group, width),
+        "panels": pack(weight, level.group, width, out),
         "start": padded(start, np.int32, columns),
         "scale": padded(weight_scale, np.float32, columns),
         "bias": bias,

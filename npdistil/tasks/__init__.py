@@ -1,6 +1,7 @@
 """Text in, answers out: one file a task, with the calls and results of transformers' pipelines."""
 
 import importlib
+import inspect
 import os
 from typing import Any
 
@@ -50,4 +51,8 @@ def pipeline(
         model = load(model, engine=engine, precision=precision, threads=threads)
     elif engine != "auto" or precision is not None or threads is not None:
         raise InputError("engine, precision and threads belong to `load`; this model is loaded already")
-    return getattr(importlib.import_module(f".{module}", __name__), name)(model, **settings)
+    kind = getattr(importlib.import_module(f".{module}", __name__), name)
+    known = [*inspect.signature(kind).parameters][1:]
+    if unknown := [each for each in settings if each not in known]:
+        raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(known)}")
+    return kind(model, **settings)

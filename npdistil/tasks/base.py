@@ -66,7 +66,7 @@ def _answers(items: Iterable[Any], size: int, answer: Callable[[list[Any]], Iter
 
 
 def check_count(name: str, value: Any, *others: Any) -> None:
-    """InputError unless `value` is a whole number above 0, or one of `others`."""
+    """InputError unless `value` is a whole number above 0, or one of `others`: None, UNSET or 0."""
     if any(value is other for other in others):
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -66,7 +66,9 @@ class FillMask(Task):
         tokenizer = self.model.tokenizer
         if targets is None:
             return np.arange(self.model.config.vocab_size)
-        words = [targets] if isinstance(targets, str) else list(targets)
+        if not isinstance(targets, (str, list, tuple)):
+            raise InputError(f"targets is {targets!r:.80}; expected a word or a list of words")
+        words = [targets] if isinstance(targets, str) else targets
         ids = []
         for word in words:
             known = tokenizer.token_to_id(word) if isinstance(word, str) else None

@@ -66,8 +66,8 @@ class QuestionAnswering(Task):
         super().check(chosen)
         for name in ("top_k", "max_answer_len", "max_question_len"):
             check_count(name, chosen[name])
-        for name in ("doc_stride", "max_seq_len"):
-            check_count(name, chosen[name], None)
+        check_count("doc_stride", chosen["doc_stride"], None, 0)
+        check_count("max_seq_len", chosen["max_seq_len"], None)
         for name in ("handle_impossible_answer", "align_to_words"):
             check_choice(name, chosen[name], (False, True))
 
@@ -102,6 +102,9 @@ class QuestionAnswering(Task):
         encodings = encode_texts(
             self.model.tokenizer, [(q, item["context"]) for q, item in zip(questions, items, strict=True)]
         )
+        for encoding in encodings:
+            if 1 not in encoding.sequence_ids:
+                raise InputError("the context is empty")
         cuts = [window_positions(encoding, length, stride, reach_back=False) for encoding in encodings]
         ids = [[e.ids[i] for i in window] for e, cut in zip(encodings, cuts, strict=True) for window in cut]
         hidden = iter(self.model.hidden_states(ids))
@@ -157,7 +160,7 @@ def best_answers(
         scores = np.tril(np.triu(np.outer(start, end)), chosen["max_answer_len"] - 1)
         for flat in np.argsort(-scores, axis=None, kind="stable")[:candidates]:
             first, last = divmod(int(flat), len(window))
-            if not (allowed[first] and allowed[last]):
+            if not (in_context[first] and in_context[last]):
                 continue
             begin, stop = _characters(encoding, window[first], window[last], chosen["align_to_words"])
             text = context[begin:stop]

@@ -18,12 +18,12 @@ class TextClassification(Task):
 
     One thing differs: a text of more tokens than the model has positions for is not an IndexError. It is scored in
     overlapping windows whose mean is the answer; `truncation=True` takes its first tokens, as in transformers, and
-    `long_text="error"` refuses it. An answer to a text that was cut has "truncated": True.
+    `long_text="error"` refuses it. With `long_text="truncate"` the answer to a text that was cut has "truncated": True.
 
     Args, each also an argument of the call:
         top_k: how many labels to give, best first; None gives all. When it is given, a text's answer is a list.
         function_to_apply: "softmax", "sigmoid", "none"; by default what the model's problem_type asks for.
-        truncation: True is `long_text="truncate"`.
+        truncation: True is `long_text="truncate"`, without that note.
         threshold: of a multi-label model, give the labels that score at least this much, and maybe none.
         max_length: texts of more tokens than this, special ones included, are long.
         long_text: "windows", "sentences", "truncate" or "error"; see `Model.cut`.
@@ -96,7 +96,8 @@ class TextClassification(Task):
         long_text = "truncate" if chosen["truncation"] else chosen["long_text"]
         cuts = self.model.cut([as_text(item) for item in items], long_text, chosen["max_length"], chosen["stride"])
         for cut, rows in zip(cuts, self.model.part_scores(cuts, chosen["function_to_apply"]), strict=True):
-            note: Answer = {"truncated": True} if cut[0].truncated else {}
+            # Who says `truncation=True` knows, and gets what transformers gives.
+            note: Answer = {"truncated": True} if cut[0].truncated and not chosen["truncation"] else {}
             if chosen["combine"] == "none":
                 spans = [note | {"start": part.start, "end": part.end} for part in cut]
                 yield [self._chosen(row, chosen, span) for row, span in zip(rows, spans, strict=True)]

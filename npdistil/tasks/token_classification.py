@@ -11,7 +11,7 @@ from ..batch import encode_texts, encode_words, window_positions
 from ..errors import InputError
 from ..model import Array, softmax
 from ..pretrained import STRIDE, Model
-from .base import Task, check_choice, run
+from .base import Task, check_choice, check_count, run
 
 Entity: TypeAlias = dict[str, Any]
 STRATEGIES = ("none", "simple", "first", "average", "max")
@@ -29,7 +29,8 @@ class TokenClassification(Task):
             first make the tokens of a word agree: on its first token's class, on that of the mean of their scores, on
             that of the highest score.
         ignore_labels: labels that are left out.
-        stride: tokens that neighbouring windows of a long text share.
+        stride: tokens that neighbouring windows of a long text share; by default 128, or a quarter of the model's
+            positions if that is less.
         is_split_into_words: a text is a list of words; offsets are those in the words joined by `delimiter`.
         delimiter: what joins words.
         batch_size: texts that are run at once.
@@ -43,7 +44,7 @@ class TokenClassification(Task):
         *,
         aggregation_strategy: str = "none",
         ignore_labels: Sequence[str] = ("O",),
-        stride: int = STRIDE,
+        stride: int | None = None,
         is_split_into_words: bool = False,
         delimiter: str = " ",
         batch_size: int = 64,
@@ -63,6 +64,7 @@ class TokenClassification(Task):
         super().check(chosen)
         check_choice("aggregation_strategy", chosen["aggregation_strategy"], STRATEGIES)
         check_choice("is_split_into_words", chosen["is_split_into_words"], (False, True))
+        check_count("stride", chosen["stride"], None, 0)
         if isinstance(chosen["ignore_labels"], str):
             raise InputError("ignore_labels is a string; expected a list of labels")
 
@@ -93,7 +95,8 @@ class TokenClassification(Task):
         model, split = self.model, chosen["is_split_into_words"]
         encodings = encode_words(model.tokenizer, items) if split else encode_texts(model.tokenizer, items)
         length = model.config.max_position_embeddings
-        cuts = [window_positions(encoding, length, chosen["stride"], reach_back=False) for encoding in encodings]
+        stride = min(STRIDE, length // 4) if chosen["stride"] is None else chosen["stride"]
+        cuts = [window_positions(encoding, length, stride, reach_back=False) for encoding in encodings]
         ids = [
             [encoding.ids[i] for i in window] for encoding, cut in zip(encodings, cuts, strict=True) for window in cut
         ]

@@ -168,7 +168,6 @@ def test_a_text_longer_than_the_position_table_is_refused(tmp_path: Path) -> Non
         ((2, 8), (3, 8), (4,)),
         ((8,), (3, 8), (3,)),
         ((2, 8), (3, 8, 1), (3,)),
-        ((2, 9), (3, 9), (3,)),
     ],
     ids=str,
 )

@@ -1,0 +1,69 @@
+"""The kernels once more in plain Python, where every access to memory is checked against the buffers that there are."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import checkpoint
+
+SCRIPT = f"""
+import sys
+from pathlib import Path
+sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
+import numpy as np
+from helpers import encoder, reference, texts
+from npdistil.checkpoint import read_checkpoint
+from npdistil.compiled import encoder as module
+assert module.CHECKED
+found = read_checkpoint(Path(sys.argv[1]))
+for precision, most in (("float32", 2e-5), ("int8", 0.1)):
+    one, expected = encoder(found, precision), reference(found, precision)
+    for lengths in ([1], [3, 1, 2], [20]):
+        ids, bounds = texts(lengths)
+        for rows in (None, bounds[:-1].copy()):
+            difference = np.abs(one.encode(ids, bounds, rows) - expected.encode(ids, bounds, rows)).max()
+            print(precision, lengths, difference)
+            assert difference < most
+x, weight, bias = np.ones((3, 24), np.float32), np.ones((20, 24), np.float32), np.ones(20, np.float32)
+assert (one.linear(x, weight, bias) == 25).all()
+sizes, steps = one._room
+for name in [name for name in sizes if "counters" not in name]:
+    smaller = encoder(found, "int8")
+    smaller._room = (sizes | {{name: 64}}, steps)
+    try:
+        smaller.encode(*texts([20, 3]))
+    except IndexError:
+        print("caught", name)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+def test_no_access_is_outside_of_its_buffer_and_one_that_were_is_found(tmp_path: Path) -> None:
+    found = checkpoint(tmp_path, dim=24, n_heads=2, hidden_dim=40, n_layers=2)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(found.directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    # With too small a buffer of any of these, the same forward is stopped: the check can fail.
+    caught = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("caught")}
+    assert caught >= {
+        "x",
+        "q",
+        "k",
+        "v",
+        "context",
+        "y",
+        "hidden",
+        "keys",
+        "scores",
+        "x_operand.rows",
+        "hidden_operand.rows",
+    }

@@ -1,0 +1,235 @@
+"""Packing, checking, windows and chunks."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from npdistil.batch import as_text, blocks, chunks, encode_texts, encode_words, pack, window_positions, windows
+from npdistil.errors import InputError
+from npdistil.tokenizer import read_tokenizer
+
+TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), max_size=6)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    directory = tmp_path_factory.mktemp("tokenizer")
+    tiny.write_tokenizer(directory)
+    return read_tokenizer(directory, len(tiny.VOCABULARY))
+
+
+# pack
+
+
+@given(texts=TEXTS)
+def test_pack_lays_texts_end_to_end(texts: list[list[int]]) -> None:
+    ids, bounds = pack(texts, 10, 7)
+    assert ids.dtype == bounds.dtype == np.int64
+    assert bounds[0] == 0
+    assert [ids[i:j].tolist() for i, j in itertools.pairwise(bounds)] == texts
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+def test_pack_takes_arrays_of_any_integers(dtype: type) -> None:
+    ids, bounds = pack(np.array([[1, 2], [3, 4]], dtype), 10, 7)  # type: ignore[arg-type]
+    assert ids.dtype == np.int64
+    assert ids.tolist() == [1, 2, 3, 4]
+    assert bounds.tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ([[]], "text 0 has 0 tokens"),
+        ([[1], []], "text 1 has 0 tokens"),
+        ([[1] * 8], "text 0 has 8 tokens; the model takes 1 to 7"),
+        ([[1, 10]], "text 0 has the token id 10"),
+        ([[1], [2, 3], [4, -1]], "text 2 has the token id -1"),
+        ([[10], [-1]], "text 0 has the token id 10"),
+        ([[1.0]], "whole numbers"),
+        ([[float("nan")]], "whole numbers"),
+        ([[True]], "whole numbers"),
+        ([["1"]], "whole numbers"),
+        ([[None]], "whole numbers"),
+        ([[b"1"]], "whole numbers"),
+        ([[[1]]], "whole numbers"),
+        ([[[1], [2, 3]]], "whole numbers"),
+        ([[1, [2]]], "whole numbers"),
+        ([1, 2, 3], "whole numbers"),
+        ([None], "whole numbers"),
+        ([{1, 2}], "whole numbers"),
+        ([{"input_ids": [1]}], "whole numbers"),
+        (["123"], "whole numbers"),
+        ([[2**31]], "token id 2147483648"),
+        ([[2**63 - 1]], "token id 9223372036854775807"),
+        ([[2**63]], "token id 9223372036854775808"),
+        ([[2**64 - 1]], "token id 18446744073709551615"),
+        ([[2**64]], "whole numbers"),
+        ([[-(2**63)]], "token id -9223372036854775808"),
+        ([[-(2**63) - 1]], "whole numbers"),
+        ([[10**400]], "whole numbers"),
+        ([[1, 2**63]], "whole numbers"),
+        ("ids", "string"),
+        (b"ids", "string"),
+    ],
+)
+def test_pack_refuses_what_no_model_can_take_and_says_where(texts: Any, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        pack(texts, 10, 7)
+
+
+@pytest.mark.parametrize("texts", [None, 5, 1.5, object()])
+def test_pack_refuses_what_is_no_list(texts: Any) -> None:
+    with pytest.raises((InputError, TypeError)):
+        pack(texts, 10, 7)
+
+
+@given(texts=st.lists(st.lists(st.integers(-3, 12) | st.booleans() | st.none() | st.floats(), max_size=9), max_size=4))
+def test_pack_gives_good_ids_or_an_input_error(texts: Any) -> None:
+    try:
+        ids, _ = pack(texts, 10, 7)
+    except InputError:
+        return
+    assert ((ids >= 0) & (ids < 10)).all()
+
+
+# blocks
+
+
+@given(lengths=st.lists(st.integers(1, 30), max_size=20), most=st.integers(1, 40))
+def test_blocks_cover_all_texts_in_order_with_at_most_so_many_rows(lengths: list[int], most: int) -> None:
+    bounds = np.cumsum([0, *lengths])
+    pairs = list(blocks(bounds, most))
+    assert [i for pair in pairs for i in range(*pair)] == list(range(len(lengths)))
+    for i, j in pairs:
+        assert i < j
+        assert bounds[j] - bounds[i] <= most or j == i + 1
+
+
+# texts
+
+
+def test_one_text_and_many_are_encoded_alike(tokenizer: Tokenizer) -> None:
+    texts = ["a film", ("a", "film"), "", "東京"]
+    many = [encoding.ids for encoding in encode_texts(tokenizer, texts)]
+    assert many == [encode_texts(tokenizer, [text])[0].ids for text in texts]
+
+
+@pytest.mark.parametrize(
+    "bad", [None, 1, b"a", ["a"], {"text": "a"}, (), ("a", "b", "c"), ("a", None), ("a", 1), (("a",), "b")]
+)
+@pytest.mark.parametrize("others", [[], ["a"]])
+def test_what_is_no_text_is_refused_with_its_number(tokenizer: Tokenizer, bad: Any, others: list[str]) -> None:
+    with pytest.raises(InputError, match=f"text {len(others)} "):
+        encode_texts(tokenizer, [*others, bad])
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", ("a", "\ud83d"), "é\udc80"])
+def test_lone_surrogates_are_refused_with_their_place(tokenizer: Tokenizer, text: Any) -> None:
+    with pytest.raises(InputError, match=r"lone surrogate U\+D[8-F]"):
+        encode_texts(tokenizer, [text])
+
+
+@pytest.mark.parametrize("bad", ["a b", [1], [["a"]], None, [None], ["\ud800"]])
+def test_what_is_no_list_of_words_is_refused(tokenizer: Tokenizer, bad: Any) -> None:
+    with pytest.raises(InputError):
+        encode_words(tokenizer, [["a"], bad])
+
+
+# windows
+
+
+@given(
+    words=st.integers(0, 60),
+    length=st.integers(4, 24),
+    data=st.data(),
+)
+def test_windows_cover_every_token_with_the_special_ones_in_each(
+    tokenizer: Tokenizer, words: int, length: int, data: st.DataObject
+) -> None:
+    stride = data.draw(st.integers(0, length - 3))
+    encoding = tokenizer.encode(" ".join(tiny.WORDS[i % 5] for i in range(words)))
+    cuts = window_positions(encoding, length, stride)
+    last = len(encoding.ids) - 1
+    assert {i for cut in cuts for i in cut} == set(range(last + 1))
+    assert windows(encoding, length, stride) == [[encoding.ids[i] for i in cut] for cut in cuts]
+    for cut in cuts:
+        assert cut[0] == 0
+        assert cut[-1] == last
+        assert cut[1:-1] == list(range(cut[1], cut[1] + len(cut) - 2)) if len(cut) > 2 else True
+    if last + 1 <= length:
+        assert len(cuts) == 1
+    else:
+        assert all(len(cut) == length for cut in cuts)
+        shared = [len(set(a) & set(b)) - 2 for a, b in itertools.pairwise(cuts)]
+        assert all(n == stride for n in shared[:-1])
+        assert shared[-1] >= stride
+        assert len(cuts) == len({tuple(cut) for cut in cuts})
+
+
+@given(first=st.integers(0, 10), second=st.integers(0, 40), stride=st.integers(0, 8))
+def test_of_a_pair_the_first_text_stands_in_every_window(
+    tokenizer: Tokenizer, first: int, second: int, stride: int
+) -> None:
+    encoding = tokenizer.encode("a " * first, "film " * second)
+    total = first + second + 3
+    room = 20 - first - 3
+    if total > 20 and room <= stride:
+        with pytest.raises(InputError, match="shorten"):
+            window_positions(encoding, 20, stride)
+        return
+    cuts = window_positions(encoding, 20, stride)
+    assert {i for cut in cuts for i in cut} == set(range(total))
+    for cut in cuts:
+        assert cut[: first + 2] == list(range(first + 2))
+        assert cut[-1] == total - 1
+
+
+# chunks
+
+
+@given(count=st.integers(0, 20), size=st.integers(1, 8))
+def test_chunks_hold_everything_in_order(count: int, size: int) -> None:
+    parts = list(chunks(range(count), size))
+    assert [item for part in parts for item in part] == list(range(count))
+    assert all(len(part) == size for part in parts[:-1])
+    assert all(parts)
+
+
+def test_chunks_draw_no_more_than_was_asked_for() -> None:
+    drawn = []
+
+    def items() -> Any:
+        for i in range(10):
+            drawn.append(i)
+            yield i
+
+    parts = chunks(items(), 3)
+    assert drawn == []
+    next(parts)
+    assert drawn == [0, 1, 2]
+
+
+# as_text
+
+
+def test_as_text_takes_strings_and_pairs_as_transformers_does() -> None:
+    assert as_text("a") == "a"
+    assert as_text({"text": "a"}) == "a"
+    assert as_text({"text": "a", "text_pair": None}) == "a"
+    assert as_text({"text": "a", "text_pair": "b"}) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "bad", [None, 1, b"a", ["a"], ["a", "b"], ("a", "b"), {}, {"text_pair": "a"}, {"text": "a", "pair": "b"}, Path("a")]
+)
+def test_as_text_refuses_everything_else(bad: Any) -> None:
+    with pytest.raises(InputError, match="expected a string or"):
+        as_text(bad)

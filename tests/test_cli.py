@@ -1,0 +1,215 @@
+"""The command line: what it prints, and that every error is one line with exit code 2."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from npdistil.cli import main
+
+NUMPY = ("--engine", "numpy")
+
+
+def npdistil(*arguments: str, stdin: str | bytes = "", **settings: object) -> subprocess.CompletedProcess[bytes]:
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    return subprocess.run(
+        [sys.executable, "-m", "npdistil", *arguments], input=data, capture_output=True, timeout=120, **settings
+    )
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("npdistil: error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_classify_prints_label_and_score_of_each_text(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = output(capsys, "classify", *NUMPY, "I love it.", "I hate it.").splitlines()
+    assert [line.split()[0] for line in lines] == ["POSITIVE", "NEGATIVE"]
+    assert all(0.5 < float(line.split()[1]) <= 1 for line in lines)
+
+
+def test_top_k_0_shows_every_label_best_first(capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = json.loads(output(capsys, "classify", *NUMPY, "--top-k", "0", "--format", "json", "I hate it."))
+    assert [each["label"] for each in row["labels"]] == ["NEGATIVE", "POSITIVE"]
+    assert sum(each["score"] for each in row["labels"]) == pytest.approx(1)
+
+
+def test_formats_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ['He said "great",\nthen left.', "dull", ""]
+    shown = {
+        name: output(capsys, "classify", *NUMPY, "--format", name, *texts) for name in ("json", "jsonl", "csv", "text")
+    }
+    rows = json.loads(shown["json"])
+    assert [row["text"] for row in rows] == texts
+    assert [json.loads(line) for line in shown["jsonl"].splitlines()] == rows
+    table = list(csv.reader(io.StringIO(shown["csv"])))
+    assert table[0] == ["text", "label", "score"]
+    assert [[t, label, float(s)] for t, label, s in table[1:]] == [
+        [row["text"], row["labels"][0]["label"], row["labels"][0]["score"]] for row in rows
+    ]
+    assert [line.split()[0] for line in shown["text"].splitlines()] == [row["labels"][0]["label"] for row in rows]
+
+
+def test_each_line_of_standard_input_is_a_text_in_order_and_blank_ones_count() -> None:
+    done = npdistil("classify", *NUMPY, "--format", "jsonl", stdin="good\n\nbad\x85bad\nvery bad")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["text"] for line in done.stdout.decode().split("\n")[:-1]] == [
+        "good",
+        "",
+        "bad\x85bad",
+        "very bad",
+    ]
+
+
+def test_input_that_is_not_utf8_is_one_clear_error() -> None:
+    done = npdistil("classify", *NUMPY, stdin=b"good\n\xff\xfe\n", env=os.environ | {"PYTHONUTF8": "1"})
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("npdistil: error: standard input is not UTF-8")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_reader_that_stops_early_gets_no_traceback() -> None:
+    command = f"yes good | head -20000 | {sys.executable} -m npdistil classify --engine numpy | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.startswith("POSITIVE")
+    assert done.stderr == ""
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "npdistil", "classify", *NUMPY, "--format", "jsonl"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"good\n" * 256)
+    process.stdin.flush()
+    assert process.stdout.readline()  # it is at work now, and waits for more
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == b""
+
+
+def test_a_full_disk_is_one_clear_error() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "npdistil", "classify", *NUMPY, "good"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("npdistil: error: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("classify", "--model", "/nowhere/at/all", "x"), "/nowhere/at/all"),
+        (("classify", "--top-k", "-1", "x"), "top_k"),
+        (("classify", "--threads", "0", "x"), "threads"),
+        (("classify", *NUMPY, "\ud800"), "surrogate"),
+        (("classify", *NUMPY, "--long-text", "error", "word " * 600), "tokens"),
+        (("info", "/nowhere"), "/nowhere"),
+        (("eval", "/nowhere.tsv"), "/nowhere.tsv"),
+        (("quantize", "/nowhere", "/tmp/unused"), "/nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_on_standard_error(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    assert says in error(capsys, *arguments)
+
+
+def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["classify", "--no-such-option"])
+    assert exit_.value.code == 2
+
+
+@pytest.mark.parametrize("command", [(), ("classify",), ("info",), ("eval",), ("quantize",)])
+def test_help_ends_with_examples(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--help"])
+    assert exit_.value.code == 0
+    assert "npdistil" in capsys.readouterr().out.split("examples:\n")[1]
+
+
+def test_info_names_architecture_parameters_labels_size_engine_and_threads(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = output(capsys, "info", *NUMPY, "--threads", "1")
+    rows = dict(line.split(maxsplit=1) for line in shown.splitlines())
+    assert rows["architecture"] == "DistilBertForSequenceClassification"
+    assert rows["labels"] == "NEGATIVE, POSITIVE (softmax)"
+    assert rows["engine"] == "numpy, int8"
+    assert rows["threads"] == "1"
+    assert 22_000_000 < int(rows["parameters"].replace(",", "")) < 23_000_000
+    assert rows["weights"].endswith("int8")
+
+
+def test_eval_counts_right_and_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "dev.tsv"
+    table.write_text("sentence\tlabel\nwonderful\t1\nawful\t0\nwonderful\tNEGATIVE\nterrible\t0\n", encoding="utf-8")
+    shown = output(capsys, "eval", str(table), *NUMPY).splitlines()
+    assert shown[0] == "accuracy  0.7500  (3 of 4)"
+    assert shown[-2].split() == ["NEGATIVE", "2", "1"]
+    assert shown[-1].split() == ["POSITIVE", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "first line"),
+        ("sentence\tlabel\n", "no rows"),
+        ("a\tb\nx\t1\n", "first line"),
+        ("sentence\tlabel\nx\t7\n", "row 2"),
+        ("sentence\tlabel\nx\t1\nno label\n", "row 3"),
+    ],
+)
+def test_eval_refuses_a_broken_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, says: str
+) -> None:
+    table = tmp_path / "dev.tsv"
+    table.write_text(content, encoding="utf-8")
+    assert says in error(capsys, "eval", str(table), *NUMPY)
+
+
+def test_a_slow_writer_gets_its_answer_as_soon_as_a_batch_is_full() -> None:
+    """Results are not held back until the end of the input."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "npdistil", "classify", *NUMPY], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b"good\n" * 256)
+    process.stdin.flush()
+    start = time.monotonic()
+    assert process.stdout.readline().startswith(b"POSITIVE")
+    assert time.monotonic() - start < 60
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()

@@ -1,0 +1,71 @@
+"""What an embedder relies on before the first text: light imports, no network, no HOME, read-only disks."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import npdistil
+
+HEAVY = ("numba", "llvmlite", "torch", "transformers", "huggingface_hub", "tqdm", "sklearn")
+
+
+def run(code: str, **settings: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, **settings
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_optional() -> None:
+    loaded = run("import sys, npdistil, npdistil.cli; print(*sys.modules)").split()
+    assert not [name for name in loaded if name.split(".")[0] in HEAVY]
+
+
+def test_the_numpy_engine_imports_nothing_optional() -> None:
+    code = "import sys, npdistil; npdistil.load(engine='numpy').predict(['good']); print(*sys.modules)"
+    assert not [name for name in run(code).split() if name.split(".")[0] in HEAVY]
+
+
+def test_the_specification_imports_numpy_and_the_standard_library_alone() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import model; print(*sys.modules)"
+    folder = str(Path(npdistil.__file__).parent)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60, check=True
+    ).stdout.split()
+    ours = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"model", "__main__"}
+    assert not {name for name in ours if name in (*HEAVY, "safetensors", "tokenizers", "npdistil")}
+
+
+def test_the_main_job_makes_no_network_call() -> None:
+    """Any socket that is not local to the machine fails the run."""
+    code = """
+import sys
+def refuse(event, arguments):
+    if event.startswith("socket.") and event != "socket.__new__":
+        raise SystemExit(f"network: {event} {arguments}")
+sys.addaudithook(refuse)
+import npdistil
+print(npdistil.load(engine="numpy").predict(["I like you. I love you."])[0])
+"""
+    assert run(code) == "POSITIVE\n"
+
+
+def test_works_without_home_or_any_other_variable(tmp_path: Path) -> None:
+    code = "import npdistil; print(*npdistil.load(engine='numpy').predict(['good']))"
+    assert run(f"import sys; sys.path[:] = {sys.path!r}; {code}", env={}, cwd=tmp_path) == "POSITIVE\n"
+
+
+def test_every_public_name_exists_and_says_what_it_is() -> None:
+    for name in npdistil.__all__:
+        assert getattr(npdistil, name).__doc__, name
+
+
+@pytest.mark.parametrize("module", ["model", "heads", "config", "checkpoint", "batch", "scores", "quantize", "errors"])
+def test_lower_layers_do_not_import_upper_ones(module: str) -> None:
+    """cli -> tasks -> pretrained -> (batch, engine) -> (model | compiled) -> checkpoint -> config."""
+    source = (Path(npdistil.__file__).parent / f"{module}.py").read_text()
+    for upper in ("cli", "tasks", "pretrained", "engine"):
+        assert f"from .{upper} import" not in source

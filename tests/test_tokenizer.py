@@ -1,0 +1,226 @@
+"""Tokenizers from a directory: tokenizer.json or vocab.txt, casing and accents, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+import npdistil
+from npdistil.batch import encode_texts
+from npdistil.errors import CheckpointError, InputError, NpdistilError
+from npdistil.tokenizer import read_tokenizer
+
+SIZE = len(tiny.VOCABULARY)
+
+
+def written(directory: Path, kind: str, **settings: Any) -> Tokenizer:
+    directory.mkdir(exist_ok=True)
+    tiny.write_tokenizer(directory, kind, **settings)
+    return read_tokenizer(directory, 30522)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Tokenizer]:
+    return written(tmp_path_factory.mktemp("json"), "json"), written(tmp_path_factory.mktemp("vocab"), "vocab")
+
+
+@given(text=st.text(max_size=40) | st.text(alphabet="a bé東ко[SEP]#", max_size=20))
+def test_vocab_txt_and_tokenizer_json_give_the_same_tokens(both: tuple[Tokenizer, Tokenizer], text: str) -> None:
+    from_json, from_vocab = both
+    one, other = from_json.encode(text), from_vocab.encode(text)
+    assert one.ids == other.ids
+    assert one.offsets == other.offsets
+    assert one.special_tokens_mask == other.special_tokens_mask
+
+
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+def test_texts_and_pairs_stand_between_the_special_tokens(tmp_path: Path, kind: str) -> None:
+    tokenizer = written(tmp_path, kind)
+    assert tokenizer.encode("I like it!").tokens == ["[CLS]", "i", "like", "it", "!", "[SEP]"]
+    assert tokenizer.encode("a", "film").tokens == ["[CLS]", "a", "[SEP]", "film", "[SEP]"]
+    assert tokenizer.encode("a [MASK] [SEP]").tokens == ["[CLS]", "a", "[MASK]", "[SEP]", "[SEP]"]
+    assert tokenizer.encode("qqq ☃").tokens == ["[CLS]", "q", "##q", "##q", "[UNK]", "[SEP]"]
+
+
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+@pytest.mark.parametrize(
+    ("given_settings", "tokens"),
+    [
+        ({}, ["caf", "##e"]),
+        ({"do_lower_case": True}, ["caf", "##e"]),
+        ({"do_lower_case": True, "strip_accents": False}, ["caf", "##é"]),
+        ({"do_lower_case": True, "strip_accents": None}, ["caf", "##e"]),
+        ({"do_lower_case": False}, ["[UNK]"]),
+        ({"do_lower_case": False, "strip_accents": True}, ["[UNK]"]),
+    ],
+)
+def test_casing_and_accents_are_those_of_tokenizer_config(
+    tmp_path: Path, kind: str, given_settings: dict[str, Any], tokens: list[str]
+) -> None:
+    assert written(tmp_path, kind, **given_settings).encode("Café", add_special_tokens=False).tokens == tokens
+
+
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+def test_cased_models_keep_small_letters_apart_from_capitals(tmp_path: Path, kind: str) -> None:
+    vocabulary = [*tiny.VOCABULARY, "I", "Café"]
+    tiny.write_tokenizer(tmp_path, kind, vocabulary, do_lower_case=False)
+    tokens = read_tokenizer(tmp_path, len(vocabulary)).encode("I Café i", add_special_tokens=False).tokens
+    assert tokens == ["I", "Café", "i"]
+
+
+def test_chinese_characters_are_words_of_their_own_unless_the_config_says_no(tmp_path: Path) -> None:
+    assert written(tmp_path, "vocab").encode("東京", add_special_tokens=False).tokens == ["東", "京"]
+    apart = written(tmp_path, "vocab", tokenize_chinese_chars=False)
+    assert apart.encode("東京", add_special_tokens=False).tokens == ["[UNK]"]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_lines_of_a_vocabulary_may_end_in_either_way(tmp_path: Path, line_end: str, last: str) -> None:
+    content = line_end.join(tiny.VOCABULARY) + (line_end if last else "")
+    (tmp_path / "vocab.txt").write_bytes(content.encode())
+    tokenizer = read_tokenizer(tmp_path, SIZE)
+    assert tokenizer.get_vocab() == {token: i for i, token in enumerate(tiny.VOCABULARY)}
+
+
+def test_only_line_feeds_end_a_line_of_a_vocabulary(tmp_path: Path) -> None:
+    tiny.write_tokenizer(tmp_path, "vocab", [*tiny.VOCABULARY[:20], "\x85", "\u2028", "\x0b", *tiny.VOCABULARY[20:]])
+    assert read_tokenizer(tmp_path, 500).token_to_id(tiny.VOCABULARY[20]) == 23
+
+
+def test_other_special_tokens_may_be_named(tmp_path: Path) -> None:
+    vocabulary = ["<cls>", "<sep>", "<unk>", "<pad>", "<mask>", "a"]
+    names = {"cls_token": "<cls>", "sep_token": {"content": "<sep>", "lstrip": False}, "unk_token": "<unk>"}
+    tiny.write_tokenizer(tmp_path, "vocab", vocabulary, pad_token="<pad>", mask_token="<mask>", **names)
+    assert read_tokenizer(tmp_path, 6).encode("a x").tokens == ["<cls>", "a", "<unk>", "<sep>"]
+
+
+def test_truncation_and_padding_in_the_file_are_switched_off(tmp_path: Path) -> None:
+    tokenizer = written(tmp_path, "json")
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=40)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert len(read_tokenizer(tmp_path, SIZE).encode("a film is good").ids) == 6
+
+
+# What is refused
+
+
+def refused(directory: Path, says: str, vocab_size: int = SIZE) -> None:
+    with pytest.raises(CheckpointError, match=says):
+        read_tokenizer(directory, vocab_size)
+
+
+def test_a_directory_without_a_tokenizer_says_so(tmp_path: Path) -> None:
+    refused(tmp_path, r"neither tokenizer\.json nor vocab\.txt")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"model": {"type": "Nope"}}', b"[" * 10**5])
+def test_a_broken_tokenizer_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    refused(tmp_path, r"tokenizer\.json")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"null", b"\xff", b'"x"'])
+def test_a_broken_tokenizer_config_is_named(tmp_path: Path, content: bytes) -> None:
+    tiny.write_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_bytes(content)
+    refused(tmp_path, r"tokenizer_config\.json")
+
+
+@pytest.mark.parametrize("name", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+def test_flags_that_are_no_booleans_are_named(tmp_path: Path, kind: str, name: str) -> None:
+    tiny.write_tokenizer(tmp_path, kind, **{name: "yes"})
+    refused(tmp_path, name)
+
+
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+def test_a_vocabulary_larger_than_the_table_is_refused_with_both_sizes(tmp_path: Path, kind: str) -> None:
+    tiny.write_tokenizer(tmp_path, kind)
+    refused(tmp_path, f"{SIZE} tokens.*{SIZE - 1}", SIZE - 1)
+    read_tokenizer(tmp_path, SIZE)
+
+
+def test_a_vocabulary_with_gaps_is_measured_by_its_largest_id(tmp_path: Path) -> None:
+    tiny.write_tokenizer(tmp_path)
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    content["model"]["vocab"]["film"] = 500
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    refused(tmp_path, "500|501")
+    read_tokenizer(tmp_path, 501)
+
+
+def test_added_tokens_count(tmp_path: Path) -> None:
+    tokenizer = written(tmp_path, "json")
+    tokenizer.add_tokens(["brandnew"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    refused(tmp_path, f"{SIZE + 1} tokens")
+
+
+def test_the_message_names_the_directory_when_a_model_first_needs_its_tokenizer(make: Callable[..., Path]) -> None:
+    directory = make(tokenizer=None)
+    model = npdistil.load(directory, engine="numpy")
+    assert model.logits([[2, 3]]).shape == (1, 2)
+    with pytest.raises(CheckpointError, match=str(directory)):
+        model.predict(["a"])
+
+
+@pytest.mark.parametrize("missing", ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"])
+def test_a_vocabulary_without_a_special_token_is_refused(tmp_path: Path, missing: str) -> None:
+    tiny.write_tokenizer(tmp_path, "vocab", [token for token in tiny.VOCABULARY if token != missing])
+    refused(tmp_path, rf"vocab\.txt.*\{missing}")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\n", b"\n\n"])
+def test_a_broken_vocabulary_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "vocab.txt").write_bytes(content)
+    refused(tmp_path, r"vocab\.txt")
+
+
+def test_a_tokenizer_json_whose_unknown_token_is_unknown_itself_is_refused_or_gives_a_clear_error(
+    make: Callable[..., Path],
+) -> None:
+    directory = make()
+    content = json.loads((directory / "tokenizer.json").read_text())
+    content["model"]["unk_token"] = "[NOT THERE]"
+    (directory / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(NpdistilError):
+        npdistil.load(directory, engine="numpy").predict(["☃"])
+
+
+def test_a_word_level_tokenizer_json_is_read_as_it_stands(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert read_tokenizer(tmp_path, 2).encode("a b a").ids == [0, 1, 0]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    directory = tmp_path_factory.mktemp("fuzzed")
+    tiny.write_tokenizer(directory, vocabulary=[*tiny.VOCABULARY[:30]])
+    return directory, (directory / "tokenizer.json").read_text()
+
+
+@given(data=st.data())
+@settings(max_examples=150)
+def test_changed_tokenizer_files_load_or_are_refused(good: tuple[Path, str], data: st.DataObject) -> None:
+    directory, text = good
+    start = data.draw(st.integers(0, len(text) - 1))
+    stop = start + data.draw(st.integers(0, 30))
+    insert = data.draw(st.sampled_from(["", "null", "0", '"x"', "{}", "[]", "-1", "99999999999", ",", '"[UNK]"']))
+    (directory / "tokenizer.json").write_text(text[:start] + insert + text[stop:])
+    try:
+        tokenizer = read_tokenizer(directory, SIZE)
+        ids = encode_texts(tokenizer, ["I like ☃", ""])[0].ids
+    except (CheckpointError, InputError):
+        pass
+    else:
+        assert all(0 <= i < SIZE for i in ids)
