@@ -1,0 +1,201 @@
+"""From process start to the printed label, and the memory that it takes: fresh processes, warm page cache.
+
+    python benchmarks/startup.py --out benchmarks/results/startup.json
+
+Every command is started anew in each round, all commands in turn, so that a noisy machine disturbs all alike. This
+process imports only the standard library: a child's peak memory would otherwise begin with its parent's.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import machine
+import report
+
+TEXT = "I like you. I love you."
+NPDISTIL = """
+import sys
+from npdistil.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+HEAD = """
+import sys
+from tokenizers import Tokenizer
+model, files, text = sys.argv[1:]
+tokenizer = Tokenizer.from_file(model + "/tokenizer.json")
+tokenizer.no_padding()
+ids = tokenizer.encode(text).ids
+"""
+ONNX_RUNTIME = (
+    HEAD
+    + """
+import numpy, onnxruntime
+session = onnxruntime.InferenceSession(files + "/model.onnx", providers=["CPUExecutionProvider"])
+logits = session.run(None, {"input_ids": numpy.array([ids]), "attention_mask": numpy.ones((1, len(ids)), "int64")})[0]
+print(["NEGATIVE", "POSITIVE"][logits.argmax()])
+"""
+)
+OPENVINO = (
+    HEAD
+    + """
+import numpy, openvino
+compiled = openvino.Core().compile_model(files + "/model.xml", "CPU")
+logits = compiled([numpy.array([ids]), numpy.ones((1, len(ids)), "int64")])[0]
+print(["NEGATIVE", "POSITIVE"][logits.argmax()])
+"""
+)
+CTRANSLATE2 = (
+    HEAD
+    + """
+import numpy, ctranslate2
+from safetensors.numpy import load_file
+encoder = ctranslate2.Encoder(files, device="cpu", compute_type="int8", inter_threads=1)
+first = numpy.asarray(encoder.forward_batch([ids]).last_hidden_state)[:, 0]
+head = load_file(files + "/head.safetensors")
+hidden = numpy.maximum(first @ head["pre_classifier.weight"].T + head["pre_classifier.bias"], 0)
+logits = hidden @ head["classifier.weight"].T + head["classifier.bias"]
+print(["NEGATIVE", "POSITIVE"][logits.argmax()])
+"""
+)
+TRANSFORMERS = """
+import sys
+from transformers import pipeline
+print(pipeline("text-classification", sys.argv[1])(sys.argv[3])[0]["label"])
+"""
+IMPORTS = ("numpy", "npdistil", "onnxruntime", "openvino", "ctranslate2", "torch")
+# What is asked of npdistil: seconds, MB.
+TARGETS = {
+    "npdistil numpy, bundled": (0.3, 120.0),
+    "npdistil numpy float32, full size": (0.4, None),
+    "npdistil int8, full size": (0.8, None),
+}
+
+
+def commands(models: dict[str, dict[str, str]]) -> dict[str, list[str]]:
+    """What is started, by name; `models` is what the cache holds of both models, by kind."""
+    python = [sys.executable, "-c"]
+    full, bundled = models["full-size"], models["bundled"]
+    classify = [*python, NPDISTIL, "classify", TEXT]
+    found = {
+        "npdistil numpy, bundled": [*classify, "--engine", "numpy"],
+        "npdistil int8, bundled": [*classify, "--engine", "compiled"],
+        "npdistil numpy float32, full size": [*classify, "--engine", "numpy", "--model", full["model"]],
+        "npdistil float32, full size": [*classify, "--engine", "compiled", "--model", full["model"]],
+        "npdistil int8, full size": [*classify, "--engine", "compiled", "--model", full["npdistil-int8"]],
+    }
+    for size, at in (("bundled", bundled), ("full size", full)):
+        for name, script, kind in (
+            ("ONNX Runtime int8", ONNX_RUNTIME, "onnx-int8"),
+            ("ONNX Runtime float32", ONNX_RUNTIME, "onnx-float32"),
+            ("OpenVINO int8", OPENVINO, "openvino-int8"),
+            ("CTranslate2 int8", CTRANSLATE2, "ctranslate2"),
+            ("transformers float32", TRANSFORMERS, "model"),
+        ):
+            if kind in at:
+                found[f"{name}, {size}"] = [*python, script, at["model"], at[kind], TEXT]
+    return found | {f"import {name}": [*python, f"import {name}; print('done')"] for name in IMPORTS}
+
+
+def measure(command: list[str], environment: dict[str, str]) -> tuple[float, int, float]:
+    """Seconds until the first line of output is there, peak resident memory in bytes, CPUs that others kept busy."""
+    start, busy = time.perf_counter(), machine.busy_seconds()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - start
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        others = machine.busy_seconds() - busy - usage.ru_utime - usage.ru_stime
+        others /= time.perf_counter() - start
+    if process.returncode or not line.strip():
+        raise RuntimeError(f"{errors.strip().splitlines()[-1:] or 'no output'} (exit code {process.returncode})")
+    return seconds, usage.ru_maxrss * 1024, round(others, 3)
+
+
+def cold(command: list[str]) -> tuple[float, int, float]:
+    """The same with a new and empty folder for compiled code."""
+    folder = tempfile.mkdtemp(prefix="npdistil-cold-")
+    try:
+        return measure(command, {"NPDISTIL_CACHE": folder})
+    finally:
+        shutil.rmtree(folder)
+
+
+def table(result: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Head and rows: seconds with their spread, peak memory, targets."""
+    rows = []
+    for name, found in result["commands"].items():
+        seconds, peak = median(found["seconds"]), median(found["peak"]) / 1e6
+        target = TARGETS.get(name)
+        asked = "" if target is None else f"{target[0]} s" + (f", {target[1]:.0f} MB" if target[1] else "")
+        met = ""
+        if target is not None:
+            met = "yes" if seconds <= target[0] and (target[1] is None or peak <= target[1]) else "NO"
+        low, high = min(found["seconds"]), max(found["seconds"])
+        others = f"{median(found['others_busy']):.2f}"
+        rows.append((name, f"{seconds:.2f} ({low:.2f} to {high:.2f})", f"{peak:.0f}", others, asked, met))
+    return ("command", "seconds", "peak MB", "CPUs busy with others", "target", "met"), rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Process start to printed label.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold-rounds", type=int, default=2, help="with an empty cache for compiled code")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "npdistil-benchmarks")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--only", default="", help="commands that contain this text")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+
+    models = json.loads(_prepared(options.cache, options.data))
+    chosen = {name: command for name, command in commands(models).items() if options.only in name}
+    result: dict[str, Any] = {"benchmark": "startup", "machine": machine.describe(), "text": TEXT}
+    times: dict[str, list[tuple[float, int, float]]] = {}
+    skipped = {}
+    for name, command in chosen.items():
+        try:
+            measure(command, {})  # page cache, and the cache of compiled code
+            times[name] = []
+        except RuntimeError as error:  # noqa: PERF203 - one failure must not end the others
+            skipped[name] = str(error)
+            print(f"SKIPPED {name}: {error}", file=sys.stderr)
+    for _ in range(options.rounds):
+        for name, found in times.items():
+            found.append(measure(chosen[name], {}))
+    compiled = "npdistil int8, full size"  # the kernels of all precisions are in one file
+    if compiled in times and options.cold_rounds:
+        times[f"{compiled}, nothing cached"] = [cold(chosen[compiled]) for _ in range(options.cold_rounds)]
+    columns = {
+        name: dict(zip(("seconds", "peak", "others_busy"), zip(*found, strict=True), strict=True))
+        for name, found in times.items()
+    }
+    result |= {"commands": columns, "skipped": skipped}
+    if options.out:
+        report.write(options.out, result)
+    head, rows = table(result)
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, (46, 24, 8, 21, 16, 3), strict=True)).rstrip())
+
+
+def _prepared(cache: Path, data: Path | None) -> str:
+    """Directories of both models by kind, as JSON; made in a process of its own, which may import what it likes."""
+    command = [sys.executable, str(Path(__file__).with_name("compare.py")), "--prepare", "--cache", str(cache)]
+    run = subprocess.run([*command, *(["--data", str(data)] if data else [])], stdout=subprocess.PIPE, check=True)
+    return run.stdout.decode()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The benchmarks' own machinery: what is checked, how ratios are taken, and that a worker computes what it is asked."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import npdistil
+from npdistil.bench import bench, table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import compare
+import peers
+import report
+from worker import Worker, WorkerError
+
+NUMPY = "npdistil numpy float32"
+TOKEN_IDS = [[2, 7, 9, 3], [2, 3], [2, 11, 3]]
+
+
+def measured() -> dict[str, object]:
+    """Two rounds of made-up results, in which npdistil's second round was disturbed."""
+    checks = {
+        "npdistil int8": "int8",
+        "npdistil numpy int8": "int8",
+        "OpenVINO bfloat16": "bfloat16",
+        "ONNX Runtime int8": "int8",
+        "npdistil float32": "float32",
+        "torch float32": "float32",
+    }
+    seconds = dict(zip(checks, ([1.0, 4.0], [9.0, 9.0], [2.0, 4.0], [3.0, 3.0], [4.0, 4.0], [8.0, 8.0]), strict=True))
+    return {
+        "checks": {name: {"precision": precision} for name, precision in checks.items()},
+        "sst2": {"texts": 8, "seconds": seconds},
+        "latency_us": {"8": {"npdistil int8": [[100, 300, 200]], "ONNX Runtime int8": [[400, 800, 500]]}},
+        "memory": {
+            "npdistil int8": {"peak": 5e6},
+            "OpenVINO bfloat16": {"peak": 1e6},
+            "ONNX Runtime int8": {"peak": 4e6},
+        },
+    }
+
+
+def rows() -> dict[str, report.Row]:
+    return {row[0]: row[1:] for row in report.target_rows(measured())}
+
+
+def test_a_ratio_is_taken_inside_each_round_and_against_the_fastest_other_runtime_of_any_precision():
+    # Rounds: 8 / 4 and 2 / 2 texts a second against OpenVINO's bfloat16.
+    assert rows()["SST-2 dev, strings to labels, int8"] == (
+        "5.00 /s", "3.00 /s (OpenVINO bfloat16)", "1.50 (1.00 to 2.00)", "at least 1.4", "yes"
+    )  # fmt: skip
+
+
+def test_float32_stands_against_float32_alone():
+    assert rows()["SST-2 dev, strings to labels, float32"][1:3] == ("1.00 /s (torch float32)", "2.00 (2.00 to 2.00)")
+
+
+def test_latency_and_memory_are_met_when_they_are_low_enough():
+    assert rows()["one text of 8 tokens, int8"] == (
+        "0.20 ms", "0.50 ms (ONNX Runtime int8)", "0.40", "at most 0.6", "yes"
+    )  # fmt: skip
+    assert rows()["peak memory, a quarter of SST-2 dev, int8"] == (
+        "5.00 MB", "4.00 MB (ONNX Runtime int8)", "1.25", "at most 1.0", "NO"
+    )  # fmt: skip
+
+
+def test_work_that_was_not_measured_is_neither_met_nor_missed():
+    assert rows()["one text of 512 tokens, float32"] == ("-", "-", "-", "at most 0.8", "-")
+
+
+def test_result_files_hold_what_was_given_with_each_list_of_numbers_on_one_line(tmp_path: Path):
+    result = {"a": [1, 2.5, 3], "b": {"c": [[1, 2], [3]]}, "d": "[x, y]", "e": []}
+    report.write(tmp_path / "result.json", result)
+    text = (tmp_path / "result.json").read_text()
+    assert json.loads(text) == result
+    assert '"a": [1, 2.5, 3]' in text
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_wrong_float32_logits_are_not_timed():
+    expected = np.array([[1.0, -1.0], [0.0, 2.0]])
+    assert compare.judge(expected + 9e-4, expected, "float32")["passed"]
+    assert not compare.judge(expected + 2e-3, expected, "float32")["passed"]
+
+
+def test_int8_that_changes_more_than_2_labels_of_100_is_not_timed():
+    expected = np.tile([0.0, 1.0], (100, 1))
+    for changed, passes in ((2, True), (3, False)):
+        logits = expected.copy()
+        logits[:changed] = [1.0, 0.0]
+        assert compare.judge(logits, expected, "int8")["passed"] is passes
+
+
+def test_evenly_spaced_texts_begin_with_the_first_and_reach_into_the_last_part():
+    assert compare.evenly(range(10), 3) == [0, 3, 6]
+    assert compare.evenly(range(10), 10) == list(range(10))
+    assert compare.evenly(range(10), 0) == []
+
+
+def test_every_adapter_has_a_conversion_that_exists():
+    assert {peer.kind for peer in peers.PEERS.values()} - {None} <= set(compare.KINDS)
+    assert peers.PEERS[peers.REFERENCE].precision == "float32"
+
+
+def test_a_worker_gives_the_models_own_logits_and_labels(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path(npdistil.__file__).parents[1]))  # the package that is tested here
+    directory = make()
+    model = npdistil.load(directory, engine="numpy")
+    texts = ["a b", "b", "c a b"]
+    with Worker(NUMPY, directory, directory, 1, tmp_path / "log") as worker:
+        (logits,) = worker.ask("logits", batches=[TOKEN_IDS])
+        worker.ask("texts", some=texts)
+        labels = worker.ask("predict", texts="some", batch=2)["labels"]
+        times = worker.ask("latency", token_ids=TOKEN_IDS[0], seconds=0, least=4)["seconds"]
+        assert worker.ask("memory") > 1e6
+    assert np.array(logits, np.float32).tolist() == model.logits(TOKEN_IDS).tolist()
+    assert labels == model.scores(texts).argmax(axis=1).tolist()
+    assert len(times) == 4
+    assert min(times) > 0
+
+
+def test_a_worker_that_fails_says_why(tmp_path: Path):
+    with pytest.raises(WorkerError, match=r"No such file|Error"):
+        Worker(NUMPY, tmp_path, tmp_path, 1, tmp_path / "log")
+
+
+def test_a_comparison_checks_times_and_skips_by_name(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PYTHONPATH", str(Path(npdistil.__file__).parents[1]))
+    monkeypatch.setattr(compare, "REFERENCE", NUMPY)  # no torch here
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "sst2" / "dev.tsv").write_text("sentence\tlabel\n" + "a b c\t0\nb\t1\n" * 4)
+    (tmp_path / "long").mkdir()
+    (tmp_path / "long" / "imdb_600.jsonl").write_text('{"text": "a b c a b c"}\n' * 3)
+    plan = compare.Plan(2, {4: 0}, 2, dev=6, checked=8, searched=2, batches=(2,), long=2, long_searched=1, threads=2)
+    known = {NUMPY: peers.PEERS[NUMPY], "torch int8": replace(peers.PEERS["torch int8"], packages=("no_such",))}
+    comparison = compare.Comparison(
+        make(), {}, plan, compare.WORKS, known, 1, compare.Cache(tmp_path / "cache", tmp_path)
+    )
+    stages = list(comparison.run())
+    assert stages == ["load", "check", "sst2", "long", "latency", "threads", "memory"]
+    measured = comparison.result
+    assert measured["skipped"] == {"torch int8": "not installed: no_such"}
+    assert measured["checks"][NUMPY]["passed"]
+    assert len(measured["sst2"]["seconds"][NUMPY]) == 1  # one round: it is far behind
+    assert len(measured["latency_us"]["4"][NUMPY][0]) >= 2
+    result = {"models": {"full-size": measured}, "threads": 1}
+    assert NUMPY in report.overview(result)
+    assert "skipped torch int8: not installed: no_such" in report.overview(result)
+    assert len(report.targets(result).splitlines()) == len(report.TARGETS) + 2
+
+
+def test_labels_come_back_in_the_order_of_the_texts_though_batches_are_sorted_by_length(make: Callable[..., Path]):
+    class Padding(peers.Runner):
+        """A model that tells how many tokens there are."""
+
+        def load(self, model: Path, files: Path, threads: int, precision: str) -> None:
+            self.shapes: list[tuple[int, ...]] = []
+
+        def padded(self, ids: peers.Array, mask: peers.Array) -> peers.Array:
+            self.shapes.append(ids.shape)
+            assert (ids[mask == 0] == 0).all()
+            return np.eye(64)[mask.sum(axis=1)]
+
+    directory = make()
+    runner = Padding(directory, directory, 1, "float32")
+    texts = ["a b c a b c", "a", "a b c", "a b"]
+    lengths = [len(runner.tokenizer.encode(text).ids) for text in texts]
+    assert runner.predict(texts, 2) == lengths
+    assert runner.shapes == [(2, max(lengths)), (2, sorted(lengths)[1])]
+    assert Padding(directory, directory, 1, "float32", streams=2).predict(texts, 1) == lengths
+
+
+def test_bench_reports_throughput_latency_and_memory(make: Callable[..., Path]):
+    model = npdistil.load(make(), engine="numpy")
+    result = bench(model, ["a b", "c"], seconds=0.01)
+    assert json.loads(json.dumps(result)) == result
+    assert (result["engine"], result["precision"], result["texts"]) == ("numpy", "float32", 2)
+    assert result["texts_per_second"] > 0
+    assert result["tokens_per_second"] > result["texts_per_second"]
+    longest = model.config.max_position_embeddings
+    assert list(result["latency_ms"]) == [str(n) for n in (8, 16, 32, 64, 128, 256, 512) if n <= longest]
+    for each in result["latency_ms"].values():
+        assert 0 < each["median"] <= each["p90"] <= each["p99"]
+    assert "numpy float32" in table(result)
+
+
+@pytest.mark.parametrize(("texts", "seconds"), [([], 1.0), (["a"], 0.0), (["a"], float("nan"))])
+def test_bench_refuses_to_measure_nothing(make: Callable[..., Path], texts: list[str], seconds: float):
+    with pytest.raises(npdistil.InputError):
+        bench(npdistil.load(make(), engine="numpy"), texts, seconds)
+
+
+def test_the_tables_replace_what_stands_between_their_markers():
+    pytest.importorskip("matplotlib")
+    import plots
+
+    readme = "a\n<!-- t -->\nold\n<!-- end of t -->\nb\n"
+    assert plots.fill(readme, {"t": "new \\1"}) == "a\n<!-- t -->\nnew \\1\n<!-- end of t -->\nb\n"
+    with pytest.raises(SystemExit, match="no <!-- u -->"):
+        plots.fill(readme, {"u": "new"})
+
+
+def test_every_step_of_the_ladder_computes_the_same_product():
+    pytest.importorskip("numba")
+    path = Path(__file__).parents[1] / "benchmarks" / "kernels" / "ladder.py"
+    spec = importlib.util.spec_from_file_location("ladder", path)
+    assert spec is not None
+    assert spec.loader is not None
+    ladder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ladder)
+    result = ladder.climb(2 * ladder.ROWS, 64, 4 * ladder.PANEL, seconds=0)
+    assert len(result["steps"]) == (7 if ladder.VNNI else 6)
+    with pytest.raises(SystemExit, match="differs"):
+        ladder.check("a step", np.array([1.0, 2.0]), np.array([1.0, 2.1]), 0.01)
