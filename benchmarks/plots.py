@@ -380,6 +380,9 @@ def tables(results: Path) -> dict[str, str]:
         head = ("step", "largest difference to the one before", "G operations/s", "share of the core's limit")
         limits = ", ".join(f"{rate / 1e9:.0f} G {kind} operations/s" for kind, rate in result["limits"].items())
         found["ladder"] = f"{_machine(result, path)}\n\nLimit: {limits}.\n\n{report.markdown(head, rows)}"
+    if (path := results / "stages.json").exists():
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found["stages"] = f"{_machine(result, path)}\n\n{report.stages(result['stages'])}"
     if (path := results / "sizes.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
         found["sizes"] = f"[{path.name}](results/{path.name})\n\n{report.markdown(*sizes.table(result))}"

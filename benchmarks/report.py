@@ -168,6 +168,20 @@ def markdown(head: Row, rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
+def stages(result: dict[str, Any]) -> str:
+    """Where a forward's time goes in each precision, in Markdown."""
+    lines = []
+    for precision, found in result.items():
+        lines += [f"| {precision}, one thread | ms | share | at the limit, ms |", "|---|---|---|---|"]
+        for name, seconds in found["stages"].items():
+            limit = found["limit_seconds"].get(name)
+            share = f"{seconds / found['seconds']:.1%}"
+            lines.append(f"| {name} | {seconds * 1e3:.0f} | {share} | {f'{limit * 1e3:.0f}' if limit else ''} |")
+        limit, share = sum(found["limit_seconds"].values()), found["share_of_limit"]
+        lines += [f"| all | {found['seconds'] * 1e3:.0f} | | {limit * 1e3:.0f}: {share:.0%} of the limit |", ""]
+    return "\n".join(lines).rstrip()
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Nearest rank, which needs no assumption about what lies between two values."""
     ordered = sorted(values)

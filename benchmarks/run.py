@@ -1,4 +1,4 @@
-"""Everything at once: compare, start-up, sizes, the ladder; then the tables of README.md and the pictures.
+"""Everything at once: compare, start-up, stages, the ladder, sizes; then the tables of README.md and the pictures.
 
     python benchmarks/run.py            # about 40 minutes on two cores; --quick: ten, results not kept
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="All benchmarks, tables and pictures.")
     parser.add_argument("--quick", action="store_true", help="less of everything, into a scratch directory")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "npdistil-benchmarks")
-    parser.add_argument("--without", nargs="+", default=[], choices=["compare", "startup", "sizes", "ladder"])
+    parser.add_argument("--without", nargs="+", default=[], choices=["compare", "startup", "stages", "sizes", "ladder"])
     options = parser.parse_args()
     results, readme = HERE / "results", HERE / "README.md"
     if options.quick:
@@ -45,6 +45,8 @@ def main() -> None:
     if "startup" not in options.without:
         rounds = ("--rounds", "3", "--cold-rounds", "1") if options.quick else ()
         run("startup.py", *cache, "--out", str(results / "startup.json"), *rounds)
+    if "stages" not in options.without:
+        run("stages.py", *cache, "--out", str(results / "stages.json"), *(["--rounds", "1"] if options.quick else []))
     if "ladder" not in options.without:
         ladder = json.loads(run("kernels/ladder.py", "--json").splitlines()[-1])
         report.write(

@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
 
-    models = json.loads(_prepared(options.cache, options.data))
+    models = json.loads(prepared(options.cache, options.data))
     chosen = {name: command for name, command in commands(models).items() if options.only in name}
     result: dict[str, Any] = {"benchmark": "startup", "machine": machine.describe(), "text": TEXT}
     times: dict[str, list[tuple[float, int, float]]] = {}
@@ -190,7 +190,7 @@ def main() -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, (46, 24, 8, 21, 16, 3), strict=True)).rstrip())
 
 
-def _prepared(cache: Path, data: Path | None) -> str:
+def prepared(cache: Path, data: Path | None) -> str:
     """Directories of both models by kind, as JSON; made in a process of its own, which may import what it likes."""
     command = [sys.executable, str(Path(__file__).with_name("compare.py")), "--prepare", "--cache", str(cache)]
     run = subprocess.run([*command, *(["--data", str(data)] if data else [])], stdout=subprocess.PIPE, check=True)

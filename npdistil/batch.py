@@ -121,12 +121,14 @@ class Part(NamedTuple):
 
 def parts(encoding: Encoding, max_length: int, stride: int) -> list[Part]:
     """One text in windows, as `window_positions` cuts it."""
+    cuts = window_positions(encoding, max_length, stride)
+    offsets, sequences = encoding.offsets, encoding.sequence_ids
+    last = max((s for s in sequences if s is not None), default=None)
     found = []
-    for positions in window_positions(encoding, max_length, stride):
-        last = max((s for s in encoding.sequence_ids if s is not None), default=None)
-        inside = [encoding.offsets[i] for i in positions if encoding.sequence_ids[i] == last is not None]
+    for ids, positions in zip(ids_at(encoding, cuts), cuts, strict=True):
+        inside = [offsets[i] for i in positions if sequences[i] == last is not None]
         start, end = (inside[0][0], inside[-1][1]) if inside else (0, 0)
-        found.append(Part([encoding.ids[i] for i in positions], start, end))
+        found.append(Part(ids, start, end))
     return found
 
 
@@ -148,8 +150,13 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 def windows(encoding: Encoding, max_length: int, stride: int) -> list[list[int]]:
     """One text's token ids as lists of at most `max_length`, cut as `window_positions` says."""
-    ids = encoding.ids
-    return [[ids[i] for i in positions] for positions in window_positions(encoding, max_length, stride)]
+    return ids_at(encoding, window_positions(encoding, max_length, stride))
+
+
+def ids_at(encoding: Encoding, cuts: list[list[int]]) -> list[list[int]]:
+    """The token ids of each window."""
+    ids = encoding.ids  # every look at a field of an encoding copies all of it
+    return [[ids[i] for i in positions] for positions in cuts]
 
 
 def window_positions(
@@ -165,11 +172,11 @@ def window_positions(
     Raises:
         InputError: the other text of a pair leaves no room for more than `stride` tokens of the one to be cut.
     """
-    total = len(encoding.ids)
+    total, sequences = len(encoding), encoding.sequence_ids
     if total <= max_length:
         return [[*range(total)]]
-    which = 0 if cut_first else max(s for s in encoding.sequence_ids if s is not None)
-    cut = [i for i, s in enumerate(encoding.sequence_ids) if s == which]
+    which = 0 if cut_first else max(s for s in sequences if s is not None)
+    cut = [i for i, s in enumerate(sequences) if s == which]
     start, stop = cut[0], cut[-1] + 1
     room = max_length - (total - (stop - start))
     if room <= stride:

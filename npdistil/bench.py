@@ -51,7 +51,7 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
     if not seconds > 0:
         raise InputError(f"seconds is {seconds!r}; expected a positive number")
     longest = model.config.max_position_embeddings
-    tokens = sum(min(len(encoding.ids), longest) for encoding in model.tokenizer.encode_batch(chosen))
+    tokens = sum(min(len(encoding), longest) for encoding in model.tokenizer.encode_batch(chosen))
     per_pass = np.median(_repeat(lambda: model.scores(chosen, long_text="truncate"), seconds / 2, 2))
 
     lengths = [length for length in LENGTHS if length <= longest]

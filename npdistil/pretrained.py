@@ -116,7 +116,7 @@ class Model:
         for i, encoding in enumerate(encode_texts(self.tokenizer, texts)):
             found = parts(encoding, length, share)
             if long_text == "error" and len(found) > 1:
-                raise InputError(f"text {i} has {len(encoding.ids)} tokens; {length} are allowed")
+                raise InputError(f"text {i} has {len(encoding)} tokens; {length} are allowed")
             if long_text == "truncate" and len(found) > 1:
                 found = [found[0]._replace(truncated=True)]
             cuts.append(found)

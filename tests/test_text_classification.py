@@ -359,7 +359,7 @@ def test_any_text_is_answered(classify: Any, text: str) -> None:
     assert 0.5 <= answer["score"] <= 1
 
 
-@given(text=st.text(alphabet=st.characters(), max_size=20), place=st.integers(0, 20), code=st.integers(0xD800, 0xDFFF))
+@given(text=st.text(max_size=20), place=st.integers(0, 20), code=st.integers(0xD800, 0xDFFF))
 def test_any_lone_surrogate_is_refused_with_its_place(classify: Any, text: str, place: int, code: int) -> None:
     place = min(place, len(text))
     with pytest.raises(InputError, match=f"U\\+{code:04X} at character {place};"):

@@ -7,7 +7,7 @@ import numpy as np
 from tokenizers import Encoding
 
 from .. import heads
-from ..batch import encode_texts, window_positions
+from ..batch import encode_texts, ids_at, window_positions
 from ..errors import InputError
 from ..model import Array, softmax
 from ..pretrained import Model
@@ -106,7 +106,7 @@ class QuestionAnswering(Task):
             if 1 not in encoding.sequence_ids:
                 raise InputError("the context is empty")
         cuts = [window_positions(encoding, length, stride, reach_back=False) for encoding in encodings]
-        ids = [[e.ids[i] for i in window] for e, cut in zip(encodings, cuts, strict=True) for window in cut]
+        ids = [each for encoding, cut in zip(encodings, cuts, strict=True) for each in ids_at(encoding, cut)]
         hidden = iter(self.model.hidden_states(ids))
         for item, encoding, cut in zip(items, encodings, cuts, strict=True):
             windows = []
@@ -150,8 +150,9 @@ def best_answers(
     answers: dict[str, Answer] = {}
     # Stretched to words, several spans may be one answer, so more are looked at than are given.
     candidates = chosen["top_k"] * 2 + 10 if chosen["align_to_words"] else chosen["top_k"]
+    sequences, offsets = encoding.sequence_ids, encoding.offsets
     for window, start_logits, end_logits in windows:
-        in_context = np.array([encoding.sequence_ids[i] == 1 for i in window])
+        in_context = np.array([sequences[i] == 1 for i in window])
         allowed = in_context.copy()
         allowed[0] = True  # the first token stands for "no answer"
         start, end = (softmax(np.where(allowed, each, -1e4).astype(np.float64)) for each in (start_logits, end_logits))
@@ -162,7 +163,7 @@ def best_answers(
             first, last = divmod(int(flat), len(window))
             if not (in_context[first] and in_context[last]):
                 continue
-            begin, stop = _characters(encoding, window[first], window[last], chosen["align_to_words"])
+            begin, stop = _characters(encoding, offsets, window[first], window[last], chosen["align_to_words"])
             text = context[begin:stop]
             score = float(scores[first, last])
             if text.lower() in answers:
@@ -175,11 +176,13 @@ def best_answers(
     return sorted(found, key=lambda answer: -answer["score"])[: chosen["top_k"]]
 
 
-def _characters(encoding: Encoding, first: int, last: int, align: bool) -> tuple[int, int]:
+def _characters(
+    encoding: Encoding, offsets: list[tuple[int, int]], first: int, last: int, align: bool
+) -> tuple[int, int]:
     """Where the tokens from `first` to `last` begin and end in the context."""
     if align:
         words = [encoding.token_to_word(token) for token in (first, last)]
         spans = [encoding.word_to_chars(word, 1) for word in words if word is not None]
         if len(spans) == 2 and spans[0] and spans[1]:
             return spans[0][0], spans[1][1]
-    return encoding.offsets[first][0], encoding.offsets[last][1]
+    return offsets[first][0], offsets[last][1]

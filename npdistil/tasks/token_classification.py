@@ -7,7 +7,7 @@ import numpy as np
 from tokenizers import Encoding, decoders
 
 from .. import heads
-from ..batch import encode_texts, encode_words, window_positions
+from ..batch import encode_texts, encode_words, ids_at, window_positions
 from ..errors import InputError
 from ..model import Array, softmax
 from ..pretrained import STRIDE, Model
@@ -97,34 +97,39 @@ class TokenClassification(Task):
         length = model.config.max_position_embeddings
         stride = min(STRIDE, length // 4) if chosen["stride"] is None else chosen["stride"]
         cuts = [window_positions(encoding, length, stride, reach_back=False) for encoding in encodings]
-        ids = [
-            [encoding.ids[i] for i in window] for encoding, cut in zip(encodings, cuts, strict=True) for window in cut
-        ]
+        ids = [each for encoding, cut in zip(encodings, cuts, strict=True) for each in ids_at(encoding, cut)]
         hidden = iter(model.hidden_states(ids))
         for item, encoding, cut in zip(items, encodings, cuts, strict=True):
             text, offsets = _joined(item, encoding, chosen["delimiter"]) if split else (item, encoding.offsets)
             found: list[Entity] = []
+            fields = encoding.special_tokens_mask, encoding.ids, encoding.tokens
             for window in cut:
                 head = model.checkpoint.head
                 scores = softmax(heads.token_classification(next(hidden), **head, linear=model.encoder.linear))
-                tokens = self._tokens(text, offsets, encoding, window, scores)
+                tokens = self._tokens(text, offsets, fields, window, scores)
                 found += aggregate(tokens, chosen["aggregation_strategy"], model.config.labels)
             kept = [e for e in found if e.get("entity", e.get("entity_group")) not in chosen["ignore_labels"]]
             yield without_overlaps(kept) if len(cut) > 1 else kept
 
     def _tokens(
-        self, text: str, offsets: list[tuple[int, int]], encoding: Encoding, window: list[int], scores: Array
+        self,
+        text: str,
+        offsets: list[tuple[int, int]],
+        fields: tuple[list[int], list[int], list[str]],
+        window: list[int],
+        scores: Array,
     ) -> list[Entity]:
         """The window's tokens but for special ones: what `aggregate` takes."""
         unknown = self.model.tokenizer.token_to_id("[UNK]")
+        special, ids, words = fields
         tokens = []
         for i, row in zip(window, scores, strict=True):
-            if encoding.special_tokens_mask[i]:
+            if special[i]:
                 continue
             start, end = offsets[i]
-            word = encoding.tokens[i]
+            word = words[i]
             subword = len(word) != end - start  # WordPiece marks the later tokens of a word with ##
-            if encoding.ids[i] == unknown:
+            if ids[i] == unknown:
                 word, subword = text[start:end], False
             tokens.append({"word": word, "scores": row, "start": start, "end": end, "index": i, "is_subword": subword})
         return tokens

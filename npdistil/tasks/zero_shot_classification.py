@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..batch import encode_texts, window_positions
+from ..batch import encode_texts, ids_at, window_positions
 from ..errors import InputError
 from ..model import Array, softmax
 from ..pretrained import STRIDE, Model
@@ -102,9 +102,7 @@ class ZeroShotClassification(Task):
         stride = min(STRIDE, length // 4)
         encodings = encode_texts(self.model.tokenizer, pairs)
         cuts = [window_positions(encoding, length, stride, cut_first=True) for encoding in encodings]
-        ids = [
-            [encoding.ids[i] for i in window] for encoding, cut in zip(encodings, cuts, strict=True) for window in cut
-        ]
+        ids = [each for encoding, cut in zip(encodings, cuts, strict=True) for each in ids_at(encoding, cut)]
         ends = np.cumsum([len(cut) for cut in cuts])
         logits = np.split(self.model.logits(ids).astype(np.float64), ends[:-1])
         return np.array([windows.mean(axis=0) for windows in logits])

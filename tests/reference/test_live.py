@@ -108,14 +108,13 @@ def test_both_engines_give_the_same_int8_labels(bundled: Path, dev: Dev) -> None
     agree(compiled.logits(ids), numpy_one.logits(ids))
 
 
-def test_int8_costs_at_most_a_third_of_a_point(bundled: Path, dev: Dev) -> None:
+def test_int8_costs_at_most_three_tenths_of_a_point(bundled: Path, dev: Dev, engine: str) -> None:
+    """Against the float32 checkpoint that it was made from, which is not shipped: its figure is on record."""
     texts, labels = dev
-    right = {
-        precision: int((npdistil.load(bundled, precision=precision).scores(texts).argmax(axis=1) == labels).sum())
-        for precision in ("float32", "int8")
-    }
-    print(f"right of {len(labels)}: {right}")
-    assert right["float32"] - right["int8"] <= 0.003 * len(labels)
+    measured = json.loads((Path(__file__).parents[2] / "weights" / "measured.json").read_text(encoding="utf-8"))
+    right = int((npdistil.load(bundled, engine=engine).scores(texts).argmax(axis=1) == labels).sum())
+    print(f"right of {len(labels)}: {right}; float32 {measured['right']['float32, treebank']}")
+    assert measured["right"]["float32, treebank"] - right <= 0.003 * len(labels)
 
 
 def test_a_quantized_checkpoint_opens_in_transformers_and_agrees(full_size: Path, dev: Dev, tmp_path: Path) -> None:
