@@ -7,13 +7,14 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from . import __version__
+from .batch import chunks
 from .bench import bench, table
 from .engine import ENGINES, PRECISIONS
 from .errors import InputError, MissingExtraError, NpdistilError
@@ -54,21 +55,25 @@ def _classify(options: argparse.Namespace) -> None:
         top_k=options.top_k or None,
         function_to_apply=options.function,
         long_text=options.long_text,
-        batch_size=1 if not options.text and sys.stdin.isatty() else 256,
+        batch_size=_batch_size(options),
     )
-    texts = options.text or _lines()
     write = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}[options.format]
+    write(_answered(classify, options.text or _lines()))
+
+
+Result = tuple[str, Any]  # a text and the answer to it: of `classify`, its labels with their scores, best first
+
+
+def _answered(task: Callable[[Iterator[Any]], Iterable[Any]], texts: Iterable[str], **same: str) -> Iterator[Result]:
+    """Each text with its answer; with `same`, what the task takes is {"question": text, **same}."""
     seen: list[str] = []
 
-    def remembered() -> Iterator[str]:
+    def remembered() -> Iterator[Any]:
         for text in texts:
             seen.append(text)
-            yield text
+            yield {"question": text, **same} if same else text
 
-    write((seen.pop(0), labels) for labels in classify(remembered()))
-
-
-Result = tuple[str, list[dict[str, Any]]]  # a text, and its labels with their scores, best first
+    return ((seen.pop(0), answer) for answer in task(remembered()))
 
 
 def _write_text(results: Iterable[Result]) -> None:
@@ -91,6 +96,90 @@ def _write_csv(results: Iterable[Result]) -> None:
     writer.writerow(["text", "label", "score"])
     for text, labels in results:
         writer.writerows([text, each["label"], each["score"]] for each in labels)
+
+
+def _ner(options: argparse.Namespace) -> None:
+    _run_task(options, "ner", ("entity_group", "word", "score", "start", "end"), aggregation_strategy=options.join)
+
+
+def _qa(options: argparse.Namespace) -> None:
+    context = options.context
+    if options.context_file:
+        try:
+            context = options.context_file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{options.context_file} is not UTF-8: {error}") from None
+    _run_task(
+        options,
+        "question-answering",
+        ("answer", "score", "start", "end"),
+        {"context": context},
+        top_k=options.top_k,
+        handle_impossible_answer=options.or_none,
+    )
+
+
+def _fill_mask(options: argparse.Namespace) -> None:
+    _run_task(options, "fill-mask", ("token_str", "score", "sequence"), top_k=options.top_k, targets=options.targets)
+
+
+def _zero_shot(options: argparse.Namespace) -> None:
+    _run_task(
+        options,
+        "zero-shot-classification",
+        ("labels", "scores"),
+        candidate_labels=options.labels,
+        multi_label=options.multi_label,
+        hypothesis_template=options.template,
+    )
+
+
+def _run_task(
+    options: argparse.Namespace,
+    task: str,
+    columns: tuple[str, ...],
+    same: dict[str, str] | None = None,
+    **settings: Any,
+) -> None:
+    """Print the answers of a task: as JSON lines, or in columns with tabs between and a blank line between texts."""
+    run = pipeline(task, _load(options), batch_size=_batch_size(options), **settings)
+    for number, (text, answer) in enumerate(_answered(run, options.text or _lines(), **(same or {}))):
+        if options.format == "jsonl":
+            print(json.dumps({"text": text, "answer": answer}, ensure_ascii=False, default=float), flush=True)
+            continue
+        if number:
+            print()
+        for row in _rows(answer):
+            cells = (row[name if name in row else "entity"] for name in columns)
+            print("\t".join(f"{each:.4f}" if isinstance(each, float) else str(each) for each in cells))
+        sys.stdout.flush()
+
+
+def _rows(answer: Any) -> Iterator[dict[str, Any]]:
+    """What a task answers, one dict after the other, whatever it lies in."""
+    if isinstance(answer, list):
+        for each in answer:
+            yield from _rows(each)
+    elif "labels" in answer:
+        for label, score in zip(answer["labels"], answer["scores"], strict=True):
+            yield {"labels": label, "scores": score}
+    else:
+        yield answer
+
+
+def _embed(options: argparse.Namespace) -> None:
+    from .tasks.feature_extraction import Embedder
+
+    size = _batch_size(options)
+    embedder = Embedder(_load(options), pooling=options.pooling, normalize=options.normalize, batch_size=size)
+    for some in chunks(options.text or _lines(), size):
+        for text, vector in zip(some, embedder.fit_transform(some), strict=True):
+            print(json.dumps({"text": text, "vector": vector.tolist()}, ensure_ascii=False), flush=True)
+
+
+def _batch_size(options: argparse.Namespace) -> int:
+    """One text at a time for somebody who types them."""
+    return 1 if not options.text and sys.stdin.isatty() else 256
 
 
 def _lines() -> Iterator[str]:
@@ -268,6 +357,78 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(
         commands,
+        "ner",
+        _ner,
+        "find names and other entities: class, word, score, first and last character",
+        "npdistil ner --model ./my-ner 'Sarah lives in London.'",
+        "npdistil ner --model ./my-ner --format jsonl < texts.txt > entities.jsonl",
+    )
+    _task_options(command, "TEXT", "texts")
+    command.add_argument(
+        "--join",
+        choices=("none", "simple", "first", "average", "max"),
+        default="simple",
+        help="how tokens become entities, as transformers' aggregation_strategy (default simple)",
+    )
+
+    command = _command(
+        commands,
+        "qa",
+        _qa,
+        "answer questions from a text: answer, score, first and last character",
+        "npdistil qa --model ./my-qa --context 'Sarah lives in London.' 'Who lives in London?'",
+        "npdistil qa --model ./my-qa --context-file article.txt < questions.txt",
+    )
+    _task_options(command, "QUESTION", "questions")
+    group = command.add_mutually_exclusive_group(required=True)
+    group.add_argument("--context", metavar="TEXT", help="the text that has the answers")
+    group.add_argument("--context-file", type=Path, metavar="FILE.txt", help="a file with that text")
+    command.add_argument("--top-k", type=int, default=1, metavar="K", help="answers to show, best first (default 1)")
+    command.add_argument("--or-none", action="store_true", help="let 'no answer' be an answer")
+
+    command = _command(
+        commands,
+        "fill-mask",
+        _fill_mask,
+        "words for [MASK]: word, score, text",
+        "npdistil fill-mask --model distilbert-base-uncased 'It was a [MASK] film.'",
+    )
+    _task_options(command, "TEXT", "texts with [MASK]")
+    command.add_argument("--top-k", type=int, default=5, metavar="K", help="words to show, best first (default 5)")
+    command.add_argument("--targets", nargs="+", metavar="WORD", help="choose among these words only")
+
+    command = _command(
+        commands,
+        "zero-shot",
+        _zero_shot,
+        "classify by labels of your own, with a model for natural language inference: label, score",
+        "npdistil zero-shot --model ./my-mnli --labels 'film,food,sport' 'The pasta was cold.'",
+    )
+    _task_options(command, "TEXT", "texts")
+    command.add_argument("--labels", required=True, metavar="A,B,C", help="labels with commas between")
+    command.add_argument("--multi-label", action="store_true", help="score each label by itself")
+    command.add_argument(
+        "--template", default="This example is {}.", metavar="T", help="hypothesis (default: 'This example is {}.')"
+    )
+
+    command = _command(
+        commands,
+        "embed",
+        _embed,
+        "a vector for each text, as JSON lines",
+        "npdistil embed --model ./my-sentence-encoder --normalize < texts.txt > vectors.jsonl",
+    )
+    command.add_argument("text", nargs="*", metavar="TEXT", help="texts; none: each line of standard input is one")
+    _model_options(command)
+    command.add_argument(
+        "--pooling",
+        choices=("mean", "cls", "max"),
+        help="from hidden states to a vector; default: what the model's 1_Pooling says, or else mean",
+    )
+    command.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
+
+    command = _command(
+        commands,
         "info",
         _info,
         "say what a model is and how it would run",
@@ -340,6 +501,12 @@ def _command(commands: Any, name: str, run: Any, about: str, *examples: str) -> 
     )
     command.set_defaults(run=run)
     return command
+
+
+def _task_options(command: argparse.ArgumentParser, name: str, what: str) -> None:
+    command.add_argument("text", nargs="*", metavar=name, help=f"{what}; none: each line of standard input is one")
+    _model_options(command)
+    command.add_argument("--format", choices=("text", "jsonl"), default="text", help="default: text, tabs between")
 
 
 def _model_options(command: argparse.ArgumentParser) -> None:

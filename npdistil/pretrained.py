@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from . import heads
+from . import heads, model
 from .batch import Part, Text, check_texts, encode_texts, pack, parts, sentences
 from .checkpoint import Checkpoint, read_checkpoint
 from .engine import PRECISIONS, make_encoder
@@ -65,6 +66,44 @@ class Model:
         """
         ids, bounds = self._pack(token_ids)
         return np.split(self.encoder.encode(ids, bounds), bounds[1:-1]) if len(bounds) > 1 else []
+
+    def all_hidden_states(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
+        """What goes into the first block and what comes out of each: float32 [N + 1, L, D] for each text.
+
+        Computed by the specification, whichever engine the model runs on.
+
+        Raises:
+            InputError: as `hidden_states`.
+        """
+        ids, bounds = self._pack(token_ids)
+        params = in_precision(self.checkpoint.params, self.precision)
+        heads, activation = self.config.n_heads, self.config.activation
+        found = []
+        for start, stop in pairwise(bounds):
+            alone = np.array([0, stop - start])
+            states = model.hidden_states(ids[start:stop], alone, **params, n_heads=heads, activation=activation)
+            found.append(np.stack([*states]))
+        return found
+
+    def attentions(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
+        """How much each token looks at each, in each block and head: float32 [N, H, L, L] for each text.
+
+        Computed by the specification, whichever engine the model runs on.
+
+        Raises:
+            InputError: as `hidden_states`.
+        """
+        params = in_precision(self.checkpoint.params, self.precision)
+        blocks = [block["attention"] for block in params["layer"]]
+        found = []
+        for states in self.all_hidden_states(token_ids):
+            weights = []
+            for x, block in zip(states, blocks, strict=False):  # nothing looks at the last states
+                q, k = (model.linear(x, **block[name]) for name in ("q_lin", "k_lin"))
+                q, k = (model.split_heads(each, self.config.n_heads) for each in (q, k))
+                weights.append(model.attention_weights(q, k))
+            found.append(np.stack(weights))
+        return found
 
     def logits(self, token_ids: Sequence[Sequence[int]]) -> Array:
         """The sequence-classification head's answer to texts given as token ids: float32 [B, C].

@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import npdistil
 from npdistil.cli import main
+from npdistil.tasks.feature_extraction import Embedder
 
 NUMPY = ("--engine", "numpy")
 
 
-def npdistil(*arguments: str, stdin: str | bytes = "", **settings: object) -> subprocess.CompletedProcess[bytes]:
+def command_line(*arguments: str, stdin: str | bytes = "", **settings: object) -> subprocess.CompletedProcess[bytes]:
     data = stdin.encode() if isinstance(stdin, str) else stdin
     return subprocess.run(
         [sys.executable, "-m", "npdistil", *arguments], input=data, capture_output=True, timeout=120, **settings
@@ -67,7 +70,7 @@ def test_formats_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_each_line_of_standard_input_is_a_text_in_order_and_blank_ones_count() -> None:
-    done = npdistil("classify", *NUMPY, "--format", "jsonl", stdin="good\n\nbad\x85bad\nvery bad")
+    done = command_line("classify", *NUMPY, "--format", "jsonl", stdin="good\n\nbad\x85bad\nvery bad")
     assert done.returncode == 0, done.stderr
     assert [json.loads(line)["text"] for line in done.stdout.decode().split("\n")[:-1]] == [
         "good",
@@ -78,7 +81,7 @@ def test_each_line_of_standard_input_is_a_text_in_order_and_blank_ones_count() -
 
 
 def test_input_that_is_not_utf8_is_one_clear_error() -> None:
-    done = npdistil("classify", *NUMPY, stdin=b"good\n\xff\xfe\n", env=os.environ | {"PYTHONUTF8": "1"})
+    done = command_line("classify", *NUMPY, stdin=b"good\n\xff\xfe\n", env=os.environ | {"PYTHONUTF8": "1"})
     assert done.returncode == 2
     assert done.stderr.decode().startswith("npdistil: error: standard input is not UTF-8")
     assert done.stderr.count(b"\n") == 1
@@ -136,6 +139,12 @@ def test_a_full_disk_is_one_clear_error() -> None:
         (("classify", *NUMPY, "\ud800"), "surrogate"),
         (("classify", *NUMPY, "--long-text", "error", "word " * 600), "tokens"),
         (("info", "/nowhere"), "/nowhere"),
+        (("ner", *NUMPY, "x"), "TokenClassification"),
+        (("qa", *NUMPY, "--context", "a", "x"), "QuestionAnswering"),
+        (("qa", *NUMPY, "--context-file", "/nowhere.txt", "x"), "/nowhere.txt"),
+        (("fill-mask", *NUMPY, "a [MASK]"), "MaskedLM"),
+        (("zero-shot", *NUMPY, "--labels", "a,b", "x"), "entail"),
+        (("embed", *NUMPY, "\ud800"), "surrogate"),
         (("eval", "/nowhere.tsv"), "/nowhere.tsv"),
         (("quantize", "/nowhere", "/tmp/unused"), "/nowhere"),
     ],
@@ -152,12 +161,63 @@ def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None
     assert exit_.value.code == 2
 
 
-@pytest.mark.parametrize("command", [(), ("classify",), ("info",), ("eval",), ("quantize",)])
+COMMANDS = ("classify", "ner", "qa", "fill-mask", "zero-shot", "embed", "info", "eval", "quantize", "bench", "warmup")
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
 def test_help_ends_with_examples(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main([*command, "--help"])
     assert exit_.value.code == 0
     assert "npdistil" in capsys.readouterr().out.split("examples:\n")[1]
+
+
+NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
+TASKS = {  # command -> task, what the model is, options, the pipeline's settings
+    "ner": ("ner", {"architectures": ["DistilBertForTokenClassification"]}, (), {"aggregation_strategy": "simple"}),
+    "fill-mask": ("fill-mask", {"architectures": ["DistilBertForMaskedLM"]}, ("--top-k", "2"), {"top_k": 2}),
+    "zero-shot": (
+        "zero-shot-classification",
+        {"id2label": NLI},
+        ("--labels", "film,food", "--multi-label"),
+        {"candidate_labels": ["film", "food"], "multi_label": True},
+    ),
+    "qa": (
+        "question-answering",
+        {"architectures": ["DistilBertForQuestionAnswering"]},
+        ("--context", "the film was good", "--top-k", "2"),
+        {"top_k": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("command", TASKS)
+def test_a_tasks_command_prints_what_its_pipeline_answers(
+    make: Callable[..., Path], capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    task, settings, options, given = TASKS[command]
+    directory = make(**settings)
+    texts = ["a [MASK] film", "the [MASK]"]
+    inputs = [{"question": text, "context": "the film was good"} for text in texts] if command == "qa" else texts
+    expected = npdistil.pipeline(task, directory, engine="numpy", **given)(inputs)
+    run = (command, "--model", str(directory), *NUMPY, *options, *texts)
+    lines = [json.loads(line) for line in output(capsys, *run, "--format", "jsonl").splitlines()]
+    assert [line["text"] for line in lines] == texts
+    assert [line["answer"] for line in lines] == json.loads(json.dumps(expected, default=float))
+    blocks = output(capsys, *run).split("\n\n")
+    assert len(blocks) == len(texts)
+    for block, answer in zip(blocks, expected, strict=True):
+        score = answer["scores"][0] if command == "zero-shot" else answer[0]["score"]
+        assert f"\t{score:.4f}" in block.splitlines()[0]
+
+
+def test_embed_prints_the_embedders_vectors(bundled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["I like it.", "a film"]
+    expected = Embedder(npdistil.load(bundled, engine="numpy"), pooling="max", normalize=True).fit_transform(texts)
+    lines = output(capsys, "embed", *NUMPY, "--pooling", "max", "--normalize", *texts).splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"text": text, "vector": vector.tolist()} for text, vector in zip(texts, expected, strict=True)
+    ]
 
 
 def test_info_names_architecture_parameters_labels_size_engine_and_threads(capsys: pytest.CaptureFixture[str]) -> None:

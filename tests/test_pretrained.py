@@ -41,6 +41,25 @@ def test_logits_are_float32_one_row_a_text(small: npdistil.Model) -> None:
     assert (logits.shape, logits.dtype) == ((5, 2), np.float32)
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_every_layers_states_end_in_the_hidden_states(make: Make, precision: str) -> None:
+    small = load(make(), engine="numpy", precision=precision)
+    rows = ids(small, TEXTS)
+    for states, last in zip(small.all_hidden_states(rows), small.hidden_states(rows), strict=True):
+        assert states.shape == (small.config.n_layers + 1, *last.shape)
+        assert np.array_equal(states[-1], last)
+
+
+def test_attentions_are_shares_of_all_tokens_in_each_layer_and_head(small: npdistil.Model) -> None:
+    rows = ids(small, TEXTS)
+    for row, weights in zip(rows, small.attentions(rows), strict=True):
+        assert weights.shape == (small.config.n_layers, small.config.n_heads, len(row), len(row))
+        assert weights.dtype == np.float32
+        assert weights.min() >= 0
+        assert np.allclose(weights.sum(axis=-1), 1)
+    assert small.attentions([]) == small.all_hidden_states([]) == []
+
+
 def test_logits_are_the_heads_answer_to_the_first_hidden_states(small: npdistil.Model) -> None:
     rows = ids(small, TEXTS)
     first = np.stack([states[0] for states in small.hidden_states(rows)])

@@ -10,7 +10,13 @@ import pytest
 import torch
 from helpers_reference import Array, logits_of, opened
 from safetensors.numpy import load_file, save_file
-from transformers import AutoTokenizer, DistilBertConfig, DistilBertForSequenceClassification, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    pipeline,
+)
 
 import npdistil
 from npdistil.errors import InputError
@@ -67,6 +73,17 @@ def test_float32_logits_of_a_full_size_model(full_size: Path, full_size_logits: 
     model = npdistil.load(full_size, engine=engine)
     assert (model.engine, model.precision) == (engine, "float32")
     close(model.logits(ids_of(model, dev[0])), full_size_logits, LOGITS)
+
+
+def test_states_and_attentions_of_every_layer(float32_copy: Path) -> None:
+    model = npdistil.load(float32_copy)
+    theirs = AutoModelForSequenceClassification.from_pretrained(float32_copy, attn_implementation="eager").eval()
+    for ids in ids_of(model, ["I like you.", "Not bad at all, was it?"]):
+        with torch.inference_mode():
+            out = theirs(torch.tensor([ids]), output_hidden_states=True, output_attentions=True)
+        (states,), (weights,) = model.all_hidden_states([ids]), model.attentions([ids])
+        assert np.abs(states - torch.cat(out.hidden_states).numpy()).max() <= LOGITS
+        assert np.abs(weights - torch.cat(out.attentions).numpy()).max() <= LOGITS
 
 
 @pytest.fixture(scope="session")
