@@ -5,7 +5,7 @@ import math
 import mmap
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ class Checkpoint:
     params: Params
     head: Params
     size: int  # bytes of the weights on disk
+    mapped: tuple[mmap.mmap, ...] = field(default=(), repr=False)  # the files
+
+    def release(self) -> None:
+        """Let go of the pages that have been read; those that are needed come back from the page cache."""
+        for data in self.mapped:
+            data.madvise(mmap.MADV_DONTNEED)
 
 
 def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
@@ -64,9 +70,10 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
         tensors.pop("vocab_projector.weight", None)
     _check(config, tensors, directory)
     params, head = _trees(config, tensors)
-    for data in mapped:  # checking has read every page; those that are needed come back from the page cache
-        data.madvise(mmap.MADV_DONTNEED)
-    return Checkpoint(directory, config, params, head, sum(file.stat().st_size for file in files))
+    size = sum(file.stat().st_size for file in files)
+    checkpoint = Checkpoint(directory, config, params, head, size, tuple(mapped))
+    checkpoint.release()  # checking has read every page
+    return checkpoint
 
 
 def weight_files(directory: Path) -> list[Path]:

@@ -46,6 +46,7 @@ class Model:
         if self.precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
         self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
+        checkpoint.release()  # an engine that packs the weights has read them all
         self.engine = self.encoder.name
         self.threads = self.encoder.threads
         self.classes_ = np.array(self.config.labels)

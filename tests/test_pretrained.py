@@ -1,5 +1,6 @@
 """A loaded model: logits, hidden states, predictions as scikit-learn has them, long texts, and what is refused."""
 
+import re
 import threading
 from collections.abc import Callable
 from itertools import pairwise
@@ -394,3 +395,16 @@ def test_the_bundled_model_knows_love_from_hate(bundled: Path, engine: str) -> N
     assert loaded.checkpoint.directory == bundled
     assert loaded.precision == "int8"
     assert loaded.predict(["I love it.", "I hate it."]).tolist() == ["POSITIVE", "NEGATIVE"]
+
+
+def test_a_loaded_model_does_not_hold_the_pages_of_its_file_that_were_only_read_once(make: Make, engine: str) -> None:
+    directory = make(dim=128, hidden_dim=4096)
+    loaded = load(directory, engine=engine)
+    held, mapping = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            mapping = line.endswith(str(directory / "model.safetensors"))
+        elif mapping and line.startswith("Rss:"):
+            held += int(line.split()[1]) * 1024
+    print(f"{held:,} of {loaded.checkpoint.size:,} bytes")
+    assert held < loaded.checkpoint.size / 10
