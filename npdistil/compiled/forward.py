@@ -174,7 +174,8 @@ def block(job: Any, layer: Any, room: Any, own: Any, chunk: Any, pruned: int, th
             context = room.context + first * job.step
             feed_forward(job, layer, room, context, x + first * job.step, last - first, operand, first, stage)
             stage += BLOCK_STAGES * LINE
-    else:  # each by itself
+    else:  # each by itself, and as many for each
+        blocks = count(blocks, threads) * threads
         done = 0
         i = claim(stage)
         while i < blocks:
