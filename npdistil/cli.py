@@ -7,7 +7,9 @@ import io
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,16 +51,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _classify(options: argparse.Namespace) -> None:
+    of_files = {name: getattr(options, name) for name in ("output", "column", "on_error", "prefix")}
+    given = [f"--{name.replace('_', '-')}" for name, value in of_files.items() if value is not None]
+    if options.input is None and given:
+        raise InputError(f"{', '.join(given)}: only with --input")
+    if options.input is not None and (options.text or options.format or options.output is None):
+        raise InputError("--input goes with --output, and without texts and --format")
+    several: dict[str, Any] = {}
+    if options.input is None or options.top_k not in (None, 1) or options.threshold is not None:
+        several["top_k"] = _top_k(options)
     classify = pipeline(
         "text-classification",
         _load(options),
-        top_k=options.top_k or None,
         function_to_apply=options.function,
+        threshold=options.threshold,
         long_text=options.long_text,
         batch_size=_batch_size(options),
+        **several,
     )
-    write = {"text": _write_text, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}[options.format]
-    write(_answered(classify, options.text or _lines()))
+    if options.input is not None:
+        return _classify_file(classify, options)
+    write = {"json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}.get(options.format, _write_text)
+    return write(_answered(classify, options.text or _lines()))
+
+
+def _top_k(options: argparse.Namespace) -> int | None:
+    """Labels to show: the best one, or all that reach a threshold, unless a number is given; None is all."""
+    if options.top_k is None:
+        return 1 if options.threshold is None else None
+    return options.top_k or None
+
+
+def _classify_file(classify: Any, options: argparse.Namespace) -> None:
+    from .files import classify_file
+
+    names = {name: getattr(options, name) for name in ("column", "on_error", "prefix")}
+    given = {name: value for name, value in names.items() if value is not None}
+    start = time.perf_counter()
+    try:
+        with _file_progress() as progress:
+            done = classify_file(classify, options.input, options.output, progress=progress, **given)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise
+    rate = (done.rows + done.bad - done.resumed) / (time.perf_counter() - start)
+    went_on = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
+    print(f"{options.output}: {done.rows:,} rows{went_on}, {rate:,.0f} texts/s", file=sys.stderr)
+    if done.bad:
+        print(f"{options.output}.errors.jsonl: {done.bad:,} rows that could not be classified", file=sys.stderr)
+
+
+@contextmanager
+def _file_progress() -> Iterator[Callable[[int, int, int], None] | None]:
+    """A bar with texts a second and the time left, where standard error is a terminal."""
+    tqdm = _tqdm()
+    if tqdm is None:
+        yield None
+        return
+    with tqdm(bar_format="{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}", leave=False) as bar:
+        first: list[tuple[int, int]] = []  # read and texts after the first window: an earlier run's rows took no time
+
+        def progress(read: int, total: int, texts: int) -> None:
+            if not first:
+                first.append((read, texts))
+                bar.reset(total)
+                bar.initial = bar.n = read
+            bar.update(read - bar.n)
+            if seconds := bar.format_dict["elapsed"]:
+                bar.set_postfix_str(f"{(texts - first[0][1]) / seconds:,.0f} texts/s")
+
+        yield progress
 
 
 Result = tuple[str, Any]  # a text and the answer to it: of `classify`, its labels with their scores, best first
@@ -277,15 +339,21 @@ def _labelled(path: Path, names: Sequence[str]) -> tuple[list[str], Array]:
 
 def _progress(items: Sequence[Item]) -> Iterable[Item]:
     """A progress bar around the items where standard error is a terminal."""
+    tqdm = _tqdm()
+    bar: Iterable[Item] = tqdm(items, unit="batch", leave=False) if tqdm else items
+    return bar
+
+
+def _tqdm() -> Any:
+    """The progress bar, or None where nobody would see it or it is not installed."""
     if not sys.stderr.isatty():
-        return items
+        return None
     try:
         from tqdm import tqdm
     except ImportError:
         print(f"no progress bar: {MissingExtraError('tqdm', 'progress')}", file=sys.stderr)
-        return items
-    bar: Iterable[Item] = tqdm(items, unit="batch", leave=False)
-    return bar
+        return None
+    return tqdm
 
 
 def _quantize(options: argparse.Namespace) -> None:
@@ -345,15 +413,25 @@ def _parser() -> argparse.ArgumentParser:
         "npdistil classify --top-k 0 --format json 'Not bad at all.'",
         "npdistil classify --format jsonl < reviews.txt > labels.jsonl",
         "npdistil classify --model ./my-distilbert 'one text' 'another'",
+        "npdistil classify --input reviews.csv --column review --output scored.parquet",
     )
     command.add_argument("text", nargs="*", metavar="TEXT", help="texts; none: each line of standard input is one")
     _model_options(command)
-    command.add_argument(
-        "--top-k", type=int, default=1, metavar="K", help="labels to show, best first; 0: all (default 1)"
-    )
-    command.add_argument("--format", choices=("text", "json", "jsonl", "csv"), default="text", help="default: text")
+    command.add_argument("--top-k", type=int, metavar="K", help="labels to show, best first; 0: all (default 1)")
+    command.add_argument("--threshold", type=float, metavar="P", help="show all labels that score at least this much")
+    command.add_argument("--format", choices=("text", "json", "jsonl", "csv"), help="default: text")
     command.add_argument("--function", choices=FUNCTIONS, help="from logits to scores; default: as the model asks for")
     command.add_argument("--long-text", choices=LONG_TEXT, default="windows", help=LONG_TEXT_HELP)
+    group = command.add_argument_group("whole files", FILES_HELP)
+    group.add_argument("--input", type=Path, metavar="FILE", help="rows with a text in each")
+    group.add_argument("--output", type=Path, metavar="FILE", help="the same rows, with their labels")
+    group.add_argument("--column", metavar="NAME", help="the column with the texts (default: text)")
+    group.add_argument("--prefix", metavar="P", help="put before the names of the new columns, label and score")
+    group.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        help="a row that cannot be read: stop (default), or write it to OUTPUT.errors.jsonl and go on",
+    )
 
     command = _command(
         commands,
@@ -487,6 +565,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+FILES_HELP = """CSV, JSON lines, plain text or Parquet (pip install "npdistil[files]"), by suffix: .csv .jsonl .txt
+.parquet. A run that was interrupted goes on when the same command is given again."""
 MODEL_HELP = "directory or name on the Hugging Face Hub; default: the bundled sentiment classifier"
 LONG_TEXT_HELP = "texts longer than the model: mean over windows, first tokens only, or an error (default windows)"
 

@@ -1,5 +1,8 @@
 """The tokenizer of a model directory: tokenizer.json, or vocab.txt with tokenizer_config.json."""
 
+import re
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,8 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
         raise CheckpointError(f"{directory} has neither tokenizer.json nor vocab.txt, so texts cannot become token ids")
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    size = 1 + max(tokenizer.get_vocab().values(), default=-1)  # more than there are tokens, where ids are left out
+    vocabulary = tokenizer.get_vocab()
+    size = 1 + max(vocabulary.values(), default=-1)  # more than there are tokens, where ids are left out
     if size > vocab_size:
         raise CheckpointError(
             f"{directory}: the tokenizer has {size} tokens, but the model only {vocab_size} rows of embeddings: "
@@ -48,7 +52,28 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
         raise CheckpointError(
             f"{directory}: {unknown}, the tokenizer's token for unknown words, is not in its vocabulary"
         )
+    _warn_of_letter_case(directory, tokenizer, vocabulary)
     return tokenizer
+
+
+def _warn_of_letter_case(directory: Path, tokenizer: Tokenizer, vocabulary: Iterable[str]) -> None:
+    """Say so where the tokenizer keeps capitals that its vocabulary lacks: their words would all be unknown ones.
+
+    Model cards confuse the two; that of DistilBERT fine-tuned on SST-2 calls an uncased model case-sensitive.
+    """
+    own = tokenizer.normalizer
+    if not isinstance(own, normalizers.BertNormalizer):
+        return
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    words = "".join(token for token in vocabulary if token not in special and token[:1] != "[")  # as [unused1]
+    has_capitals = re.search("[A-Z]", words)
+    if not own.lowercase and not has_capitals:
+        found = "keeps capital letters, but its vocabulary has none: words with capitals become unknown ones"
+    elif own.lowercase and has_capitals:
+        found = "takes capital letters away, but its vocabulary has some, which no text will ever reach"
+    else:
+        return
+    warnings.warn(f"{directory}: the tokenizer {found}; see do_lower_case in tokenizer_config.json", stacklevel=2)
 
 
 def _from_json(path: Path, settings: dict[str, Any]) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,18 @@ def test_texts_and_pairs_stand_between_the_special_tokens(tmp_path: Path, kind: 
 def test_casing_and_accents_are_those_of_tokenizer_config(
     tmp_path: Path, kind: str, given_settings: dict[str, Any], tokens: list[str]
 ) -> None:
-    assert written(tmp_path, kind, **given_settings).encode("Café", add_special_tokens=False).tokens == tokens
+    says = nullcontext() if given_settings.get("do_lower_case", True) else pytest.warns(match="keeps capital letters")
+    with says:
+        tokenizer = written(tmp_path, kind, **given_settings)
+    assert tokenizer.encode("Café", add_special_tokens=False).tokens == tokens
+
+
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+def test_a_lower_case_tokenizer_over_a_cased_vocabulary_is_pointed_out(tmp_path: Path, kind: str) -> None:
+    vocabulary = [*tiny.VOCABULARY, "Paris"]
+    tiny.write_tokenizer(tmp_path, kind, vocabulary, do_lower_case=True)
+    with pytest.warns(match="takes capital letters away, but its vocabulary has some"):
+        read_tokenizer(tmp_path, len(vocabulary))
 
 
 @pytest.mark.parametrize("kind", ["json", "vocab"])

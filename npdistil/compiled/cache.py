@@ -6,6 +6,7 @@ Loading it takes milliseconds and does not import numba.
 
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import importlib.metadata
 import os
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,11 @@ def machine_code() -> Run:
         file = object_file()
         code = _read(file)
         if code is None:
-            code = _compile()
-            _write(file, code)
+            with _alone(file):
+                code = _read(file)  # another process may have written it meanwhile
+                if code is None:
+                    code = _compile()
+                    _write(file, code)
         return _linked(code)
 
 
@@ -71,6 +75,17 @@ def warm_up() -> Path:
     if _read(file) is None:
         _replace(file, _compile())
     return file
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """One process at a time, so that of many that start together one compiles; where the folder takes locks."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(file.with_suffix(".lock").open("wb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _compile() -> bytes:
