@@ -59,6 +59,7 @@ def plan(result: dict[str, Any]) -> str:
     # A task should be long against its own start, and short against the whole; and lose little when it is lost.
     rows = round(rate * TASK_SECONDS, -4)
     figures: list[tuple[str, str]] = [
+        ("tokens a text, special ones included", f"{result['tokens a text']:.0f}"),
         ("texts a second and core, without Spark", f"{without:,.0f}"),
         ("texts a second and core, on Spark", f"{rate:,.0f}, {result['share']:.0%} of that (median of the rounds)"),
         ("first job of a new worker, 64 texts", f"{result['first job, 64 rows, one worker']:.1f} s"),
@@ -92,6 +93,8 @@ def measure(texts: list[str], rounds: int, scratch: Path) -> dict[str, Any]:
     plain, on_spark = [], []
     classify = npdistil.pipeline("sentiment-analysis", threads=2)
     classify(texts[:2000])
+    encodings = classify.model.tokenizer.encode_batch(texts)
+    result["tokens a text"] = statistics.mean(len(encoding.ids) for encoding in encodings)
     for _ in range(rounds):
         plain.append(len(texts) / timed(lambda: classify(texts, top_k=None)))
         writer = stage.transform(spark.read.parquet(path)).write.format("noop").mode("overwrite")
