@@ -106,3 +106,22 @@ print(npdistil.load({str(found.directory)!r}, engine="compiled").engine)
     )
     assert done.stdout == "compiled\n"
     assert done.stderr.count("RuntimeWarning") == 1
+
+
+COUNT = """
+import sys, time
+from npdistil.compiled import cache
+def compile_once():
+    with open(sys.argv[1], "a") as stream:
+        stream.write("compiled\\n")
+    time.sleep(0.5)  # the others come meanwhile
+    return b"code"
+cache._compile, cache._linked = compile_once, lambda code: code
+assert cache.machine_code() == b"code"
+"""
+
+
+def test_of_processes_that_start_together_one_compiles_and_the_others_wait(own_cache: Path, tmp_path: Path) -> None:
+    runs = [subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path / "log")]) for _ in range(4)]
+    assert [run.wait(60) for run in runs] == [0] * 4
+    assert (tmp_path / "log").read_text() == "compiled\n"
