@@ -48,7 +48,7 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
             "they do not belong together"
         )
     unknown = getattr(tokenizer.model, "unk_token", None)
-    if unknown is not None and tokenizer.token_to_id(unknown) is None:
+    if unknown is not None and tokenizer.model.token_to_id(unknown) is None:  # added tokens do not count
         raise CheckpointError(
             f"{directory}: {unknown}, the tokenizer's token for unknown words, is not in its vocabulary"
         )

@@ -472,7 +472,13 @@ def test_ctrl_c_says_that_the_run_can_go_on(tmp_path: Path, make: Make) -> None:
     source = write(tmp_path / "in.txt", [f"{i} {'film ' * 18}" for i in range(60_000)])
     arguments = ["classify", "--model", str(make()), "--engine", "numpy", "--input", str(source)]
     command = [sys.executable, "-m", "npdistil", *arguments, "--output", str(tmp_path / "out.csv")]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     while not (tmp_path / "out.csv.journal").exists():
         assert run.poll() is None
         time.sleep(0.01)

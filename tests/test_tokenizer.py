@@ -221,6 +221,15 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return directory, (directory / "tokenizer.json").read_text()
 
 
+def test_an_unknown_token_that_is_only_an_added_one_is_refused(good: tuple[Path, str], tmp_path: Path) -> None:
+    whole = json.loads(good[1])
+    whole["model"]["vocab"]["[UNKNOWN]"] = whole["model"]["vocab"].pop("[UNK]")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole))
+    with pytest.raises(CheckpointError, match=r"\[UNK\], the tokenizer's token for unknown words"):
+        read_tokenizer(tmp_path, SIZE)
+
+
+@pytest.mark.filterwarnings("ignore:.*the tokenizer (keeps|takes)")
 @given(data=st.data())
 @settings(max_examples=150)
 def test_changed_tokenizer_files_load_or_are_refused(good: tuple[Path, str], data: st.DataObject) -> None:
