@@ -33,7 +33,7 @@ try:
     from pyspark.ml.util import DefaultParamsReadable, DefaultParamsWritable
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql import types as T
-except ImportError as error:
+except ModuleNotFoundError as error:  # another ImportError, as of versions that do not fit, says what it is
     raise MissingExtraError(error.name or "pyspark", "spark") from None
 
 Column = tuple[str, Any, Any]  # its name, its type in Spark and its type in Arrow

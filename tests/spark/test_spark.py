@@ -24,6 +24,13 @@ from npdistil.spark import (
 )
 from npdistil.tasks.feature_extraction import Embedder
 
+# Spark 3.5 itself uses what is deprecated, and leaves sockets open.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:distutils Version classes"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 Make = Callable[..., Path]
 TEXTS = ["I like it!", "the film is boring", "", "a", "東京 café", "the movie was very good . not bad ?"] * 7
 LONG = "the film was good and i like it , not bad at all . " * 2000
