@@ -9,6 +9,7 @@
 from .checkpoint import Checkpoint, read_checkpoint
 from .config import Config
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
+from .explanation import Explanation, explain
 from .hub import bundled_model
 from .pretrained import Model, load
 from .quantize import quantize_checkpoint
@@ -21,11 +22,13 @@ __all__ = [
     "CheckpointError",
     "Config",
     "EngineError",
+    "Explanation",
     "InputError",
     "MissingExtraError",
     "Model",
     "NpdistilError",
     "bundled_model",
+    "explain",
     "load",
     "pipeline",
     "quantize_checkpoint",

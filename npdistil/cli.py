@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import dataclasses
 import importlib.util
 import io
 import json
@@ -20,6 +21,7 @@ from .batch import chunks
 from .bench import bench, table
 from .engine import ENGINES, PRECISIONS
 from .errors import InputError, MissingExtraError, NpdistilError
+from .explanation import METHODS, explain, wants_colour
 from .model import Array
 from .pretrained import LONG_TEXT, Model, load
 from .quantize import quantize_checkpoint
@@ -237,6 +239,44 @@ def _embed(options: argparse.Namespace) -> None:
     for some in chunks(options.text or _lines(), size):
         for text, vector in zip(some, embedder.fit_transform(some), strict=True):
             print(json.dumps({"text": text, "vector": vector.tolist()}, ensure_ascii=False), flush=True)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    if options.attention and options.format == "text":
+        raise InputError("--attention goes with --format json; html has it always")
+    if options.format == "html" and len(options.text) != 1:
+        raise InputError("--format html takes one text")
+    model, attention = _load(options), options.attention or options.format == "html"
+    how = {"method": options.method, "samples": options.samples, "attention": attention}
+    for number, text in enumerate(options.text or _lines()):
+        found = explain(model, text, options.label, **how)
+        if options.format == "html":
+            sys.stdout.write(found.as_html())
+        elif options.format == "json":
+            weights = {} if found.attention is None else {"attention": found.attention.tolist()}
+            print(json.dumps(found.as_dict() | weights, ensure_ascii=False), flush=True)
+        else:
+            print(("\n" if number else "") + found.as_text(wants_colour(sys.stdout.isatty())), flush=True)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    for package in ("starlette", "uvicorn", "httptools", "prometheus_client"):
+        if not importlib.util.find_spec(package):
+            raise MissingExtraError(package, "serve")
+    from .serve.app import Settings
+    from .serve.server import serve
+
+    given = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Settings)}
+    given["token"] = os.environ.get("NPDISTIL_TOKEN") or None
+    if options.token_file:
+        try:
+            given["token"] = options.token_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"the token cannot be read: {error}") from None
+        if not given["token"]:
+            raise InputError(f"{options.token_file} is empty")
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    serve(_load(options), options.host, options.port, settings)
 
 
 def _batch_size(options: argparse.Namespace) -> int:
@@ -507,6 +547,23 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(
         commands,
+        "explain",
+        _explain,
+        "say how much each word adds to the log-odds of the label",
+        "npdistil explain 'Not bad at all.'",
+        "npdistil explain --method shapley --label NEGATIVE 'Great cast, dreadful film.'",
+        "npdistil explain --format html 'Not bad at all.' > why.html",
+    )
+    command.add_argument("text", nargs="*", metavar="TEXT", help="texts; none: each line of standard input is one")
+    _model_options(command)
+    command.add_argument("--label", metavar="LABEL", help="the label to explain; default: the best one")
+    command.add_argument("--method", choices=METHODS, default="occlusion", help=METHOD_HELP)
+    command.add_argument("--samples", type=int, default=16, metavar="N", help="orders of words that shapley samples")
+    command.add_argument("--format", choices=("text", "json", "html"), default="text", help="default: text")
+    command.add_argument("--attention", action="store_true", help="give the attention of each layer and head too")
+
+    command = _command(
+        commands,
         "info",
         _info,
         "say what a model is and how it would run",
@@ -554,6 +611,26 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long, about (default 10)")
     _model_options(command)
 
+    command = _command(
+        commands,
+        "serve",
+        _serve,
+        "answer requests over HTTP, with a page to look at",
+        "npdistil serve",
+        "NPDISTIL_TOKEN=secret npdistil serve --host 0.0.0.0 --port 8000 --model ./my-distilbert",
+    )
+    command.add_argument("--host", default="127.0.0.1", metavar="H", help="default 127.0.0.1: this machine only")
+    command.add_argument("--port", type=int, default=8080, metavar="N", help="default 8080; 0: any that is free")
+    command.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="ask clients for the token in this file, or in NPDISTIL_TOKEN"
+    )
+    command.add_argument(
+        "--allow-origin", nargs="+", metavar="URL", help="pages of these origins may use it (CORS); default: none"
+    )
+    for name, kind, about in SERVE_LIMITS:
+        command.add_argument(f"--{name}", type=kind, metavar="N", help=about)
+    _model_options(command)
+
     _command(
         commands,
         "warmup",
@@ -568,6 +645,17 @@ def _parser() -> argparse.ArgumentParser:
 FILES_HELP = """CSV, JSON lines, plain text or Parquet (pip install "npdistil[files]"), by suffix: .csv .jsonl .txt
 .parquet. A run that was interrupted goes on when the same command is given again."""
 MODEL_HELP = "directory or name on the Hugging Face Hub; default: the bundled sentiment classifier"
+SERVE_LIMITS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
+    ("max-batch-tokens", int, "that are run together (default 4096)"),
+    ("max-queue-tokens", int, "that may wait; above, the answer is 429 at once (default 131072)"),
+    ("max-request-tokens", int, "of one request (default 65536)"),
+    ("max-request-texts", int, "of one request (default 1024)"),
+    ("max-body-bytes", int, "of one request (default 2000000)"),
+    ("gather-ms", float, "to wait for company before a batch that is not full (default 0)"),
+    ("timeout", float, "seconds for a body to arrive, and for an answer (default 30)"),
+)
+METHOD_HELP = """occlusion: what is lost without the word (default); shapley: what it adds to the words before it,
+mean over orders, which sums to the whole"""
 LONG_TEXT_HELP = "texts longer than the model: mean over windows, first tokens only, or an error (default windows)"
 
 

@@ -133,7 +133,7 @@ class Embedder:
         check_choice("normalize", self.normalize, (False, True))
         check_choice("long_text", self.long_text, LONG_TEXT)
         self.model_ = self.model if isinstance(self.model, Model) else load(self.model)
-        self.pooling_ = self.pooling or _stored_pooling(self.model_.checkpoint.directory)
+        self.pooling_ = self.pooling or stored_pooling(self.model_.checkpoint.directory)
         return self
 
     def fit_transform(self, texts: Iterable[Text], y: Any = None) -> Array:
@@ -156,21 +156,26 @@ class Embedder:
     def _vectors(self, texts: Sequence[Text]) -> Array:
         cuts = self.model_.cut(texts, self.long_text)
         states = self.model_.hidden_states([part.ids for cut in cuts for part in cut])
-        pooled = np.stack([_pooled(each, self.pooling_) for each in states])
-        ends = np.cumsum([len(cut) for cut in cuts])
-        vectors = np.stack([each.mean(axis=0) for each in np.split(pooled, ends[:-1])])
-        if self.normalize:
-            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-        return vectors
+        rows = np.stack([pooled(each, self.pooling_) for each in states])
+        return vectors(rows, [len(cut) for cut in cuts], self.normalize)
 
 
-def _pooled(states: Array, pooling: str) -> Array:  # [L, D] -> [D]
+def pooled(states: Array, pooling: str) -> Array:  # [L, D] -> [D]
+    """One vector of a text's hidden states."""
     if pooling == "cls":
         return states[0]
     return states.mean(axis=0) if pooling == "mean" else states.max(axis=0)
 
 
-def _stored_pooling(directory: Path) -> str:
+def vectors(rows: Array, counts: Sequence[int], normalize: bool) -> Array:  # [parts, D] -> [B, D]
+    """The mean over each text's parts, whose numbers are `counts`; scaled to length 1 if so wished."""
+    means = np.stack([each.mean(axis=0) for each in np.split(rows, np.cumsum(counts)[:-1])])
+    if normalize:
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.float32(1e-12))
+    return means
+
+
+def stored_pooling(directory: Path) -> str:
     """What sentence-transformers' 1_Pooling/config.json says, or "mean"."""
     path = directory / "1_Pooling" / "config.json"
     if not path.exists():

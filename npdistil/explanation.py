@@ -1,0 +1,276 @@
+"""Why a text got its label: how much each word adds to it, and where each head looks."""
+
+import base64
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding
+
+from .batch import check_texts, encode_texts
+from .errors import InputError
+from .model import Array
+from .pretrained import Model
+from .scores import apply_function, default_function
+
+METHODS = ("occlusion", "shapley")
+EXACT_WORDS = 8  # up to so many, Shapley values are computed from all sets of words; above, from samples
+APOSTROPHES = ("'", "\N{RIGHT SINGLE QUOTATION MARK}")
+PAGE = Path(__file__).parent / "page"
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a text, and what it adds to the log-odds of the label that is explained."""
+
+    text: str
+    start: int  # its characters in the text
+    end: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found.
+
+    Attributes:
+        text: as it was given.
+        label: the one that is explained.
+        scores: of every label, best first.
+        method: "occlusion" or "shapley".
+        log_odds: of the label, for the whole text; of a regression, its value.
+        base: the same for a text without any words.
+        words: in the order of the text. By "shapley" their values add up to log_odds - base.
+        tokens: as the model reads the text, special ones included: L of them.
+        attention: float32 [N, H, L, L], by layer and head how much each token (row) looks at each (column); or None.
+    """
+
+    text: str
+    label: str
+    scores: dict[str, float]
+    method: str
+    log_odds: float
+    base: float
+    words: list[Word]
+    tokens: list[str]
+    attention: Array | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Of types that JSON knows; without attention."""
+        return {name: value for name, value in asdict(self).items() if name != "attention"}
+
+    def as_html(self) -> str:
+        """A page that shows all of it, in one file that needs nothing else."""
+        data = json.dumps(self.as_dict() | {"attention": packed(self.attention)}).replace("<", "\\u003c")
+        page = (PAGE / "explanation.html").read_text(encoding="utf-8")
+        for name in ("page.css", "views.js"):
+            page = page.replace(f"/* {name} */", (PAGE / name).read_text(encoding="utf-8"))
+        return page.replace("{{data}}", data)
+
+    def as_text(self, colour: bool = False) -> str:
+        """Label and score, then the words: coloured with ANSI codes or one a line with its value."""
+        head = f"{self.label} {self.scores[self.label]:.4f}"
+        width = max((len(word.text) for word in self.words), default=0)
+        most = max((abs(word.value) for word in self.words), default=0.0)
+        lines, shown, last = [], "", 0
+        for word in self.words:
+            paint = _painter(word.value / most if colour and most else 0.0)
+            shown += self.text[last : word.start] + paint(word.text)
+            last = word.end
+            lines.append(f"{word.value:+8.3f}  {paint(word.text) if colour else word.text:<{width}}".rstrip())
+        return "\n".join([head, *([shown + self.text[last:]] if colour else []), *lines])
+
+
+def _painter(share: float) -> Callable[[str], str]:
+    """Blue for words that push towards the label, orange for those that push away: shades of the 256 ANSI colours."""
+    strength = min(4, round(abs(share) * 4))
+    if not strength:
+        return str
+    colour = ((195, 153, 75, 33) if share > 0 else (230, 222, 215, 208))[strength - 1]
+    return lambda text: f"\033[38;5;16;48;5;{colour}m{text}\033[0m"
+
+
+class Plan:
+    """The texts to run for one explanation, so that a server can run them among those of others.
+
+    Attributes:
+        inputs: token ids of each; their logits, float32 [len(inputs), C], are what `explanation` takes.
+    """
+
+    def __init__(
+        self, model: Model, text: str, label: str | None = None, method: str = "occlusion", samples: int = 16
+    ) -> None:
+        if method not in METHODS:
+            raise InputError(f"method is {method!r}; known are {', '.join(METHODS)}")
+        if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= 10_000:
+            raise InputError(f"samples is {samples!r}; expected a whole number from 1 to 10000")
+        if label is not None and label not in model.config.labels:
+            raise InputError(f"label is {label!r}; known are {', '.join(model.config.labels)}")
+        if not isinstance(text, str):
+            raise InputError(f"the text is a {type(text).__name__}; expected a string")
+        check_texts([text])
+        self.model, self.text, self.label, self.method = model, text, label, method
+        (self.encoding,) = encode_texts(model.tokenizer, [text])
+        if len(self.encoding) > model.config.max_position_embeddings:
+            raise InputError(
+                f"the text has {len(self.encoding)} tokens; what the model reads at once can be explained: "
+                f"{model.config.max_position_embeddings}"
+            )
+        self.spans = words_of(text, self.encoding)
+        n = len(self.spans)
+        everything = tuple(range(n))
+        if method == "occlusion":
+            self.orders: list[tuple[int, ...]] = []
+            sets = [everything[:i] + everything[i + 1 :] for i in everything]
+        elif n <= EXACT_WORDS:
+            self.orders = []
+            sets = [kept for size in range(1, n) for kept in itertools.combinations(everything, size)]
+        else:
+            rng = np.random.default_rng(0)  # the same text is explained in the same way every time
+            forwards = [tuple(map(int, rng.permutation(n))) for _ in range(-(-samples // 2))]
+            # Each order with its reverse: what one counts too early the other counts too late.
+            self.orders = [order for pair in forwards for order in (pair, pair[::-1])]
+            sets = [tuple(sorted(order[:size])) for order in self.orders for size in range(1, n)]
+        # The whole text, the text without words, and each set of words once.
+        self.sets = list(dict.fromkeys([everything, (), *sets]))
+        ids, word_of = self.encoding.ids, np.full(len(self.encoding), -1)
+        for word, (_, _, tokens) in enumerate(self.spans):
+            word_of[tokens] = word
+        belongs = word_of.tolist()
+        self.inputs = [
+            [token for token, word in zip(ids, belongs, strict=True) if word < 0 or word in kept]
+            for kept in map(set, self.sets)
+        ]
+
+    def explanation(self, logits: Array, attention: Array | None = None) -> Explanation:
+        """From the logits of `inputs`, float32 [len(inputs), C]."""
+        config = self.model.config
+        scores = apply_function(default_function(config), logits[:1])[0]
+        chosen = int(scores.argmax()) if self.label is None else config.labels.index(self.label)
+        value = dict(zip(self.sets, log_odds(logits.astype(np.float64), chosen, config).tolist(), strict=True))
+        values = self._occlusion(value) if self.method == "occlusion" else self._shapley(value)
+        words = [
+            Word(self.text[start:end], start, end, float(each))
+            for (start, end, _), each in zip(self.spans, values, strict=True)
+        ]
+        order = (-scores).argsort(kind="stable")
+        everything = tuple(range(len(words)))
+        return Explanation(
+            self.text,
+            config.labels[chosen],
+            {config.labels[i]: float(scores[i]) for i in order},
+            self.method,
+            value[everything],
+            value[()],
+            words,
+            self.encoding.tokens,
+            attention,
+        )
+
+    def _occlusion(self, value: dict[tuple[int, ...], float]) -> Array:
+        """What is lost without the word (Li et al. 2016, arXiv:1612.08220)."""
+        everything = tuple(range(len(self.spans)))
+        return np.array([value[everything] - value[everything[:i] + everything[i + 1 :]] for i in everything])
+
+    def _shapley(self, value: dict[tuple[int, ...], float]) -> Array:
+        """What the word adds, mean over the orders in which words may come (Shapley 1953; Lundberg and Lee 2017)."""
+        n = len(self.spans)
+        values = np.zeros(n)
+        if not self.orders:
+            for kept in self.sets:
+                weight = 1 / (n * math.comb(n - 1, len(kept))) if len(kept) < n else 0.0
+                for word in set(range(n)) - set(kept):
+                    values[word] += weight * (value[tuple(sorted((*kept, word)))] - value[kept])
+            return values
+        for order in self.orders:
+            steps = [value[tuple(sorted(order[:size]))] for size in range(n + 1)]
+            values[list(order)] += np.diff(steps) / len(self.orders)
+        return values
+
+
+def explain(
+    model: Model,
+    text: str,
+    label: str | None = None,
+    *,
+    method: str = "occlusion",
+    attention: bool = False,
+    samples: int = 16,
+) -> Explanation:
+    """How much each word of a text adds to the log-odds of a label.
+
+    A word is taken away, not masked: the model reads the rest as a text of its own, as it does with the phrases that
+    it was trained on. For labels that exclude each other the log-odds are log(p / (1 - p)); for labels that do not,
+    the logit, which is the same thing; for a regression the value.
+
+    Args:
+        model: for sequence classification.
+        text: one that the model reads at once, so up to 512 tokens for the bundled model.
+        label: by default the one with the highest score.
+        method: "occlusion": the log-odds with the word minus those without it; n + 2 passes for n words. "shapley":
+            what the word adds to the words before it, mean over the orders in which words may come; the values add up
+            to all that the words change together. Exact for up to 8 words, above that from samples.
+        attention: whether to give the attention of each layer and head too.
+        samples: orders of the words that "shapley" samples, rounded up to an even number.
+
+    Raises:
+        InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
+    """
+    plan = Plan(model, text, label, method, samples)
+    weights = model.attentions([plan.encoding.ids])[0] if attention else None
+    return plan.explanation(model.logits(plan.inputs), weights)
+
+
+def log_odds(logits: Array, label: int, config: Any) -> Array:  # [B, C] -> [B]
+    """log(p / (1 - p)) of the label's score; where scores are logits, the logits."""
+    if default_function(config) != "softmax":
+        return logits[:, label]
+    others = np.delete(logits, label, axis=1)
+    most = others.max(axis=1)
+    return logits[:, label] - most - np.log(np.exp(others - most[:, None]).sum(axis=1))
+
+
+def words_of(text: str, encoding: Encoding) -> list[tuple[int, int, list[int]]]:
+    """First and last character and the tokens of each word, as the tokenizer splits them; "don't" is one word."""
+    found: list[tuple[int, int, list[int]]] = []
+    offsets, word_ids = encoding.offsets, encoding.word_ids  # each look copies all of them
+
+    def touch(i: int) -> bool:
+        """Whether tokens i - 1 and i belong to words with nothing between them."""
+        inside = 0 < i < len(offsets) and word_ids[i - 1] is not None and word_ids[i] is not None
+        return inside and offsets[i - 1][1] == offsets[i][0]
+
+    def inner(i: int) -> bool:
+        """Whether token i is an apostrophe between two letters."""
+        start, end = offsets[i]
+        inside = touch(i) and touch(i + 1) and text[start:end] in APOSTROPHES
+        return inside and (text[start - 1] + text[end]).isalnum()
+
+    for i, (word, (start, end)) in enumerate(zip(word_ids, offsets, strict=True)):
+        if word is None:
+            continue
+        if i and (word == word_ids[i - 1] or inner(i) or inner(i - 1)):
+            first, _, before = found[-1]
+            found[-1] = (first, end, [*before, i])
+        else:
+            found.append((start, end, [i]))
+    return found
+
+
+def packed(attention: Array | None) -> dict[str, Any] | None:
+    """Attention as a page takes it: base64 of a byte for each weight, 255 for 1, and the shape [N, H, L, L]."""
+    if attention is None:
+        return None
+    small = np.rint(attention * 255).astype(np.uint8)
+    return {"shape": list(small.shape), "bytes": base64.b64encode(small.tobytes()).decode()}
+
+
+def wants_colour(terminal: bool) -> bool:
+    """On a terminal, unless NO_COLOR says otherwise (no-color.org)."""
+    return terminal and not os.environ.get("NO_COLOR")

@@ -1,0 +1,248 @@
+"use strict";
+const find = (id) => document.getElementById(id);
+const LONG = 128; // tokens above which attention is not drawn
+const MANY = 25; // words above which occlusion replaces the slower Shapley values
+const state = { token: "", chosen: undefined, table: null };
+
+class Trouble extends Error {
+  constructor(status, message) { super(message); this.status = status; }
+}
+
+async function ask(path, body, signal) {
+  const headers = { "content-type": "application/json" };
+  if (state.token) headers.authorization = `Bearer ${state.token}`;
+  const options = body === undefined ? { headers, signal } : { method: "POST", headers, signal, body: JSON.stringify(body) };
+  const response = await fetch(path, options);
+  const text = await response.text();
+  if (response.ok) return text ? JSON.parse(text) : null;
+  let message = `The server answered ${response.status}.`;
+  try { message = JSON.parse(text).error; } catch { /* not JSON: the number must do */ }
+  throw new Trouble(response.status, message);
+}
+
+function trouble(message) {
+  find("trouble").textContent = message;
+  find("trouble").hidden = !message;
+}
+
+// Say what is wrong in words; when the server is gone, wait for it and start again.
+function report(error, again) {
+  if (error.name === "AbortError") return;
+  if (error instanceof Trouble) {
+    find("access").hidden = error.status !== 401;
+    trouble(error.status === 429 ? "The server has too much to do. Trying again…" : error.message);
+    if (error.status === 429) setTimeout(again, 1000);
+    return;
+  }
+  trouble("The server does not answer. Waiting for it…");
+  const wait = setInterval(async () => {
+    try { await fetch("health"); } catch { return; }
+    clearInterval(wait);
+    trouble("");
+    again();
+  }, 1500);
+}
+
+let running = null;
+let later = 0;
+
+async function score() {
+  if (running) running.abort();
+  clearTimeout(later);
+  const { signal } = (running = new AbortController());
+  const text = find("text").value;
+  if (!text.trim()) {
+    find("scores").replaceChildren();
+    find("explained").hidden = find("attended").hidden = true;
+    return;
+  }
+  try {
+    showScores(find("scores"), await ask("predict", { inputs: text }, signal));
+    trouble("");
+    later = setTimeout(() => explain(text, signal), 250);
+  } catch (error) { report(error, score); }
+}
+
+async function explain(text, signal) {
+  const method = text.split(/\s+/).length > MANY ? "occlusion" : "shapley";
+  const label = find("label").value || undefined;
+  try {
+    const [tokens] = await ask("tokenize", { inputs: text }, signal);
+    const attention = tokens.length <= LONG;
+    const found = await ask("explain", { inputs: text, method, label, attention }, signal);
+    find("explained").hidden = false;
+    showWords(find("words"), find("towards"), found);
+    find("attended").hidden = !attention;
+    if (attention) state.chosen = showAttention(find("attention"), found, state.chosen);
+  } catch (error) {
+    find("attended").hidden = true;
+    if (error instanceof Trouble && [413, 422].includes(error.status)) {
+      find("explained").hidden = false;
+      find("words").replaceChildren();
+      find("towards").textContent = `Not explained: ${error.message}.`;
+    } else report(error, score);
+  }
+}
+
+function debounced(milliseconds, run) {
+  let timer = 0;
+  return () => { clearTimeout(timer); timer = setTimeout(run, milliseconds); };
+}
+
+// Rows of cells: quotes may hold commas, line breaks and doubled quotes (RFC 4180).
+function parseCsv(text) {
+  const rows = [[""]];
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    const row = rows[rows.length - 1];
+    const each = text[i];
+    if (quoted) {
+      if (each !== '"') row[row.length - 1] += each;
+      else if (text[i + 1] === '"') { row[row.length - 1] += '"'; i++; }
+      else quoted = false;
+    } else if (each === '"' && row[row.length - 1] === "") quoted = true;
+    else if (each === ",") row.push("");
+    else if (each === "\n") rows.push([""]);
+    else if (each !== "\r") row[row.length - 1] += each;
+  }
+  return rows.filter((row) => row.length > 1 || row[0] !== "");
+}
+
+async function open(file) {
+  if (file.size > 20e6) return trouble(`${file.name} is larger than 20 MB: use npdistil classify --input.`);
+  let text;
+  try { text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer()); }
+  catch { return trouble(`${file.name} is not UTF-8.`); }
+  trouble("");
+  if (!file.name.toLowerCase().endsWith(".csv")) { find("texts").value = text; return scoreMany(); }
+  const [names, ...rows] = parseCsv(text);
+  if (!rows.length) return trouble(`${file.name} has no rows below its header.`);
+  const length = (column) => rows.reduce((sum, row) => sum + (row[column] ?? "").length, 0);
+  const known = names.findIndex((name) => ["text", "sentence", "review"].includes(name.toLowerCase()));
+  const best = known >= 0 ? known : names.reduce((most, _, i) => (length(i) > length(most) ? i : most), 0);
+  find("column").replaceChildren(...names.map((name, i) => element("option", name || `column ${i + 1}`, { value: i })));
+  find("column").value = best;
+  find("columns").hidden = false;
+  find("column").onchange = () => { find("texts").value = ""; run(rows.map((row) => row[find("column").value] ?? "")); };
+  return run(rows.map((row) => row[best] ?? ""));
+}
+
+function scoreMany() {
+  find("columns").hidden = true;
+  return run(find("texts").value.split("\n").filter((line) => line.trim()));
+}
+
+let batch = 0;
+
+async function run(texts) {
+  const mine = ++batch;
+  state.table = { rows: [], sorted: "", down: false };
+  find("save").hidden = find("histogram").hidden = true;
+  find("table").replaceChildren();
+  for (let first = 0; first < texts.length && mine === batch; ) {
+    const some = texts.slice(first, first + 64);
+    find("progress").textContent = `${first} of ${texts.length}`;
+    try {
+      const answers = await ask("predict", { inputs: some.map((text) => [text]) });
+      if (mine !== batch) return;
+      answers.forEach((labels, i) => state.table.rows.push({ text: some[i], label: labels[0].label, score: labels[0].score, labels }));
+      first += some.length;
+      trouble("");
+    } catch (error) {
+      if (!(error instanceof Trouble)) { find("progress").textContent = ""; return report(error, () => run(texts)); }
+      if (error.status !== 429) { find("progress").textContent = ""; return report(error, scoreMany); }
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+  }
+  if (mine !== batch) return;
+  find("progress").textContent = `${texts.length} texts`;
+  find("save").hidden = find("histogram").hidden = !texts.length;
+  drawHistogram();
+  drawTable();
+}
+
+function drawHistogram() {
+  const rows = state.table.rows;
+  if (!rows.length) return;
+  const names = rows[0].labels.map((each) => each.label).sort();
+  const name = names[names.length - 1];
+  const bins = new Array(20).fill(0);
+  for (const row of rows) {
+    const { score } = row.labels.find((each) => each.label === name);
+    bins[Math.max(0, Math.min(19, Math.floor(score * 20)))]++;
+  }
+  const most = Math.max(...bins);
+  const bars = bins.map((count, i) => share(element("i", undefined, { title: `${(i / 20).toFixed(2)} to ${((i + 1) / 20).toFixed(2)}: ${count}` }), count / most));
+  find("histogram").setAttribute("aria-label", `texts by their score of ${name}`);
+  find("histogram").setAttribute("role", "img");
+  find("histogram").replaceChildren(...bars, element("span", `0 · score of ${name}, tallest bar: ${most} texts`), element("span", "1"));
+}
+
+function drawTable() {
+  const { rows, sorted, down } = state.table;
+  if (!rows.length) return;
+  const head = element("tr");
+  for (const name of ["text", "label", "score"]) {
+    const cell = element("th", undefined, { "aria-sort": sorted !== name ? "none" : down ? "descending" : "ascending" });
+    const button = element("button", name + (sorted !== name ? "" : down ? " ↓" : " ↑"), { type: "button" });
+    button.addEventListener("click", () => sortBy(name));
+    cell.append(button);
+    head.append(cell);
+  }
+  const body = element("tbody");
+  for (const row of rows.slice(0, 1000)) {
+    const line = element("tr");
+    line.append(element("td", row.text), element("td", row.label), element("td", row.score.toFixed(4), { class: "number" }));
+    body.append(line);
+  }
+  const top = element("thead");
+  top.append(head);
+  const table = element("table");
+  table.append(top, body);
+  find("table").replaceChildren(table);
+  if (rows.length > 1000) find("table").append(element("p", "The first 1,000 rows are shown; the file has all.", { class: "hint" }));
+}
+
+function sortBy(name) {
+  const table = state.table;
+  table.down = table.sorted === name ? !table.down : name === "score";
+  table.sorted = name;
+  table.rows.sort((a, b) => (a[name] < b[name] ? -1 : a[name] > b[name] ? 1 : 0) * (table.down ? -1 : 1));
+  drawTable();
+  find("table").querySelector(`th[aria-sort$="ending"] button`).focus();
+}
+
+function save() {
+  const cell = (value) => `"${String(value).replaceAll('"', '""')}"`;
+  const lines = [["text", "label", "score"], ...state.table.rows.map((row) => [row.text, row.label, row.score])];
+  const url = URL.createObjectURL(new Blob([lines.map((line) => line.map(cell).join(",") + "\r\n").join("")], { type: "text/csv" }));
+  element("a", "", { href: url, download: "labels.csv" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+async function begin() {
+  try {
+    const info = await ask("info");
+    const names = info.model_type.classifier ? Object.values(info.model_type.classifier.id2label) : [];
+    find("model").textContent = `${info.model_id}, ${info.model_dtype}, ${info.engine} engine, version ${info.version}`;
+    find("label").replaceChildren(element("option", "the best label", { value: "" }), ...names.map((name) => element("option", name)));
+    find("access").hidden = true;
+    await score();
+  } catch (error) { report(error, begin); }
+}
+
+find("text").addEventListener("input", debounced(100, score));
+find("label").addEventListener("change", score);
+find("score").addEventListener("click", scoreMany);
+find("save").addEventListener("click", save);
+find("choose").addEventListener("click", () => find("file").click());
+find("file").addEventListener("change", () => { if (find("file").files[0]) open(find("file").files[0]); find("file").value = ""; });
+find("access").addEventListener("submit", (event) => { event.preventDefault(); state.token = find("token").value; trouble(""); begin(); });
+for (const name of ["dragover", "dragleave", "drop"]) {
+  find("texts").addEventListener(name, (event) => {
+    event.preventDefault();
+    find("texts").classList.toggle("drop", name === "dragover");
+    if (name === "drop" && event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);
+  });
+}
+begin();

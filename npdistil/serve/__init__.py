@@ -1,0 +1,1 @@
+"""A service over HTTP: `npdistil serve`, extra `serve`."""

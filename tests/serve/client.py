@@ -1,0 +1,66 @@
+"""A service in a process of its own, and a client of the standard library's."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+COMMAND = [sys.executable, "-m", "npdistil", "serve", "--port", "0", "--engine", "numpy"]
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # tests run side by side
+
+
+class Server:
+    """A running service."""
+
+    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
+        self.process, self.port = process, port
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def ask(
+        self, path: str, data: Any = None, *, method: str | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """Status and the answer; `data` is sent as JSON, bytes as they are."""
+        body = data if isinstance(data, bytes) or data is None else json.dumps(data).encode()
+        connection = self.connect()
+        try:
+            connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        kind = response.headers.get_content_type()
+        return response.status, json.loads(content) if kind == "application/json" else content.decode()
+
+    def metric(self, name: str) -> float:
+        _, text = self.ask("/metrics")
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+
+@contextmanager
+def running(*options: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """`npdistil serve` until the end of the block."""
+    process = subprocess.Popen(
+        [*COMMAND, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD, **(environment or {})}
+    )
+    try:
+        assert process.stderr
+        heard = ""
+        for line in process.stderr:
+            heard += line
+            if found := re.match(r"listening on http://.*:(\d+)$", line):
+                break
+        else:
+            raise AssertionError(f"it did not start:\n{heard}")
+        server = Server(process, int(found[1]))
+        yield server
+    finally:
+        process.kill()
+        process.communicate()
