@@ -34,9 +34,10 @@ from .batching import Batcher, Metrics, OverloadedError
 from .openapi import described
 
 Result = TypeVar("Result")
-STATIC = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/views.js": "views.js"}
+Endpoint = Callable[[Request], Awaitable[Response]]
+STATIC = ("page.css", "page.js", "views.js")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-OPEN = ("/health", "/openapi.json", *STATIC)  # GET without a token
+OPEN = ("/", "/health", "/openapi.json", *(f"/{name}" for name in STATIC))  # GET without a token
 SAFE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -270,7 +271,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     """An ASGI application; any server of ASGI runs it."""
     service = Service(model, settings or Settings())
 
-    def post(path: str, handler: Callable[[dict[str, Any]], Awaitable[Any]]) -> Route:
+    def post(path: str, handler: Callable[[dict[str, Any]], Awaitable[Any]]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             began = perf_counter()
             try:
@@ -280,7 +281,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
             except ApiError as error:
                 response = _error(error.status, error.kind, str(error))
             except InputError as error:
-                response = _error(422, "tokenizer", str(error))
+                response = _error(422, "validation", str(error))
             except OverloadedError as error:
                 response = _error(429, "overloaded", str(error))
             except (NpdistilError, MemoryError) as error:
@@ -289,33 +290,45 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
             service.metrics.seconds.labels(path).observe(perf_counter() - began)
             return response
 
-        return Route(path, endpoint, methods=["POST"])
+        return endpoint
 
-    def get(path: str, answer: Callable[[], Response]) -> Route:
+    def get(answer: Callable[[], Response]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             return answer()
 
-        return Route(path, endpoint, methods=["GET"])
+        return endpoint
 
     def health() -> Response:
         return Response() if service.healthy else _error(503, "unhealthy", "the service is starting or stopping")
 
-    pages = {path: (PAGE / name).read_bytes() for path, name in STATIC.items()}
+    def metrics() -> Response:
+        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    hosted, home = post("/", service.hosted), get(_static("index.html"))
+
+    async def root(request: Request) -> Response:
+        return await (hosted if request.method == "POST" else home)(request)
+
+    handlers = {
+        "/predict": service.predict,
+        "/embed": service.embed,
+        "/tokenize": service.tokenize,
+        "/explain": service.explain,
+        "/v1/embeddings": service.openai,
+    }
+    description = described(__version__, service.model.config.labels)
+    answers = {
+        "/health": health,
+        "/info": lambda: _json(service.info()),
+        "/metrics": metrics,
+        "/openapi.json": lambda: _json(description),
+        **{f"/{name}": _static(name) for name in STATIC},
+    }
     app = Starlette(
         routes=[
-            *(get(path, lambda path=path: _static(path, pages[path])) for path in STATIC),  # type: ignore[misc]
-            get("/health", health),
-            get("/info", lambda: _json(service.info())),
-            get(
-                "/metrics", lambda: Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-            ),
-            get("/openapi.json", lambda: _json(described(__version__))),
-            post("/", service.hosted),
-            post("/predict", service.predict),
-            post("/embed", service.embed),
-            post("/tokenize", service.tokenize),
-            post("/explain", service.explain),
-            post("/v1/embeddings", service.openai),
+            Route("/", root, methods=["GET", "POST"]),
+            *(Route(path, post(path, handler), methods=["POST"]) for path, handler in handlers.items()),
+            *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
         ],
         middleware=[*_cors(service.settings), Middleware(Guard, token=service.settings.token)],
         exception_handlers={HTTPException: _http_error},
@@ -445,9 +458,9 @@ def _error(status: int, kind: str, message: str) -> Response:
     return _json({"error": message.encode("utf-8", "replace").decode(), "error_type": kind}, status)
 
 
-def _static(path: str, content: bytes) -> Response:
-    kind = TYPES[Path(STATIC[path]).suffix]
-    return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+def _static(name: str) -> Callable[[], Response]:
+    content, kind = (PAGE / name).read_bytes(), TYPES[Path(name).suffix]
+    return lambda: Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 description of the endpoints."""
 
+from collections.abc import Sequence
 from typing import Any
 
 Schema = dict[str, Any]
@@ -16,11 +17,11 @@ ERRORS = {
     "500": "The engine failed.",
     "503": "Starting, stopping, or no answer in time.",
 }
-KINDS = ("validation", "tokenizer", "overloaded", "unhealthy", "backend", "timeout", "unauthorized", "not_found")
+KINDS = ("validation", "overloaded", "unhealthy", "backend", "timeout", "unauthorized", "not_found")
 
 
-def described(version: str) -> Schema:
-    """The whole of it."""
+def described(version: str, labels: Sequence[str]) -> Schema:
+    """The whole of it, for a model with these labels."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -31,7 +32,7 @@ def described(version: str) -> Schema:
         "security": [{}, {"bearer": []}],
         "paths": _paths(),
         "components": {
-            "schemas": _schemas(),
+            "schemas": _schemas(labels),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -65,7 +66,7 @@ def _paths() -> Schema:
     }
 
 
-def _schemas() -> Schema:
+def _schemas(labels: Sequence[str]) -> Schema:
     texts = {"oneOf": [STRING, _array(STRING, minItems=1)]}
     pair = _array(STRING, minItems=1, maxItems=2)
     batch = {
@@ -101,7 +102,7 @@ def _schemas() -> Schema:
         "ExplainRequest": _object(
             "inputs",
             inputs=STRING,
-            label={"type": ["string", "null"], "description": "Default: the one with the highest score."},
+            label={"enum": [*labels, None], "description": "Default: the one with the highest score."},
             method={"enum": ["occlusion", "shapley"]},
             attention=MAYBE_FLAG,
         ),

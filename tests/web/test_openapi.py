@@ -1,0 +1,22 @@
+"""Whatever the description allows is answered as the description says; whatever it forbids is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from client import running
+
+
+def test_the_service_keeps_to_its_openapi_description(tmp_path: Path) -> None:
+    with running("--max-request-texts", "64") as server:
+        command = Path(sys.executable).with_name("schemathesis")
+        done = subprocess.run(
+            [
+                str(command), "--no-color", "run", f"http://127.0.0.1:{server.port}/openapi.json",
+                "--max-examples", "60", "--seed", "1", "--phases", "examples,coverage,fuzzing",
+                "--generation-database", "none",
+            ],
+            capture_output=True, text=True, timeout=500, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        assert server.ask("/health")[0] == 200
