@@ -1,0 +1,248 @@
+"""`npdistil serve` under load, from a second process: throughput, latency, overload and start-up.
+
+`pip install ".[fast,serve]" && python benchmarks/serve.py --out benchmarks/results/serve.json` writes the figures.
+
+Requests come at random (Poisson), whether earlier ones were answered or not, over connections that stay open; every
+answer is compared with the one that the same text got alone. The client runs on the same CPUs as the service and takes
+its share of them: it is counted as the service's.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import data
+import machine
+import report
+
+import npdistil
+
+CONNECTIONS = 64
+NEEDS = (
+    "npdistil",
+    "numpy",
+    "numba",
+    "llvmlite",
+    "tokenizers",
+    "starlette",
+    "uvicorn",
+    "httptools",
+    "prometheus_client",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="npdistil serve under load.")
+    parser.add_argument("--data", type=Path, default=data.default_data())
+    parser.add_argument("--model", type=Path, help="default: the bundled one")
+    parser.add_argument("--texts", type=int, default=1, help="of a request (default 1)")
+    parser.add_argument("--seconds", type=float, default=30, help="of each measurement (default 30)")
+    parser.add_argument("--overload", type=float, default=600, help="seconds at 120 %% (default 600)")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    texts = [text for text, _ in data.sst2(options.data, "dev")]
+    result = {"machine": machine.describe(NEEDS), "model": options.model.name if options.model else "bundled"}
+    stolen = machine.stolen()
+    result |= measure(options.model, texts, options.texts, options.seconds, options.overload)
+    result["seconds stolen"] = round(machine.stolen() - stolen, 1)
+    print(json.dumps(result, indent=1))
+    if options.out:
+        report.write(options.out, result)
+
+
+def measure(model: Path | None, texts: list[str], size: int, seconds: float, overload: float) -> dict[str, Any]:
+    """Everything, on one machine, one after the other."""
+    result: dict[str, Any] = {"texts of a request": size, "seconds": seconds}
+    chosen = ["--model", str(model)] if model else []
+    result["seconds to the first healthy answer"] = [round(start_up(chosen), 3) for _ in range(7)]
+    bodies = [texts[i : i + size] for i in range(0, len(texts) - size + 1, size)]
+    requests = [request(body) for body in bodies]
+    engine = npdistil.load(model)
+    with_engine: list[float] = []
+    with_service: list[float] = []
+    process, port = serve(chosen)
+    try:
+        right = asyncio.run(alone(port, requests))
+        expected = [npdistil.pipeline("text-classification", engine, top_k=None)(body) for body in bodies]
+        wanted = [json.dumps(each, ensure_ascii=False, separators=(",", ":")).encode() for each in expected]
+        assert right == wanted, "the service does not give what the engine gives"
+        for _ in range(3):  # in turn, so that a slower minute of the machine is one of both
+            with_engine.append(rate_of_engine(engine, texts, seconds / 3))
+            with_service.append(asyncio.run(closed(port, requests, right, seconds / 3))["answers"] * size * 3 / seconds)
+        result["texts a second, engine"] = [round(rate) for rate in with_engine]
+        result["texts a second, service"] = [round(rate) for rate in with_service]
+        most = statistics.median(with_service)
+        for share in (0.5, 0.9):
+            result[f"at {share:.0%}"] = asyncio.run(poisson(port, requests, right, share * most / size, seconds))
+        if overload:
+            before = memory(process)
+            found = asyncio.run(poisson(port, requests, right, 1.2 * most / size, overload, lambda: memory(process)))
+            result["at 120%"] = found | {"memory before": before}
+    finally:
+        process.kill()
+        process.wait()
+    return result
+
+
+def serve(chosen: list[str]) -> tuple["subprocess.Popen[str]", int]:
+    """A service and its port. Its queue is short, so that too much is refused and not kept waiting."""
+    command = [sys.executable, "-m", "npdistil", "serve", "--port", "0", *chosen]
+    command += ["--max-queue-tokens", "4096", "--max-request-tokens", "4096"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if found := re.match(r"listening on http://.*:(\d+)$", line):
+            return process, int(found[1])
+    raise SystemExit("the service did not start")
+
+
+def start_up(chosen: list[str]) -> float:
+    """Seconds from the command to the first 200 of /health, kernels in their cache."""
+    began = time.perf_counter()
+    process, port = serve(chosen)
+    try:
+        assert asyncio.run(health(port)) == 200
+        return time.perf_counter() - began
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def health(port: int) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    status = int((await reader.readline()).split()[1])
+    writer.close()
+    return status
+
+
+def memory(process: "subprocess.Popen[str]") -> int:
+    """Resident bytes of the service."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def rate_of_engine(engine: npdistil.Model, texts: list[str], seconds: float) -> float:
+    """Texts a second with nothing between, tokenizing included, in batches of 64."""
+    began, done = time.perf_counter(), 0
+    while (took := time.perf_counter() - began) < seconds:
+        first = done % (len(texts) - 64)
+        engine.scores(texts[first : first + 64])
+        done += 64
+    return done / took
+
+
+def request(texts: list[str]) -> bytes:
+    """HTTP, ready to be sent."""
+    body = json.dumps({"inputs": [[text] for text in texts]}).encode()
+    return b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+class Connection:
+    """One that stays open; one request at a time."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, sent: bytes) -> tuple[int, bytes]:
+        """Status and body."""
+        if self.streams is None:
+            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = self.streams
+        writer.write(sent)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        return int(head[9:12]), await reader.readexactly(length)
+
+    def close(self) -> None:
+        """Where it was open."""
+        if self.streams:
+            self.streams[1].close()
+
+
+async def alone(port: int, requests: list[bytes]) -> list[bytes]:
+    """The right answers: each request by itself."""
+    connection = Connection(port)
+    answers = [await connection.ask(sent) for sent in requests]
+    connection.close()
+    assert {status for status, _ in answers} == {200}
+    return [body for _, body in answers]
+
+
+async def closed(port: int, requests: list[bytes], right: list[bytes], seconds: float) -> dict[str, Any]:
+    """As many requests as it can answer, `CONNECTIONS` of them at a time."""
+    ends = time.perf_counter() + seconds
+    counts: Counter[str] = Counter()
+
+    async def client(number: int) -> None:
+        connection, i = Connection(port), number
+        while time.perf_counter() < ends:
+            i = (i + CONNECTIONS) % len(requests)
+            status, body = await connection.ask(requests[i])
+            assert (status, body) == (200, right[i])
+            counts["answers"] += time.perf_counter() < ends
+        connection.close()
+
+    await asyncio.gather(*(client(number) for number in range(CONNECTIONS)))
+    return counts
+
+
+async def poisson(
+    port: int, requests: list[bytes], right: list[bytes], rate: float, seconds: float, watch: Any = None
+) -> dict[str, Any]:
+    """`rate` requests a second at random times; what became of them, and how long the answers took."""
+    rng = random.Random(0)
+    idle = [Connection(port)]
+    counts: Counter[str] = Counter()
+    took: list[float] = []
+    refused: list[float] = []
+    watched: list[int] = []
+
+    async def one(i: int, due: float) -> None:
+        connection = idle.pop() if idle else Connection(port)
+        try:
+            status, body = await connection.ask(requests[i])
+        except (OSError, asyncio.IncompleteReadError):
+            counts["lost"] += 1
+            return
+        (took if status == 200 else refused).append(time.perf_counter() - due)
+        right_one = body == right[i] if status == 200 else json.loads(body)["error_type"] == "overloaded"
+        counts[str(status) if right_one and status in (200, 429) else "wrong"] += 1
+        idle.append(connection)
+
+    tasks: set[asyncio.Task[None]] = set()
+    began = due = time.perf_counter()
+    sent = 0
+    while due - began < seconds:
+        due += rng.expovariate(rate)
+        if (wait := due - time.perf_counter()) > 0:
+            await asyncio.sleep(wait)
+        task = asyncio.create_task(one(rng.randrange(len(requests)), due))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        sent += 1
+        if watch and (due - began) * 20 / seconds > len(watched):
+            watched.append(watch())
+    await asyncio.gather(*tasks)
+    for connection in idle:
+        connection.close()
+    found: dict[str, Any] = {"requests a second": round(rate, 1), "seconds": seconds, "sent": sent, **counts}
+    for name, values in (("milliseconds to 200", took), ("milliseconds to 429", refused)):
+        if values:
+            found[name] = {f"p{p}": round(report.percentile(values, p / 100) * 1000, 2) for p in (50, 90, 99)}
+    return found | ({"memory": watched} if watched else {})
+
+
+if __name__ == "__main__":
+    main()
