@@ -26,7 +26,7 @@ import report
 
 import npdistil
 
-CONNECTIONS = 64
+CONNECTIONS = 64  # fewer where a request has many texts, so that they fit into the queue
 NEEDS = (
     "npdistil",
     "numpy",
@@ -77,7 +77,9 @@ def measure(model: Path | None, texts: list[str], size: int, seconds: float, ove
         assert right == wanted, "the service does not give what the engine gives"
         for _ in range(3):  # in turn, so that a slower minute of the machine is one of both
             with_engine.append(rate_of_engine(engine, texts, seconds / 3))
-            with_service.append(asyncio.run(closed(port, requests, right, seconds / 3))["answers"] * size * 3 / seconds)
+            with_service.append(
+                asyncio.run(closed(port, requests, right, size, seconds / 3))["answers"] * size * 3 / seconds
+            )
         result["texts a second, engine"] = [round(rate) for rate in with_engine]
         result["texts a second, service"] = [round(rate) for rate in with_service]
         most = statistics.median(with_service)
@@ -157,7 +159,7 @@ class Connection:
 
     async def ask(self, sent: bytes) -> tuple[int, bytes]:
         """Status and body."""
-        if self.streams is None:
+        if self.streams is None or self.streams[0].at_eof():  # the service closes connections that rest too long
             self.streams = await asyncio.open_connection("127.0.0.1", self.port)
         reader, writer = self.streams
         writer.write(sent)
@@ -180,21 +182,22 @@ async def alone(port: int, requests: list[bytes]) -> list[bytes]:
     return [body for _, body in answers]
 
 
-async def closed(port: int, requests: list[bytes], right: list[bytes], seconds: float) -> dict[str, Any]:
-    """As many requests as it can answer, `CONNECTIONS` of them at a time."""
+async def closed(port: int, requests: list[bytes], right: list[bytes], size: int, seconds: float) -> dict[str, Any]:
+    """As many requests, of `size` texts each, as it can answer, a number of them at a time."""
+    connections = max(4, CONNECTIONS // size)
     ends = time.perf_counter() + seconds
     counts: Counter[str] = Counter()
 
     async def client(number: int) -> None:
         connection, i = Connection(port), number
         while time.perf_counter() < ends:
-            i = (i + CONNECTIONS) % len(requests)
+            i = (i + connections) % len(requests)
             status, body = await connection.ask(requests[i])
             assert (status, body) == (200, right[i])
             counts["answers"] += time.perf_counter() < ends
         connection.close()
 
-    await asyncio.gather(*(client(number) for number in range(CONNECTIONS)))
+    await asyncio.gather(*(client(number) for number in range(connections)))
     return counts
 
 

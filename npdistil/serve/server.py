@@ -46,6 +46,7 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
         access_log=False,
         log_level="critical",  # what uvicorn would tell is a client's mistake, with the client's bytes in it
         server_header=False,
+        timeout_keep_alive=75,  # longer than clients and proxies keep theirs, so that they close first
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )
     with _handed_over() or _listen(host, port) as sock:
