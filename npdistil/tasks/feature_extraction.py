@@ -20,7 +20,9 @@ POOLING = ("mean", "cls", "max")
 class FeatureExtraction(Task):
     """transformers' pipeline of that name: the last hidden states of every token.
 
-    Args, each also an argument of the call:
+    Each setting is also an argument of the call.
+
+    Args:
         return_tensors: whether to give arrays instead of nested lists.
         truncation: whether a text of more tokens than the model has positions for is cut; otherwise it is refused.
         batch_size: texts that are run at once.

@@ -24,7 +24,9 @@ class FillMask(Task):
     it; and a text of more tokens than the model has positions for is refused with its number of tokens, since only
     its writer knows which part of it to leave out.
 
-    Args, each also an argument of the call:
+    Each setting is also an argument of the call.
+
+    Args:
         top_k: how many words to give for each mask, best first.
         targets: a word or a list of words to choose among; their scores are those among all words.
         batch_size: texts that are run at once.

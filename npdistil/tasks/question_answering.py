@@ -23,7 +23,9 @@ class QuestionAnswering(Task):
     left out before the softmax, the score of an answer is the probability of its start times that of its end, and
     that of "no answer" is the first token's. The same answer found twice has its scores added.
 
-    Args, each also an argument of the call:
+    Each setting is also an argument of the call.
+
+    Args:
         top_k: how many answers to give, best first; a single one is a bare dict.
         doc_stride: tokens that neighbouring windows share; by default a half of `max_seq_len`, at most 128.
         max_answer_len: the most tokens that an answer may have.

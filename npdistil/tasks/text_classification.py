@@ -20,7 +20,9 @@ class TextClassification(Task):
     overlapping windows whose mean is the answer; `truncation=True` takes its first tokens, as in transformers, and
     `long_text="error"` refuses it. With `long_text="truncate"` the answer to a text that was cut has "truncated": True.
 
-    Args, each also an argument of the call:
+    Each setting is also an argument of the call.
+
+    Args:
         top_k: how many labels to give, best first; None gives all. When it is given, a text's answer is a list.
         function_to_apply: "softmax", "sigmoid", "none"; by default what the model's problem_type asks for.
         truncation: True is `long_text="truncate"`, without that note.

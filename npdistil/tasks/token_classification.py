@@ -24,7 +24,9 @@ class TokenClassification(Task):
     windows that share `stride` tokens; of two entities that overlap the longer is kept, then the one with the
     higher score.
 
-    Args, each also an argument of the call:
+    Each setting is also an argument of the call.
+
+    Args:
         aggregation_strategy: "none" gives tokens. "simple" joins neighbours of one class. "first", "average" and "max"
             first make the tokens of a word agree: on its first token's class, on that of the mean of their scores, on
             that of the highest score.

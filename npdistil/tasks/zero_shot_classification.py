@@ -21,7 +21,9 @@ class ZeroShotClassification(Task):
     One thing differs: a premise that does not fit beside its hypothesis is not cut silently. It is read in
     overlapping windows, whose logits are averaged.
 
-    Args, each also an argument of the call:
+    Each setting is also an argument of the call.
+
+    Args:
         candidate_labels: a list of labels, or a string of them with commas between.
         hypothesis_template: a sentence with {} where the label goes.
         multi_label: whether several labels may be true: each is then judged alone, entailment against contradiction.
