@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding
 
-from .batch import check_texts, encode_texts
+from .batch import encode_texts
 from .errors import InputError
 from .model import Array
 from .pretrained import Model
@@ -114,7 +114,6 @@ class Plan:
             raise InputError(f"label is {label!r}; known are {', '.join(model.config.labels)}")
         if not isinstance(text, str):
             raise InputError(f"the text is a {type(text).__name__}; expected a string")
-        check_texts([text])
         self.model, self.text, self.label, self.method = model, text, label, method
         (self.encoding,) = encode_texts(model.tokenizer, [text])
         if len(self.encoding) > model.config.max_position_embeddings:

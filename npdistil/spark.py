@@ -42,61 +42,23 @@ SCORES = T.MapType(T.StringType(), T.DoubleType()), pa.map_(pa.string(), pa.floa
 VECTOR = T.ArrayType(T.FloatType()), pa.list_(pa.float32())
 TEXT = T.StringType(), pa.string()
 NUMBER = T.DoubleType(), pa.float64()
-ENTITIES = (
-    T.ArrayType(
-        T.StructType(
-            [
-                T.StructField(name, kind)
-                for name, kind in (
-                    ("entity", T.StringType()),
-                    ("score", T.DoubleType()),
-                    ("word", T.StringType()),
-                    ("start", T.IntegerType()),
-                    ("end", T.IntegerType()),
-                )
-            ]
-        )
-    ),
-    pa.list_(
-        pa.struct(
-            [
-                ("entity", pa.string()),
-                ("score", pa.float64()),
-                ("word", pa.string()),
-                ("start", pa.int32()),
-                ("end", pa.int32()),
-            ]
-        )
-    ),
-)
-ANNOTATIONS = (
-    T.ArrayType(
-        T.StructType(
-            [
-                T.StructField(name, kind)
-                for name, kind in (
-                    ("annotatorType", T.StringType()),
-                    ("begin", T.IntegerType()),
-                    ("end", T.IntegerType()),
-                    ("result", T.StringType()),
-                    ("metadata", T.MapType(T.StringType(), T.StringType())),
-                    ("embeddings", T.ArrayType(T.FloatType())),
-                )
-            ]
-        )
-    ),
-    pa.list_(
-        pa.struct(
-            [
-                ("annotatorType", pa.string()),
-                ("begin", pa.int32()),
-                ("end", pa.int32()),
-                ("result", pa.string()),
-                ("metadata", pa.map_(pa.string(), pa.string())),
-                ("embeddings", pa.list_(pa.float32())),
-            ]
-        )
-    ),
+INTEGER = T.IntegerType(), pa.int32()
+
+
+def _structs(**fields: tuple[Any, Any]) -> tuple[Any, Any]:
+    """A list of structs with these fields, in Spark and in Arrow."""
+    spark = T.StructType([T.StructField(name, kind) for name, (kind, _) in fields.items()])
+    return T.ArrayType(spark), pa.list_(pa.struct([(name, kind) for name, (_, kind) in fields.items()]))
+
+
+ENTITIES = _structs(entity=TEXT, score=NUMBER, word=TEXT, start=INTEGER, end=INTEGER)
+ANNOTATIONS = _structs(
+    annotatorType=TEXT,
+    begin=INTEGER,
+    end=INTEGER,
+    result=TEXT,
+    metadata=(T.MapType(T.StringType(), T.StringType()), pa.map_(pa.string(), pa.string())),
+    embeddings=VECTOR,
 )
 
 

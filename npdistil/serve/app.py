@@ -38,12 +38,15 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 STATIC = ("page.css", "page.js", "views.js")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 OPEN = ("/", "/health", "/openapi.json", *(f"/{name}" for name in STATIC))  # GET without a token
-SAFE = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+SAFE = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        b"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
 LONG_WORK = 4096  # characters above which tokenizing leaves the event loop
 
 
@@ -117,16 +120,17 @@ class Service:
 
     async def _cut(self, texts: list[Text], truncate: bool) -> list[list[Part]]:
         """The parts of each text, within the limits of a request."""
-        if len(texts) > self.settings.max_request_texts:
-            raise ApiError(
-                413, "validation", f"{len(texts)} texts; at most {self.settings.max_request_texts} a request"
-            )
+        self._check_count(texts)
         began = perf_counter()
         long_text = "truncate" if truncate else "windows"
         cuts = await self._tokenized(texts, lambda: self.model.cut(texts, long_text))
         self.metrics.tokenize_seconds.observe(perf_counter() - began)
         self._check_tokens(part.ids for cut in cuts for part in cut)
         return cuts
+
+    def _check_count(self, texts: Sequence[Text]) -> None:
+        if len(texts) > (most := self.settings.max_request_texts):
+            raise ApiError(413, "validation", f"{len(texts)} texts; at most {most} a request")
 
     def _check_tokens(self, ids: Any) -> None:
         if (tokens := sum(map(len, ids))) > self.settings.max_request_tokens:
@@ -212,10 +216,7 @@ class Service:
         """`/tokenize`."""
         texts = _texts(_field(data, "inputs"))
         special = _flag(data, "add_special_tokens", True)
-        if len(texts) > self.settings.max_request_texts:
-            raise ApiError(
-                413, "validation", f"{len(texts)} texts; at most {self.settings.max_request_texts} a request"
-            )
+        self._check_count(texts)
         encodings = await self._tokenized(texts, lambda: encode_texts(self.model.tokenizer, texts))
         self._check_tokens(encoding.ids for encoding in encodings)
         answers = []
@@ -362,7 +363,7 @@ class Guard:
 
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in SAFE.items())]
+                message["headers"] = [*message["headers"], *SAFE]
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN
@@ -395,14 +396,15 @@ async def _within(settings: Settings, request: Request, handler: Callable[[dict[
 
 
 async def _body(request: Request, most: int) -> dict[str, Any]:
-    length = request.headers.get("content-length", "0")
+    length = request.headers.get("content-length", "")
+    size = int(length) if length.isdecimal() else 0
     body = bytearray()
-    if not length.isdecimal() or int(length) <= most:
+    if size <= most:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > most:
+            if (size := len(body)) > most:
                 break
-    if len(body) > most or (length.isdecimal() and int(length) > most):
+    if size > most:
         raise ApiError(413, "validation", f"the body is larger than {most} bytes")
     try:
         data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
