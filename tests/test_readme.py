@@ -76,6 +76,7 @@ def test_the_file_tree_names_every_file_of_the_package() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGES_IDS)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)", text) + re.findall(r"^```{(?:literal)?include} (\S+)", text, re.MULTILINE)
     assert links
     assert not [link for link in links if not link.startswith("http") and not (page.parent / link).exists()]
