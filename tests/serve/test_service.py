@@ -21,6 +21,7 @@ import pytest
 from client import COMMAND, Server, running
 
 import npdistil
+from npdistil.serve.server import _listen
 from npdistil.tasks.feature_extraction import Embedder
 
 TEXTS = [
@@ -367,6 +368,14 @@ def test_a_socket_that_was_handed_over_is_taken() -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_connections_send_small_answers_at_once() -> None:
+    """Else the second piece of an answer waits for the client's delayed acknowledgement: 40 ms a request."""
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_the_readme_leads_to_a_scored_request(server: Server) -> None:
