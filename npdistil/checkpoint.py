@@ -50,6 +50,12 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
 
     Raises:
         CheckpointError: anything missing, broken, misshapen, of another type or not finite; says all of it at once.
+
+    Example:
+        >>> import npdistil
+        >>> checkpoint = npdistil.read_checkpoint(npdistil.bundled_model())
+        >>> checkpoint.config.labels, checkpoint.params["embeddings"]["word_embeddings"]["weight"].shape
+        (('NEGATIVE', 'POSITIVE'), (30522, 384))
     """
     directory = Path(directory)
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises for names that are too long

@@ -220,6 +220,12 @@ def explain(
 
     Raises:
         InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
+
+    Example:
+        >>> import npdistil
+        >>> found = npdistil.explain(npdistil.load(), "A tedious film.")
+        >>> found.label, max(found.words, key=lambda word: word.value).text
+        ('NEGATIVE', 'tedious')
     """
     plan = Plan(model, text, label, method, samples)
     weights = model.attentions([plan.encoding.ids])[0] if attention else None

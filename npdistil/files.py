@@ -92,7 +92,7 @@ def classify_file(
     prefix: str = "",
     progress: Progress | None = None,
 ) -> Summary:
-    """Classify the texts of a file. Formats go by suffix: .csv, .jsonl (.ndjson), .txt, .parquet (extra `files`).
+    r"""Classify the texts of a file. Formats go by suffix: .csv, .jsonl (.ndjson), .txt, .parquet (extra `files`).
 
     Each row is written with the columns `label` and `score`; or, if the task gives several, `labels`, a list of
     {"label", "score"} (in CSV as JSON). With `long_text="truncate"` the column `truncated` says what was cut. Equal
@@ -113,6 +113,16 @@ def classify_file(
             another input, model or setting has left.
         MissingExtraError: Parquet without pyarrow.
         OSError: reading or writing failed; what has been done stays, and the same call goes on.
+
+    Example:
+        >>> import npdistil
+        >>> from pathlib import Path
+        >>> _ = Path("reviews.csv").write_text("text\nA joy.\nA mess.\n")
+        >>> summary = classify_file(npdistil.pipeline("sentiment-analysis"), "reviews.csv", "labels.jsonl")
+        >>> summary.rows
+        2
+        >>> Path("labels.jsonl").read_text().splitlines()[0]
+        '{"text": "A joy.", "label": "POSITIVE", "score": 0.9...}'
     """
     source, target = Path(source), Path(target)
     check_choice("on_error", on_error, ON_ERROR)

@@ -15,26 +15,51 @@ Linear: TypeAlias = Callable[..., Array]  # (x [M, in], weight [out, in], bias [
 def sequence_classification(
     first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear
 ) -> Array:  # [B, D], the hidden state of each text's first token -> [B, C]
-    """Logits of each class for each text. The ReLU is fixed, whatever the encoder's activation."""
+    """Logits of each class for each text. The ReLU is fixed, whatever the encoder's activation.
+
+    >>> import numpy as np
+    >>> same = {"weight": np.eye(2), "bias": np.zeros(2)}
+    >>> sequence_classification(np.array([[3.0, -1.0]]), pre_classifier=same, classifier=same)
+    array([[3., 0.]])
+    """
     return linear(relu(linear(first, **pre_classifier)), **classifier)
 
 
 def multiple_choice(
     first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear
 ) -> Array:  # [choices, D] -> [choices]
-    """One logit for each choice; every choice was encoded as a text of its own."""
+    """One logit for each choice; every choice was encoded as a text of its own.
+
+    >>> import numpy as np
+    >>> same, total = {"weight": np.eye(2), "bias": np.zeros(2)}, {"weight": np.ones((1, 2)), "bias": np.zeros(1)}
+    >>> multiple_choice(np.array([[3.0, -1.0], [1.0, 1.0]]), pre_classifier=same, classifier=total)
+    array([3., 2.])
+    """
     return sequence_classification(first, pre_classifier, classifier, linear)[:, 0]
 
 
 def token_classification(hidden: Array, classifier: Params, linear: Linear = linear) -> Array:  # [T, D] -> [T, C]
-    """Logits of each class for each token."""
+    """Logits of each class for each token.
+
+    >>> import numpy as np
+    >>> two = {"weight": np.array([[1.0], [2.0]]), "bias": np.zeros(2)}
+    >>> token_classification(np.array([[3.0], [5.0]]), classifier=two)
+    array([[ 3.,  6.],
+           [ 5., 10.]])
+    """
     return linear(hidden, **classifier)
 
 
 def question_answering(
     hidden: Array, qa_outputs: Params, linear: Linear = linear
 ) -> tuple[Array, Array]:  # [T, D] -> [T], [T]
-    """For each token: the logit that the answer starts here, and that it ends here."""
+    """For each token: the logit that the answer starts here, and that it ends here.
+
+    >>> import numpy as np
+    >>> two = {"weight": np.array([[1.0], [2.0]]), "bias": np.zeros(2)}
+    >>> question_answering(np.array([[3.0], [5.0]]), qa_outputs=two)
+    (array([3., 5.]), array([ 6., 10.]))
+    """
     start, end = linear(hidden, **qa_outputs).T
     return start, end
 
@@ -47,7 +72,13 @@ def masked_lm(
     activation: str,
     linear: Linear = linear,
 ) -> Array:  # [M, D] -> [M, V]
-    """Logits of each word of the vocabulary for each row. The projector's weight is the word embeddings' own."""
+    """Logits of each word of the vocabulary for each row. The projector's weight is the word embeddings' own.
+
+    >>> import numpy as np
+    >>> same, unit = {"weight": np.eye(2), "bias": np.zeros(2)}, {"weight": np.ones(2), "bias": np.zeros(2)}
+    >>> masked_lm(np.array([[1.0, 3.0]]), same, unit, same, activation="relu")
+    array([[-1.,  1.]])
+    """
     x = layer_norm(ACTIVATIONS[activation](linear(hidden, **vocab_transform)), **vocab_layer_norm)
     return linear(x, **vocab_projector)
 

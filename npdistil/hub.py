@@ -13,7 +13,11 @@ TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
 
 
 def bundled_model() -> Path:
-    """The directory of the model that comes with this package: in the wheel, or beside the package in its source."""
+    """The directory of the model that comes with this package: in the wheel, or beside the package in its source.
+
+    >>> bundled_model().name
+    'minilm-l6-sst2'
+    """
     package = Path(__file__).parent
     places = [package / "weights" / BUNDLED, package.parent / "weights" / BUNDLED]
     for place in places:

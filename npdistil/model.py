@@ -31,14 +31,22 @@ EXACT_INT_SUM = 1024  # products of two int8 that can be added up in float32 wit
 
 
 def erf(x: Array) -> Array:  # [...] -> [...]
-    """The error function, within 1.5e-7: Abramowitz and Stegun, formula 7.1.26."""
+    """The error function, within 1.5e-7: Abramowitz and Stegun, formula 7.1.26.
+
+    >>> erf(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.8427,  0.    ,  0.8427])
+    """
     t = 1 / (1 + 0.3275911 * np.abs(x))
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     return np.copysign(1 - series * np.exp(-x * x), x)
 
 
 def gelu(x: Array) -> Array:  # [...] -> [...]
-    """Each x times the chance that a standard normal value is below it (Hendrycks and Gimpel, arXiv:1606.08415)."""
+    """Each x times the chance that a standard normal value is below it (Hendrycks and Gimpel, arXiv:1606.08415).
+
+    >>> gelu(np.array([-3.0, 0.0, 3.0])).round(3)
+    array([-0.004,  0.   ,  2.996])
+    """
     return 0.5 * x * (1 + erf(x * np.float32(0.5**0.5)))
 
 
@@ -77,13 +85,21 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def softmax(x: Array) -> Array:  # [..., n] -> [..., n]
-    """Positive rows that sum to 1, in proportion to exp(x)."""
+    """Positive rows that sum to 1, in proportion to exp(x).
+
+    >>> softmax(np.log([[1.0, 3.0]]))
+    array([[0.25, 0.75]])
+    """
     exp = np.exp(x - x.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
 def layer_norm(x: Array, weight: Array, bias: Array) -> Array:  # [T, D], [D], [D] -> [T, D]
-    """Each row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450)."""
+    """Each row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450).
+
+    >>> layer_norm(np.array([[1.0, 3.0]]), weight=np.ones(2), bias=np.zeros(2))
+    array([[-1.,  1.]])
+    """
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred * centred).mean(axis=-1, keepdims=True)
     return centred / np.sqrt(variance + EPSILON) * weight + bias
@@ -95,6 +111,9 @@ def linear(x: Array, weight: Array, bias: Array, weight_scale: Array | None = No
 
     An int8 weight stands for weight * weight_scale. Rows of x are quantised as they come, so that a row's result
     depends on no other row, and the sum of integer products is exact.
+
+    >>> linear(np.array([[1.0, 2.0]]), weight=np.array([[10.0, 1.0]]), bias=np.array([0.5]))
+    array([[12.5]])
     """
     if weight_scale is None:
         return x @ weight.T + bias
@@ -103,7 +122,11 @@ def linear(x: Array, weight: Array, bias: Array, weight_scale: Array | None = No
 
 
 def quantize_rows(x: Array) -> tuple[Array, Array]:  # [T, n] -> integers -128..127 [T, n], scale [T, 1]
-    """Symmetric int8 a row, x = integers * scale, as the compressed-tensors format defines it."""
+    """Symmetric int8 a row, x = integers * scale, as the compressed-tensors format defines it.
+
+    >>> quantize_rows(np.array([[0.0, -25.6, 127.5]]))
+    (array([[   0.,  -26.,  127.]]), array([[1.]]))
+    """
     scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127.5)
     scale = np.where(scale == 0, np.finfo(np.float32).eps, scale)
     return np.clip(np.rint(x / scale), -128, 127), scale
@@ -119,7 +142,12 @@ def int8_product(x: Array, weight: Array) -> Array:  # [T, in], [out, in] -> [T,
 
 
 def embedding(ids: Array, weight: Array, weight_scale: Array | None = None) -> Array:  # [T], [V, D], [V, 1] -> [T, D]
-    """The rows of a table; float16 and int8 tables become float32 here, a row at a time."""
+    """The rows of a table; float16 and int8 tables become float32 here, a row at a time.
+
+    >>> embedding(np.array([2, 0]), weight=np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]))
+    array([[4., 5.],
+           [0., 1.]], dtype=float32)
+    """
     rows = weight[ids].astype(np.float32)
     return rows if weight_scale is None else rows * weight_scale[ids]
 
@@ -138,19 +166,39 @@ def embed(
 
 
 def attention_weights(q: Array, k: Array) -> Array:  # [H, L, D/H], [H, L, D/H] -> [H, L, L]
-    """How much each token (row) looks at each token (column) of its text, a head at a time."""
+    """How much each token (row) looks at each token (column) of its text, a head at a time.
+
+    >>> q = k = np.array([[[0.0], [2.0]]])  # one head of width 1, two tokens
+    >>> attention_weights(q, k).round(2)
+    array([[[0.5 , 0.5 ],
+            [0.02, 0.98]]])
+    """
     return softmax(q @ k.transpose(0, 2, 1) * q.shape[-1] ** -0.5)
 
 
 def split_heads(x: Array, n_heads: int) -> Array:  # [L, D] -> [H, L, D/H]
-    """Each head takes its share of the width."""
+    """Each head takes its share of the width.
+
+    >>> split_heads(np.array([[1, 2, 3, 4]]), n_heads=2)
+    array([[[1, 2]],
+    <BLANKLINE>
+           [[3, 4]]])
+    """
     return x.reshape(len(x), n_heads, -1).transpose(1, 0, 2)
 
 
 def self_attention(
     x: Array, bounds: Array, q_lin: Params, k_lin: Params, v_lin: Params, out_lin: Params, n_heads: int
 ) -> Array:  # [T, D], [B + 1] -> [T, D]
-    """Every token gathers from all tokens of its own text (Vaswani et al., section 3.2)."""
+    """Every token gathers from all tokens of its own text (Vaswani et al., section 3.2).
+
+    >>> same = {"weight": np.eye(1), "bias": np.zeros(1)}
+    >>> x = np.array([[5.0], [0.0], [4.0]])  # a text of one token, and one of two
+    >>> self_attention(x, np.array([0, 1, 3]), same, same, same, same, n_heads=1).round(2)
+    array([[5.],
+           [2.],
+           [4.]])
+    """
     q, k, v = linear(x, **q_lin), linear(x, **k_lin), linear(x, **v_lin)  # [T, D] each
     context = np.empty_like(q)
     for start, stop in pairwise(bounds):  # text by text
@@ -161,7 +209,12 @@ def self_attention(
 
 
 def feed_forward(x: Array, lin1: Params, lin2: Params, activation: str) -> Array:  # [T, D] -> [T, D]
-    """Each token by itself: widen to F, activate, narrow again (Vaswani et al., section 3.3)."""
+    """Each token by itself: widen to F, activate, narrow again (Vaswani et al., section 3.3).
+
+    >>> same = {"weight": np.eye(2), "bias": np.ones(2)}
+    >>> feed_forward(np.array([[-4.0, 2.0]]), lin1=same, lin2=same, activation="relu")
+    array([[1., 4.]])
+    """
     return linear(ACTIVATIONS[activation](linear(x, **lin1)), **lin2)
 
 

@@ -268,5 +268,11 @@ def load(
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.
         InputError: a setting that does not exist.
         EngineError, MissingExtraError: the compiled engine cannot run here.
+
+    Example:
+        >>> import npdistil
+        >>> model = npdistil.load(engine="numpy")
+        >>> model.predict(["I love it.", "I hate it."]).tolist()
+        ['POSITIVE', 'NEGATIVE']
     """
     return Model(read_checkpoint(find_model(path_or_name)), engine, precision, threads)

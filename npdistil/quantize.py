@@ -97,6 +97,14 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
 
     Raises:
         CheckpointError: `src` cannot be read or is int8 already, or `dst` exists or cannot be written.
+
+    Example:
+        >>> import npdistil
+        >>> errors = npdistil.quantize_checkpoint("my-distilbert", "my-distilbert-int8")
+        >>> max(error for layer, error in errors) < 0.01  # of a layer's weights, relative
+        True
+        >>> npdistil.load("my-distilbert-int8").precision
+        'int8'
     """
     src, dst = Path(src), Path(dst)
     checkpoint = read_checkpoint(src)

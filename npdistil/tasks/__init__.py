@@ -43,6 +43,12 @@ def pipeline(
 
     Raises:
         InputError: an unknown task or setting; and what `load` raises.
+
+    Example:
+        >>> import npdistil
+        >>> classify = npdistil.pipeline("sentiment-analysis")
+        >>> [each["label"] for each in classify(["I love it.", "I hate it."])]
+        ['POSITIVE', 'NEGATIVE']
     """
     if task not in TASKS:
         raise InputError(f"task is {task!r}; known are {', '.join(TASKS)}")
