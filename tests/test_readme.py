@@ -21,6 +21,7 @@ MODELS: dict[str, dict[str, object]] = {
     "my-mlm": {"architectures": ["DistilBertForMaskedLM"]},
     "my-nli": {"id2label": {"0": "contradiction", "1": "neutral", "2": "entailment"}},
     "my-choice": {"architectures": ["DistilBertForMultipleChoice"]},
+    "my-distilbert": {},
 }
 
 
