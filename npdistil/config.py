@@ -145,7 +145,10 @@ def _labels(raw: Mapping[str, Any], source: str) -> tuple[str, ...]:
 
 
 def _quantized(raw: Mapping[str, Any], source: str) -> bool:
-    """True for the one quantised form that is read: compressed-tensors, int-quantized, per channel and token."""
+    """True for the one quantised form that is read: compressed-tensors, int-quantized, per channel and token.
+
+    Embeddings may have a group of their own, of weights alone.
+    """
     quantization = raw.get("quantization_config")
     if quantization is None:
         return False
@@ -161,8 +164,10 @@ def _quantized(raw: Mapping[str, Any], source: str) -> bool:
     wanted: list[tuple[str, Any, dict[str, Any]]] = [("", quantization, expected)]
     groups = quantization.get("config_groups") if isinstance(quantization, dict) else None
     for name, group in groups.items() if isinstance(groups, dict) and groups else [("(none)", {})]:
-        for part, settings in (("weights", weights), ("input_activations", activations)):
-            wanted.append((f"{name}.{part}", group.get(part) if isinstance(group, dict) else None, settings))
+        parts = group if isinstance(group, dict) else {}
+        wanted.append((f"{name}.weights", parts.get("weights"), weights))
+        if parts.get("targets") != ["Embedding"]:
+            wanted.append((f"{name}.input_activations", parts.get("input_activations"), activations))
     for place, found, settings in wanted:
         given = found if isinstance(found, dict) else {}
         for key, value in settings.items():

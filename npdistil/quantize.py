@@ -1,8 +1,9 @@
-"""float32 <-> int8: linear layers in the compressed-tensors `int-quantized` convention, and the error that it makes.
+"""float32 <-> int8 in the compressed-tensors `int-quantized` convention, and the error that it makes.
 
-Weights become int8 with one symmetric scale for each output channel; activations are quantised a row at a time
-as they come (`model.quantize_rows`), so nothing is calibrated. Only the encoder's linear layers change: layer norm,
-GELU and softmax stay float32, and so do the heads.
+Weights of the encoder's linear layers become int8 with one symmetric scale for each output channel; activations are
+quantised a row at a time as they come (`model.quantize_rows`), so nothing is calibrated. Embeddings are stored as int8
+with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so do the
+heads.
 """
 
 import json
@@ -21,37 +22,30 @@ from .config import read_json
 from .errors import CheckpointError
 from .model import Array, Params, quantize_rows
 
+WEIGHTS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+ROWS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
 FORMAT: dict[str, Any] = {
     "quant_method": "compressed-tensors",
     "format": "int-quantized",
     "quantization_status": "compressed",
     "config_groups": {
-        "group_0": {
-            "targets": ["Linear"],
-            "weights": {
-                "num_bits": 8,
-                "type": "int",
-                "symmetric": True,
-                "strategy": "channel",
-                "dynamic": False,
-            },
-            "input_activations": {
-                "num_bits": 8,
-                "type": "int",
-                "symmetric": True,
-                "strategy": "token",
-                "dynamic": True,
-            },
-        }
+        "group_0": {"targets": ["Linear"], "format": "int-quantized", "weights": WEIGHTS, "input_activations": ROWS},
+        "group_1": {"targets": ["Embedding"], "format": "int-quantized", "weights": WEIGHTS},
     },
 }
+EMBEDDINGS = ("word_embeddings", "position_embeddings")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
 def quantize_linear(weight: Array, bias: Array) -> Params:
     """An int8 layer from a float one: weight float32 [out, in] -> int8 [out, in] and weight_scale [out, 1]."""
+    return quantize_weight(weight) | {"bias": bias}
+
+
+def quantize_weight(weight: Array) -> Params:
+    """An int8 weight and its scales from a float one: [out, in] -> [out, in] and float32 [out, 1]."""
     integers, scale = quantize_rows(np.asarray(weight, np.float32))
-    return {"weight": integers.astype(np.int8), "weight_scale": scale, "bias": bias}
+    return {"weight": integers.astype(np.int8), "weight_scale": scale}
 
 
 def in_precision(params: Params, precision: str) -> Params:
@@ -87,10 +81,10 @@ def weight_errors(params: Params) -> list[tuple[str, float]]:
 
 
 def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> list[tuple[str, float]]:
-    """Write `src`, a float checkpoint, to the new directory `dst` with int8 linear layers and float16 embeddings.
+    """Write `src`, a float checkpoint, to the new directory `dst` with int8 linear layers and embeddings.
 
-    transformers opens the result where its `compressed-tensors` package is installed. The directory appears whole
-    or not at all.
+    Embeddings that a masked-LM head projects with become float16. transformers opens the result where its
+    `compressed-tensors` package is installed. The directory appears whole or not at all.
 
     Returns:
         `weight_errors` of what was written.
@@ -113,8 +107,15 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
     if os.path.lexists(dst):  # Path.exists raises for names that are too long
         raise CheckpointError(f"{dst} exists; choose a new directory")
     raw = read_json(src / "config.json")
-    raw["quantization_config"] = FORMAT | {"ignore": sorted(checkpoint.head)}
-    tensors = _flat(in_precision(checkpoint.params, "int8"), checkpoint.head, checkpoint.config.tied)
+    params, tied = in_precision(checkpoint.params, "int8"), checkpoint.config.tied
+    groups = FORMAT["config_groups"]
+    if tied and "vocab_projector" in checkpoint.head:
+        groups = {name: group for name, group in groups.items() if group["targets"] != ["Embedding"]}
+    else:
+        tables = {name: quantize_weight(params["embeddings"][name]["weight"]) for name in EMBEDDINGS}
+        params["embeddings"] = params["embeddings"] | tables
+    raw["quantization_config"] = FORMAT | {"config_groups": groups, "ignore": sorted(checkpoint.head)}
+    tensors = _flat(params, checkpoint.head, tied)
     try:
         dst.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=dst.parent, prefix=f".{dst.name}-") as scratch:
@@ -144,7 +145,7 @@ def _flat(params: Params, head: Params, tied: bool) -> dict[str, Array]:
             if isinstance(child, dict):
                 walk(child, f"{prefix}{name}.")
             else:
-                table = f"{prefix}{name}".removeprefix("distilbert.") in TABLES
+                table = f"{prefix}{name}".removeprefix("distilbert.") in TABLES and child.dtype != np.int8
                 tensors[f"{prefix}{name}"] = np.ascontiguousarray(child, np.float16 if table else None)
 
     walk(root, "")

@@ -156,6 +156,17 @@ def test_the_one_quantisation_is_read() -> None:
     assert Config.from_dict(tiny.config(quantization_config=FORMAT)).quantized
 
 
+def test_embeddings_need_no_int8_activations_and_linear_layers_do() -> None:
+    for name, group in FORMAT["config_groups"].items():
+        groups = {name: {part: value for part, value in group.items() if part != "input_activations"}}
+        config = tiny.config(quantization_config=FORMAT | {"config_groups": groups})
+        if group["targets"] == ["Embedding"]:
+            assert Config.from_dict(config).quantized
+        else:
+            with pytest.raises(CheckpointError, match=r"group_0\.input_activations has num_bits = None"):
+                Config.from_dict(config)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -133,9 +133,9 @@ def test_what_is_written_is_read_and_gives_the_very_same_bits(make: Make, tmp_pa
             assert new["attention"]["q_lin"][name].tobytes() == old["attention"]["q_lin"][name].tobytes()
     for name, layer in checkpoint.head.items():
         assert written.checkpoint.head[name]["weight"].tobytes() == layer["weight"].tobytes()
-    # Only the embeddings were rounded, to float16, so asking for int8 of the source differs by that alone.
+    # Only the embeddings were rounded in addition, so asking for int8 of the source differs by that alone.
     difference = np.abs(written.logits(IDS) - npdistil.load(source, engine="numpy", precision="int8").logits(IDS)).max()
-    print(f"float16 embeddings: largest difference of logits {difference:.1e}")
+    print(f"int8 embeddings: largest difference of logits {difference:.1e}")
     assert difference < 0.2
 
 
@@ -154,7 +154,13 @@ def test_an_untied_projector_is_kept_and_a_tied_one_is_not_stored(make: Make, tm
         source = make(architectures=["DistilBertForMaskedLM"], tie_word_embeddings=tied)
         target = tmp_path / f"int8-{tied}"
         quantize_checkpoint(source, target)
-        assert ("vocab_projector.weight" in load_file(target / "model.safetensors")) == (not tied)
+        tensors = load_file(target / "model.safetensors")
+        assert ("vocab_projector.weight" in tensors) == (not tied)
+        # What the projector needs too stays finer.
+        words = tensors["distilbert.embeddings.word_embeddings.weight"]
+        assert words.dtype == (np.float16 if tied else np.int8)
+        stored = json.loads((target / "config.json").read_text())["quantization_config"]["config_groups"]
+        assert sorted(group["targets"] for group in stored.values()) == [["Embedding"]] * (not tied) + [["Linear"]]
         assert read_checkpoint(target).head["vocab_projector"]["weight"].shape == (len(tiny.VOCABULARY), 8)
 
 
@@ -162,8 +168,9 @@ def test_the_file_has_the_names_and_types_of_compressed_tensors(make: Make, tmp_
     quantize_checkpoint(make(), tmp_path / "int8")
     tensors = load_file(tmp_path / "int8" / "model.safetensors")
     types = {name.split(".", 4)[-1] if ".layer." in name else name: a.dtype.name for name, a in tensors.items()}
-    assert types["distilbert.embeddings.word_embeddings.weight"] == "float16"
-    assert types["distilbert.embeddings.position_embeddings.weight"] == "float16"
+    for table in ("word_embeddings", "position_embeddings"):
+        assert types[f"distilbert.embeddings.{table}.weight"] == "int8"
+        assert types[f"distilbert.embeddings.{table}.weight_scale"] == "float32"
     assert types["distilbert.embeddings.LayerNorm.weight"] == "float32"
     assert types["classifier.weight"] == types["pre_classifier.weight"] == "float32"
     for part in ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin1", "ffn.lin2"):
