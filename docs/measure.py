@@ -30,8 +30,16 @@ NLI = ["contradiction", "neutral", "entailment"]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what tasks.md and long-texts.md say.")
     parser.add_argument("--data", type=Path, required=True)
-    data = parser.parse_args().data
+    parser.add_argument("--only", choices=["tasks", "long-texts"], help="one of the two pages")
+    options = parser.parse_args()
     transformers.logging.set_verbosity_error()
+    if options.only != "long-texts":
+        write_tasks(options.data)
+    if options.only != "tasks":
+        write_long_texts(options.data)
+
+
+def write_tasks(data: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         tasks = measure_tasks(data, Path(scratch))
     rows = [
@@ -39,6 +47,9 @@ def main() -> None:
         for each in tasks
     ]
     keep("tasks", tasks, ["task", "model", "inputs", "engine", "largest difference", "same answers"], rows)
+
+
+def write_long_texts(data: Path) -> None:
     long = measure_long_texts(data)
     rows = [
         [each["setting"], *(f"{each[name]:.1%}" for name in ("all", "longer")), f"{each['parts']:.1f}"] for each in long
