@@ -12,6 +12,7 @@ from .model import Array
 
 Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
 Item = TypeVar("Item")
+LONG = 4096  # characters of a text from which on others should not wait for its tokens
 
 # Where a sentence may end: its marks and what closes with them, if a blank or a line break follows, or none is needed.
 SENTENCE_END = re.compile(r"""[.!?\u2026]+["'\u2019\u201d)\]]*(?=\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\uff09]*|\n""")
@@ -67,9 +68,10 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
         InputError: not a string, or one with a lone surrogate, which no UTF-8 text can hold.
     """
     check_texts(texts)
-    if len(texts) == 1:  # the batch call starts a pool of threads
+    if len(texts) == 1:
         pair = texts[0] if isinstance(texts[0], tuple) else (texts[0],)
-        return [tokenizer.encode(*pair)]
+        if sum(map(len, pair)) < LONG:  # the batch call starts a pool of threads; this one lets no other thread run
+            return [tokenizer.encode(*pair)]
     return list(tokenizer.encode_batch(list(texts)))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import io
 import json
+import logging
 import os
 import sys
 import time
@@ -35,9 +36,16 @@ FAILED, INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    for stream in (sys.stdin, sys.stdout):  # not the locale's encoding, and no silent repair of what is not UTF-8
+    if sys.stdout is None:
+        print("npdistil: error: standard output is closed", file=sys.stderr)
+        return FAILED
+    # Not the locale's encoding, and no silent repair of what is not UTF-8.
+    for stream, encoding in ((sys.stdin, "utf-8-sig"), (sys.stdout, "utf-8")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="strict")
+            stream.reconfigure(encoding=encoding, errors="strict")
+    if sys.stderr is not None and sys.stderr.isatty():  # whoever waits sees what for
+        logging.basicConfig(format="npdistil: %(message)s")
+        logging.getLogger("npdistil").setLevel(logging.INFO)
     try:
         options.run(options)
         sys.stdout.flush()
@@ -96,6 +104,9 @@ def _classify_file(classify: Any, options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise
+    except OSError as error:
+        reason = f"{error.filename or options.output}: {error.strerror or error}"
+        raise OSError(error.errno, f"{reason}; when that is mended, the same command goes on from here") from None
     rate = (done.rows + done.bad - done.resumed) / (time.perf_counter() - start)
     went_on = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
     print(f"{options.output}: {done.rows:,} rows{went_on}, {rate:,.0f} texts/s", file=sys.stderr)
@@ -245,7 +256,7 @@ def _explain(options: argparse.Namespace) -> None:
     if options.attention and options.format == "text":
         raise InputError("--attention goes with --format json; html has it always")
     if options.format == "html" and len(options.text) != 1:
-        raise InputError("--format html takes one text")
+        raise InputError("--format html takes one text, as an argument")
     model, attention = _load(options), options.attention or options.format == "html"
     how = {"method": options.method, "samples": options.samples, "attention": attention}
     for number, text in enumerate(options.text or _lines()):
@@ -267,14 +278,12 @@ def _serve(options: argparse.Namespace) -> None:
     from .serve.server import serve
 
     given = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Settings)}
-    given["token"] = os.environ.get("NPDISTIL_TOKEN") or None
+    given["token"] = os.environ.get("NPDISTIL_TOKEN")  # one that is set to nothing is a mistake, and refused
     if options.token_file:
         try:
             given["token"] = options.token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"the token cannot be read: {error}") from None
-        if not given["token"]:
-            raise InputError(f"{options.token_file} is empty")
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     serve(_load(options), options.host, options.port, settings)
 
@@ -286,8 +295,8 @@ def _batch_size(options: argparse.Namespace) -> int:
 
 def _lines() -> Iterator[str]:
     try:
-        for line in sys.stdin:
-            yield line.rstrip("\n")
+        for line in sys.stdin or ():  # None where it is closed
+            yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise InputError(f"standard input is not UTF-8: {error}") from None
 
@@ -558,7 +567,9 @@ def _parser() -> argparse.ArgumentParser:
     _model_options(command)
     command.add_argument("--label", metavar="LABEL", help="the label to explain; default: the best one")
     command.add_argument("--method", choices=METHODS, default="occlusion", help=METHOD_HELP)
-    command.add_argument("--samples", type=int, default=16, metavar="N", help="orders of words that shapley samples")
+    command.add_argument(
+        "--samples", type=int, default=16, metavar="N", help="orders of words that shapley samples (default 16)"
+    )
     command.add_argument("--format", choices=("text", "json", "html"), default="text", help="default: text")
     command.add_argument("--attention", action="store_true", help="give the attention of each layer and head too")
 
@@ -646,17 +657,19 @@ FILES_HELP = """CSV, JSON lines, plain text or Parquet (pip install "npdistil[fi
 .parquet. A run that was interrupted goes on when the same command is given again."""
 MODEL_HELP = "directory or name on the Hugging Face Hub; default: the bundled sentiment classifier"
 SERVE_LIMITS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
-    ("max-batch-tokens", int, "that are run together (default 4096)"),
+    ("max-batch-tokens", int, "that are run together (default 1024)"),
     ("max-queue-tokens", int, "that may wait; above, the answer is 429 at once (default 131072)"),
     ("max-request-tokens", int, "of one request (default 65536)"),
     ("max-request-texts", int, "of one request (default 1024)"),
-    ("max-body-bytes", int, "of one request (default 2000000)"),
+    ("max-body-bytes", int, "of one request (default 1000000)"),
     ("gather-ms", float, "to wait for company before a batch that is not full (default 0)"),
     ("timeout", float, "seconds for a body to arrive, and for an answer (default 30)"),
 )
 METHOD_HELP = """occlusion: what is lost without the word (default); shapley: what it adds to the words before it,
 mean over orders, which sums to the whole"""
-LONG_TEXT_HELP = "texts longer than the model: mean over windows, first tokens only, or an error (default windows)"
+LONG_TEXT_HELP = """texts longer than the model: mean over windows (default), first tokens only, or an error; sentences:
+mean over the sentences of any text"""
+TASK_MODEL_HELP = "directory or name on the Hugging Face Hub of a model that was made for this task"
 
 
 def _command(commands: Any, name: str, run: Any, about: str, *examples: str) -> argparse.ArgumentParser:
@@ -673,12 +686,12 @@ def _command(commands: Any, name: str, run: Any, about: str, *examples: str) -> 
 
 def _task_options(command: argparse.ArgumentParser, name: str, what: str) -> None:
     command.add_argument("text", nargs="*", metavar=name, help=f"{what}; none: each line of standard input is one")
-    _model_options(command)
+    _model_options(command, TASK_MODEL_HELP)
     command.add_argument("--format", choices=("text", "jsonl"), default="text", help="default: text, tabs between")
 
 
-def _model_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
+def _model_options(command: argparse.ArgumentParser, about: str = MODEL_HELP) -> None:
+    command.add_argument("--model", metavar="MODEL", help=about)
     _engine_options(command)
 
 

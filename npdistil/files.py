@@ -129,6 +129,8 @@ def classify_file(
     if task.settings["combine"] == "none":
         raise InputError('combine="none" gives a list for each text; files take one answer a row')
     reader = _choose(source, READERS, "read")(source)
+    if target.is_dir():
+        raise InputError(f"{target} is a directory; expected the name of a file")
     if source.resolve() == target.resolve():
         raise InputError(f"{target} is the input; choose another name for the output")
     if reader.columns is not None and column not in reader.columns:

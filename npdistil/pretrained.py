@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from . import heads, model
 from .batch import Part, Text, check_texts, encode_texts, pack, parts, sentences
@@ -147,20 +147,12 @@ class Model:
         length = limit if max_length is None else max_length
         if isinstance(length, bool) or not isinstance(length, int) or not 4 <= length <= limit:
             raise InputError(f"max_length is {max_length!r}; expected a whole number from 4 to {limit}")
-        share = min(STRIDE, length // 4) if stride is None else stride
+        share = default_stride(length) if stride is None else stride
         if isinstance(share, bool) or not isinstance(share, int) or share < 0:
             raise InputError(f"stride is {stride!r}; expected a whole number")
         if long_text == "sentences":
             return self._sentences(texts, length, share)
-        cuts = []
-        for i, encoding in enumerate(encode_texts(self.tokenizer, texts)):
-            found = parts(encoding, length, share)
-            if long_text == "error" and len(found) > 1:
-                raise InputError(f"text {i} has {len(encoding)} tokens; {length} are allowed")
-            if long_text == "truncate" and len(found) > 1:
-                found = [found[0]._replace(truncated=True)]
-            cuts.append(found)
-        return cuts
+        return cut_encodings(encode_texts(self.tokenizer, texts), long_text, length, share)
 
     def _sentences(self, texts: Sequence[Text], length: int, stride: int) -> list[list[Part]]:
         check_texts(texts)
@@ -247,6 +239,28 @@ def _several(texts: Sequence[Text]) -> list[Text]:
     if isinstance(texts, str):
         raise InputError("expected a list of texts, found a string; put it in a list")
     return list(texts)
+
+
+def default_stride(max_length: int) -> int:
+    """Tokens that neighbouring windows share unless told otherwise."""
+    return min(STRIDE, max_length // 4)
+
+
+def cut_encodings(encodings: Sequence[Encoding], long_text: str, max_length: int, stride: int) -> list[list[Part]]:
+    """`Model.cut` of texts whose tokens are known; not by sentences.
+
+    Raises:
+        InputError: as `Model.cut`.
+    """
+    cuts = []
+    for i, encoding in enumerate(encodings):
+        found = parts(encoding, max_length, stride)
+        if long_text == "error" and len(found) > 1:
+            raise InputError(f"text {i} has {len(encoding)} tokens; {max_length} are allowed")
+        if long_text == "truncate" and len(found) > 1:
+            found = [found[0]._replace(truncated=True)]
+        cuts.append(found)
+    return cuts
 
 
 def load(

@@ -3,6 +3,7 @@
 import doctest
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def test_python_examples_print_what_the_page_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, settings in MODELS.items():
         tiny.write(tmp_path / name, max_position_embeddings=64, **settings)  # type: ignore[arg-type]
+    shutil.copy(ROOT / "tests" / "behaviour.tsv", tmp_path)
     monkeypatch.chdir(tmp_path)
     source = "\n".join(block for language, block in blocks(page) if language == "python" and ">>>" in block)
     example = doctest.DocTestParser().get_doctest(source, {}, page.name, str(page), 0)

@@ -268,6 +268,7 @@ def test_parts_are_given_one_by_one_with_their_places(five: Any) -> None:
         ({"truncation": "longest_first"}, "truncation is 'longest_first'"),
         ({"threshold": "high"}, "threshold is 'high'"),
         ({"threshold": True}, "threshold is True"),
+        ({"threshold": float("nan")}, "threshold is nan"),
         ({"long_text": "cut"}, "long_text is 'cut'"),
         ({"combine": "sum"}, "combine is 'sum'"),
         ({"max_length": 100}, "max_length is 100"),

@@ -9,9 +9,10 @@ import ctypes
 import fcntl
 import hashlib
 import importlib.metadata
+import logging
 import os
+import secrets
 import sys
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -90,6 +91,7 @@ def _alone(file: Path) -> Iterator[None]:
 
 def _compile() -> bytes:
     """An object file with `run` in it."""
+    logging.getLogger("npdistil").info("compiling the kernels for this machine: once, and for some 20 s")
     from numba import types
 
     from . import forward
@@ -153,12 +155,13 @@ def _write(file: Path, code: bytes) -> None:
 def _replace(file: Path, code: bytes) -> None:
     """Write beside, then rename: a reader finds a whole file or none, and of several writers the last one stays."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+    # Not a temporary file's mode: an image is filled by one user and read by another.
+    beside = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with beside.open("xb") as stream:
             stream.write(code + hashlib.sha256(code).digest())
-        os.replace(beside, file)  # noqa: PTH105 - a string
+        beside.replace(file)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(beside)  # noqa: PTH108 - a string
+            beside.unlink()
         raise

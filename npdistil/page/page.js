@@ -2,7 +2,7 @@
 const find = (id) => document.getElementById(id);
 const LONG = 128; // tokens above which attention is not drawn
 const MANY = 25; // words above which occlusion replaces the slower Shapley values
-const state = { token: "", chosen: undefined, table: null };
+const state = { token: "", chosen: undefined, table: null, most: 64 };
 
 class Trouble extends Error {
   constructor(status, message) { super(message); this.status = status; }
@@ -25,6 +25,8 @@ function trouble(message) {
   find("trouble").hidden = !message;
 }
 
+const waiting = new Set(); // what starts again when the server is back
+
 // Say what is wrong in words; when the server is gone, wait for it and start again.
 function report(error, again) {
   if (error.name === "AbortError") return;
@@ -35,11 +37,15 @@ function report(error, again) {
     return;
   }
   trouble("The server does not answer. Waiting for it…");
+  waiting.add(again);
+  if (waiting.size > 1) return;
   const wait = setInterval(async () => {
     try { await fetch("health"); } catch { return; }
     clearInterval(wait);
     trouble("");
-    again();
+    const all = [...waiting];
+    waiting.clear();
+    all.forEach((each) => each());
   }, 1500);
 }
 
@@ -89,9 +95,12 @@ function debounced(milliseconds, run) {
   return () => { clearTimeout(timer); timer = setTimeout(run, milliseconds); };
 }
 
-// Rows of cells: quotes may hold commas, line breaks and doubled quotes (RFC 4180).
+// Rows of cells: quotes may hold commas, line breaks and doubled quotes (RFC 4180); null if one is never closed. Cells
+// are parted by what the first line has most of.
 function parseCsv(text) {
   const rows = [[""]];
+  const [first] = text.split("\n", 1);
+  const comma = [",", ";", "\t"].reduce((most, each) => (first.split(each).length > first.split(most).length ? each : most));
   let quoted = false;
   for (let i = 0; i < text.length; i++) {
     const row = rows[rows.length - 1];
@@ -100,12 +109,12 @@ function parseCsv(text) {
       if (each !== '"') row[row.length - 1] += each;
       else if (text[i + 1] === '"') { row[row.length - 1] += '"'; i++; }
       else quoted = false;
-    } else if (each === '"' && row[row.length - 1] === "") quoted = true;
-    else if (each === ",") row.push("");
+    } else if (each === '"' && row[row.length - 1].trim() === "") { row[row.length - 1] = ""; quoted = true; }
+    else if (each === comma) row.push("");
     else if (each === "\n") rows.push([""]);
     else if (each !== "\r") row[row.length - 1] += each;
   }
-  return rows.filter((row) => row.length > 1 || row[0] !== "");
+  return quoted ? null : rows.filter((row) => row.length > 1 || row[0] !== "");
 }
 
 async function open(file) {
@@ -115,7 +124,9 @@ async function open(file) {
   catch { return trouble(`${file.name} is not UTF-8.`); }
   trouble("");
   if (!file.name.toLowerCase().endsWith(".csv")) { find("texts").value = text; return scoreMany(); }
-  const [names, ...rows] = parseCsv(text);
+  const parsed = parseCsv(text);
+  if (!parsed) return trouble(`${file.name} has a quotation mark that is never closed.`);
+  const [names, ...rows] = parsed;
   if (!rows.length) return trouble(`${file.name} has no rows below its header.`);
   const length = (column) => rows.reduce((sum, row) => sum + (row[column] ?? "").length, 0);
   const known = names.findIndex((name) => ["text", "sentence", "review"].includes(name.toLowerCase()));
@@ -139,30 +150,41 @@ async function run(texts) {
   state.table = { rows: [], sorted: "", down: false };
   find("save").hidden = find("histogram").hidden = true;
   find("table").replaceChildren();
+  let size = state.most;
   for (let first = 0; first < texts.length && mine === batch; ) {
-    const some = texts.slice(first, first + 64);
+    const some = texts.slice(first, first + size);
     find("progress").textContent = `${first} of ${texts.length}`;
     try {
       const answers = await ask("predict", { inputs: some.map((text) => [text]) });
       if (mine !== batch) return;
       answers.forEach((labels, i) => state.table.rows.push({ text: some[i], label: labels[0].label, score: labels[0].score, labels }));
       first += some.length;
+      size = state.most;
       trouble("");
     } catch (error) {
-      if (!(error instanceof Trouble)) { find("progress").textContent = ""; return report(error, () => run(texts)); }
-      if (error.status !== 429) { find("progress").textContent = ""; return report(error, scoreMany); }
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      if (mine !== batch) return;
+      if (error instanceof Trouble && [413, 422].includes(error.status)) { // too much at once, or one that cannot be
+        if (some.length > 1) { size = Math.ceil(some.length / 2); continue; }
+        state.table.rows.push({ text: some[0], label: `not scored: ${error.message}`, score: "", labels: [] });
+        first += 1;
+      } else if (error instanceof Trouble && error.status === 429) {
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      } else {
+        find("progress").textContent = "";
+        return report(error, () => { if (mine === batch) run(texts); });
+      }
     }
   }
   if (mine !== batch) return;
   find("progress").textContent = `${texts.length} texts`;
-  find("save").hidden = find("histogram").hidden = !texts.length;
+  find("save").hidden = !texts.length;
+  find("histogram").hidden = !state.table.rows.some((row) => row.labels.length);
   drawHistogram();
   drawTable();
 }
 
 function drawHistogram() {
-  const rows = state.table.rows;
+  const rows = state.table.rows.filter((row) => row.labels.length);
   if (!rows.length) return;
   const names = rows[0].labels.map((each) => each.label).sort();
   const name = names[names.length - 1];
@@ -173,7 +195,8 @@ function drawHistogram() {
   }
   const most = Math.max(...bins);
   const bars = bins.map((count, i) => share(element("i", undefined, { title: `${(i / 20).toFixed(2)} to ${((i + 1) / 20).toFixed(2)}: ${count}` }), count / most));
-  find("histogram").setAttribute("aria-label", `texts by their score of ${name}`);
+  const said = bins.map((count, i) => (count ? `${count} from ${(i / 20).toFixed(2)}` : "")).filter(Boolean).join(", ");
+  find("histogram").setAttribute("aria-label", `texts by their score of ${name}: ${said}`);
   find("histogram").setAttribute("role", "img");
   find("histogram").replaceChildren(...bars, element("span", `0 · score of ${name}, tallest bar: ${most} texts`), element("span", "1"));
 }
@@ -192,7 +215,7 @@ function drawTable() {
   const body = element("tbody");
   for (const row of rows.slice(0, 1000)) {
     const line = element("tr");
-    line.append(element("td", row.text), element("td", row.label), element("td", row.score.toFixed(4), { class: "number" }));
+    line.append(element("td", row.text), element("td", row.label), element("td", row.labels.length ? row.score.toFixed(4) : "", { class: "number" }));
     body.append(line);
   }
   const top = element("thead");
@@ -224,6 +247,7 @@ async function begin() {
   try {
     const info = await ask("info");
     const names = info.model_type.classifier ? Object.values(info.model_type.classifier.id2label) : [];
+    state.most = Math.min(64, info.max_client_batch_size);
     find("model").textContent = `${info.model_id}, ${info.model_dtype}, ${info.engine} engine, version ${info.version}`;
     find("label").replaceChildren(element("option", "the best label", { value: "" }), ...names.map((name) => element("option", name)));
     find("access").hidden = true;
@@ -240,6 +264,7 @@ find("file").addEventListener("change", () => { if (find("file").files[0]) open(
 find("access").addEventListener("submit", (event) => { event.preventDefault(); state.token = find("token").value; trouble(""); begin(); });
 for (const name of ["dragover", "dragleave", "drop"]) {
   find("texts").addEventListener(name, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return; // text goes where it is dropped
     event.preventDefault();
     find("texts").classList.toggle("drop", name === "dragover");
     if (name === "drop" && event.dataTransfer.files[0]) open(event.dataTransfer.files[0]);

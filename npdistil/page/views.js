@@ -21,25 +21,42 @@ function showScores(into, labels) {
   }));
 }
 
-// Each word on blue if it pushes towards the label, on orange if away from it, the stronger the more it does.
+function signed(value) {
+  return `${value >= 0 ? "+" : "\u2212"}${Math.abs(value).toFixed(3)}`;
+}
+
+// Each word on blue if it pushes towards the label, on orange if away from it, the stronger the more it does; and the
+// same in numbers, for those who cannot see or tell the colours.
 function showWords(into, about, found) {
   const most = Math.max(...found.words.map((word) => Math.abs(word.value)), 1e-9);
   const characters = Array.from(found.text); // the service counts characters, JavaScript counts half of some
-  into.replaceChildren();
+  const shown = element("p");
   let last = 0;
   for (const word of found.words) {
     const mark = element("span", characters.slice(word.start, word.end).join(""), {
       class: word.value < 0 ? "word away" : "word",
-      title: `${word.value >= 0 ? "+" : "\u2212"}${Math.abs(word.value).toFixed(3)}`,
+      title: signed(word.value),
     });
-    into.append(characters.slice(last, word.start).join(""), share(mark, Math.abs(word.value) / most));
+    shown.append(characters.slice(last, word.start).join(""), share(mark, Math.abs(word.value) / most));
     last = word.end;
   }
-  into.append(characters.slice(last).join(""));
+  shown.append(characters.slice(last).join(""));
+  const details = element("details");
+  const body = element("tbody");
+  for (const word of found.words) {
+    const row = element("tr");
+    row.append(element("td", word.text), element("td", signed(word.value), { class: "number" }));
+    body.append(row);
+  }
+  const table = element("table");
+  table.append(body);
+  details.append(element("summary", "In numbers"), table);
+  into.replaceChildren(shown, details);
   about.textContent = `Blue words push towards ${found.label}, orange ones away from it (log-odds ${found.log_odds.toFixed(2)}, without any word ${found.base.toFixed(2)}; ${found.method}).`;
 }
 
-// A small picture of each layer (row) and head (column); below, the tokens: choose one to see where it looks.
+// A small picture of each layer (row) and head (column); below, the tokens: choose one to see where it looks. The
+// pictures are one stop for the Tab key; arrow keys go from one to the next.
 function showAttention(into, found, chosen = { layer: 0, head: 0, token: 0 }) {
   const [layers, heads, length] = found.attention.shape;
   const bytes = Uint8Array.from(atob(found.attention.bytes), (each) => each.charCodeAt(0));
@@ -55,8 +72,11 @@ function showAttention(into, found, chosen = { layer: 0, head: 0, token: 0 }) {
 
   function update() {
     about.textContent = `Layer ${chosen.layer + 1}, head ${chosen.head + 1}: where “${found.tokens[chosen.token]}” looks`;
-    maps.querySelectorAll("button").forEach((button, i) =>
-      button.setAttribute("aria-pressed", i === chosen.layer * heads + chosen.head));
+    maps.querySelectorAll("button").forEach((button, i) => {
+      const pressed = i === chosen.layer * heads + chosen.head;
+      button.setAttribute("aria-pressed", pressed);
+      button.tabIndex = pressed ? 0 : -1;
+    });
     tokens.querySelectorAll("button").forEach((button, i) => {
       const looks = weight(chosen.layer, chosen.head, chosen.token, i) / 255;
       share(button, looks).setAttribute("aria-pressed", i === chosen.token);
@@ -82,6 +102,16 @@ function showAttention(into, found, chosen = { layer: 0, head: 0, token: 0 }) {
     const button = element("button", token, { type: "button" });
     button.addEventListener("click", () => { chosen.token = i; update(); });
     tokens.append(button);
+  });
+  const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+  maps.addEventListener("keydown", (event) => {
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    const [down, right] = steps[event.key];
+    chosen.layer = Math.max(0, Math.min(layers - 1, chosen.layer + down));
+    chosen.head = Math.max(0, Math.min(heads - 1, chosen.head + right));
+    update();
+    maps.children[chosen.layer * heads + chosen.head].focus();
   });
   into.replaceChildren(maps, about, tokens);
   update();

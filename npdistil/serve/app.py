@@ -4,12 +4,15 @@ import asyncio
 import base64
 import hmac
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import re
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,19 +24,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+from tokenizers import Encoding
 
 from .. import __version__
-from ..batch import Part, Text, encode_texts
+from ..batch import LONG, Part, Text, encode_texts
 from ..errors import InputError, NpdistilError
 from ..explanation import METHODS, PAGE, Plan, packed
 from ..model import Array
-from ..pretrained import COMBINE, Model
+from ..pretrained import COMBINE, Model, cut_encodings, default_stride
 from ..scores import FUNCTIONS, apply_function, default_function
 from ..tasks.feature_extraction import pooled, stored_pooling, vectors
 from .batching import Batcher, Metrics, OverloadedError
 from .openapi import described
 
-Result = TypeVar("Result")
 Endpoint = Callable[[Request], Awaitable[Response]]
 STATIC = ("page.css", "page.js", "views.js")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -47,25 +50,29 @@ SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-LONG_WORK = 4096  # characters above which tokenizing leaves the event loop
+ATTENTION_TOKENS = 128  # of a text whose attention is given: it is an array of their square for each head
+UNREAD = (401, 403, 408, 413)  # answers to a request whose body may not have been read: it is not waited for
+SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
 
 @dataclass(frozen=True)
 class Settings:
     """Limits and access; each is an option of `npdistil serve`."""
 
-    max_batch_tokens: int = 4096
+    max_batch_tokens: int = 1024  # as many as the engine takes at a time: more would only make others wait
     max_queue_tokens: int = 131_072
     max_request_tokens: int = 65_536
     max_request_texts: int = 1024
-    max_body_bytes: int = 2_000_000
+    max_body_bytes: int = 1_000_000
     gather_ms: float = 0.0
     timeout: float = 30.0  # seconds, for the body to arrive and again for the answer
     allow_origin: tuple[str, ...] = ()
     token: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse limits that let nothing through."""
+        """Refuse limits that let nothing through, and a token that lets everybody through."""
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise InputError("the token is empty, or has blanks or other characters than ASCII")
         for name in ("batch_tokens", "queue_tokens", "request_tokens", "request_texts", "body_bytes"):
             if (value := getattr(self, f"max_{name}")) < 1:
                 raise InputError(f"max_{name} is {value}; expected a whole number above 0")
@@ -93,21 +100,32 @@ class Service:
 
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model, self.settings = model, settings
+        self.name = model.checkpoint.directory.resolve().name
         self.metrics = Metrics()
         self.pooling = stored_pooling(model.checkpoint.directory)
         self.classifies = model.config.architecture == "DistilBertForSequenceClassification"
         self.healthy = False
         self.batcher: Batcher
+        self.long_text: asyncio.Semaphore
+
+    def warm_up(self) -> None:
+        """Run once, so that no request pays for what is lazy, and what is wrong with the model shows.
+
+        Raises:
+            CheckpointError, InputError, EngineError: as the model does.
+        """
+        self._vectors([encode_texts(self.model.tokenizer, ["A first text."])[0].ids])
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """The engine runs once before the first request is taken, so that none pays for what is lazy."""
+        """The queue, for as long as the application runs."""
+        self.warm_up()
         settings = self.settings
+        self.long_text = asyncio.Semaphore(1)
         self.batcher = Batcher(
             settings.max_batch_tokens, settings.max_queue_tokens, settings.gather_ms / 1000, self.metrics
         )
         engine = asyncio.create_task(self.batcher.serve())
-        self._vectors([encode_texts(self.model.tokenizer, ["A first text."])[0].ids])
         self.healthy = True
         yield
         self.healthy = False
@@ -120,25 +138,31 @@ class Service:
 
     async def _cut(self, texts: list[Text], truncate: bool) -> list[list[Part]]:
         """The parts of each text, within the limits of a request."""
-        self._check_count(texts)
-        began = perf_counter()
-        long_text = "truncate" if truncate else "windows"
-        cuts = await self._tokenized(texts, lambda: self.model.cut(texts, long_text))
-        self.metrics.tokenize_seconds.observe(perf_counter() - began)
-        self._check_tokens(part.ids for cut in cuts for part in cut)
+        encodings = await self._encoded(texts)
+        limit = self.model.config.max_position_embeddings
+        cuts = cut_encodings(encodings, "truncate" if truncate else "windows", limit, default_stride(limit))
+        self._check_tokens(len(part.ids) for cut in cuts for part in cut)
         return cuts
 
-    def _check_count(self, texts: Sequence[Text]) -> None:
+    async def _encoded(self, texts: Sequence[Text]) -> list[Encoding]:
+        """The tokens of each text, within the limits of a request; none of it where the queue is full anyway."""
         if len(texts) > (most := self.settings.max_request_texts):
             raise ApiError(413, "validation", f"{len(texts)} texts; at most {most} a request")
+        self.batcher.check_room(0)
+        began = perf_counter()
+        size = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
+        if size < LONG:
+            encodings = encode_texts(self.model.tokenizer, texts)
+        else:  # beside the event loop, and one at a time, because tokens take much more memory than their text
+            async with self.long_text:
+                encodings = await asyncio.to_thread(encode_texts, self.model.tokenizer, texts)
+        self.metrics.tokenize_seconds.observe(perf_counter() - began)
+        self._check_tokens(map(len, encodings))
+        return encodings
 
-    def _check_tokens(self, ids: Any) -> None:
-        if (tokens := sum(map(len, ids))) > self.settings.max_request_tokens:
-            raise ApiError(413, "validation", f"{tokens} tokens; at most {self.settings.max_request_tokens} a request")
-
-    async def _tokenized(self, texts: Sequence[Text], work: Callable[[], Result]) -> Result:
-        size = sum(len(part) for text in texts for part in text)
-        return await asyncio.to_thread(work) if size > LONG_WORK else work()
+    def _check_tokens(self, counts: Iterable[int], where: str = "") -> None:
+        if (tokens := sum(counts)) > (most := self.settings.max_request_tokens):
+            raise ApiError(413, "validation", f"{tokens} tokens{where}; at most {most} a request")
 
     async def scores(self, texts: list[Text], truncate: bool, function: str) -> Array:
         """float64 [B, C]."""
@@ -198,9 +222,11 @@ class Service:
     async def openai(self, data: dict[str, Any]) -> Any:
         """`/v1/embeddings`."""
         texts = _texts(_field(data, "input"))
-        form = data.get("encoding_format", "float")
-        if form not in ("float", "base64"):
+        form, width = data.get("encoding_format"), self.model.config.dim
+        if form not in (None, "float", "base64"):
             raise ApiError(422, "validation", "encoding_format should be float or base64")
+        if data.get("dimensions") not in (None, width):
+            raise ApiError(422, "validation", f"dimensions should be {width}, which the model has")
         rows, tokens = await self._embedded(texts, False, True)
         listed = [
             base64.b64encode(row.astype("<f4").tobytes()).decode() if form == "base64" else row.tolist() for row in rows
@@ -208,7 +234,7 @@ class Service:
         return {
             "object": "list",
             "data": [{"object": "embedding", "index": i, "embedding": row} for i, row in enumerate(listed)],
-            "model": self.model.checkpoint.directory.name,
+            "model": self.name,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
 
@@ -216,15 +242,14 @@ class Service:
         """`/tokenize`."""
         texts = _texts(_field(data, "inputs"))
         special = _flag(data, "add_special_tokens", True)
-        self._check_count(texts)
-        encodings = await self._tokenized(texts, lambda: encode_texts(self.model.tokenizer, texts))
-        self._check_tokens(encoding.ids for encoding in encodings)
         answers = []
-        for encoding in encodings:
+        for text, encoding in zip(texts, await self._encoded(texts), strict=True):
             rows = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
             answers.append(
                 [
-                    {"id": i, "text": token, "special": bool(mark)} | ({} if mark else {"start": start, "stop": stop})
+                    {"id": i, "text": token, "special": True, "start": None, "stop": None}
+                    if mark
+                    else {"id": i, "text": text[start:stop], "special": False, "start": start, "stop": stop}
                     for i, token, mark, (start, stop) in rows
                     if special or not mark
                 ]
@@ -239,8 +264,12 @@ class Service:
             message = f"inputs should be a string, label a string, method one of {', '.join(METHODS)}"
             raise ApiError(422, "validation", message)
         attention = _flag(data, "attention")
+        (encoding,) = await self._encoded([text])
+        if attention and len(encoding) > ATTENTION_TOKENS:
+            message = f"the text has {len(encoding)} tokens; attention is given for at most {ATTENTION_TOKENS}"
+            raise ApiError(422, "validation", message)
         plan = await asyncio.to_thread(Plan, self.model, text, label, method)
-        self._check_tokens(plan.inputs)
+        self._check_tokens(map(len, plan.inputs), f" in {len(plan.inputs)} variants of the text")
         logits = await self.batcher.run(self.model.logits, plan.inputs)
         ids = [plan.encoding.ids]
         weights = (await asyncio.to_thread(self.model.attentions, ids))[0] if attention else None
@@ -254,7 +283,7 @@ class Service:
         if self.classifies:
             kind = {"classifier": {"id2label": labels, "label2id": {name: i for i, name in labels.items()}}}
         return {
-            "model_id": model.checkpoint.directory.name,
+            "model_id": self.name,
             "model_dtype": model.precision,
             "model_type": kind,
             "max_input_length": model.config.max_position_embeddings,
@@ -287,6 +316,11 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
                 response = _error(429, "overloaded", str(error))
             except (NpdistilError, MemoryError) as error:
                 response = _error(500, "backend", str(error))
+            except Exception as error:  # noqa: BLE001 - the client and the log hear of it; what it says may quote a text
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{type(error).__name__} in {last.name}, {Path(last.filename).name}:{last.lineno}"
+                print(f"npdistil: {path}: {place}", file=sys.stderr)  # noqa: T201
+                response = _error(500, "backend", f"this should not happen: {place}")
             service.metrics.requests.labels(path, response.status_code).inc()
             service.metrics.seconds.labels(path).observe(perf_counter() - began)
             return response
@@ -331,11 +365,15 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
             *(Route(path, post(path, handler), methods=["POST"]) for path, handler in handlers.items()),
             *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
         ],
-        middleware=[*_cors(service.settings), Middleware(Guard, token=service.settings.token)],
+        middleware=[
+            *_cors(service.settings),
+            Middleware(Guard, token=service.settings.token, origins=service.settings.allow_origin),
+        ],
         exception_handlers={HTTPException: _http_error},
         lifespan=service.lifespan,
     )
     app.state.service = service
+    app.router.redirect_slashes = False  # to where the request says that it came from
     return app
 
 
@@ -350,11 +388,11 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 
 class Guard:
-    """Asks for the token, and puts on every answer the headers that keep a browser from doing more than it should."""
+    """Asks for the token, turns away pages of other origins, and forbids browsers what no answer of it needs."""
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self.app = app
-        self.wanted = None if token is None else f"Bearer {token}".encode()
+    def __init__(self, app: ASGIApp, token: str | None, origins: Sequence[str]) -> None:
+        self.app, self.origins = app, origins
+        self.token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -366,13 +404,33 @@ class Guard:
                 message["headers"] = [*message["headers"], *SAFE]
             await send(message)
 
+        headers = dict(scope["headers"])
         free = scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if self.wanted is None or free or hmac.compare_digest(given, self.wanted):
+        if not free and not self._allows(headers):
+            response = _error(
+                403, "forbidden", "pages of other origins may not ask; --allow-origin names those that may"
+            )
+        elif free or self._knows(headers.get(b"authorization", b"")):
             return await self.app(scope, receive, send_safely)
-        response = _error(401, "unauthorized", "a token is needed: Authorization: Bearer ...")
-        response.headers["www-authenticate"] = "Bearer"
+        else:
+            response = _error(401, "unauthorized", "a token is needed: Authorization: Bearer ...")
+            response.headers["www-authenticate"] = "Bearer"
         return await response(scope, receive, send_safely)
+
+    def _allows(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether no page asks, or one of this origin, or one that may: browsers say which."""
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or origin in self.origins or "*" in self.origins:
+            return True
+        if site := headers.get(b"sec-fetch-site", b"").decode(
+            "latin-1"
+        ):  # true behind a proxy that renames the host too
+            return site not in SITES
+        return origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1")
+
+    def _knows(self, authorization: bytes) -> bool:
+        scheme, _, given = authorization.partition(b" ")
+        return self.token is None or (scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.token))
 
 
 async def _within(settings: Settings, request: Request, handler: Callable[[dict[str, Any]], Awaitable[Any]]) -> Any:
@@ -389,7 +447,7 @@ async def _within(settings: Settings, request: Request, handler: Callable[[dict[
             return work.result()
         if gone in done:
             raise ClientDisconnect
-        raise ApiError(503, "timeout", f"no answer within {settings.timeout:g} s: the service has too much to do")
+        raise ApiError(503, "timeout", f"no answer within {settings.timeout:g} s")
     finally:
         for task in (work, gone):
             task.cancel()
@@ -457,7 +515,10 @@ def _json(data: Any, status: int = 200) -> Response:
 
 def _error(status: int, kind: str, message: str) -> Response:
     # A message may quote what UTF-8 cannot hold.
-    return _json({"error": message.encode("utf-8", "replace").decode(), "error_type": kind}, status)
+    response = _json({"error": message.encode("utf-8", "replace").decode(), "error_type": kind}, status)
+    if status in UNREAD:
+        response.headers["connection"] = "close"
+    return response
 
 
 def _static(name: str) -> Callable[[], Response]:

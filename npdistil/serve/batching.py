@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from ..errors import NpdistilError
+from ..errors import InputError, NpdistilError
 from ..model import Array
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -33,7 +33,7 @@ class Metrics:
             "npdistil_requests", "Requests by endpoint and HTTP status", ["endpoint", "status"], **about
         )
         self.seconds = Histogram(
-            "npdistil_request_seconds", "From a request's body to its answer", ["endpoint"], buckets=SECONDS, **about
+            "npdistil_request_seconds", "From a request's head to its answer", ["endpoint"], buckets=SECONDS, **about
         )
         self.texts = Counter("npdistil_texts", "Texts that were run; windows and variants count each", **about)
         self.tokens = Counter("npdistil_tokens", "Tokens that were run", **about)
@@ -90,10 +90,12 @@ class Batcher:
 
         Raises:
             OverloadedError: at once, if the queue is full.
+            InputError: a text without tokens.
         """
         tokens = sum(map(len, ids))
-        if self.tokens + tokens > self.queue_tokens:
-            raise OverloadedError(f"{self.tokens} tokens are waiting already; try again later")
+        if not all(map(len, ids)):
+            raise InputError("a text has no tokens")  # the engine would refuse the whole batch
+        self.check_room(tokens)
         job = Job(compute, ids, asyncio.get_running_loop().create_future())
         self._count(len(ids), tokens)
         self.waiting.append(job)
@@ -102,6 +104,11 @@ class Batcher:
             return await job.answer
         finally:
             self._forget(job)
+
+    def check_room(self, tokens: int) -> None:
+        """OverloadedError unless so many more tokens may wait."""
+        if self.tokens + max(tokens, 1) > self.queue_tokens:
+            raise OverloadedError(f"{self.tokens} tokens are waiting already; try again later")
 
     async def serve(self) -> None:
         """Run batches until cancelled."""
@@ -119,7 +126,7 @@ class Batcher:
                 began = perf_counter()
                 try:
                     rows = await loop.run_in_executor(self.thread, shares[0][0].compute, ids)
-                except (NpdistilError, MemoryError) as error:
+                except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
                     for job, _, _ in shares:
                         if not job.answer.done():
                             job.answer.set_exception(error)

@@ -10,14 +10,15 @@ MAYBE_FLAG: Schema = {"type": ["boolean", "null"]}
 ERRORS = {
     "400": "Not JSON in UTF-8.",
     "401": "No token, or not the right one.",
+    "403": "A page of another origin asks.",
     "408": "The body did not arrive in time.",
     "413": "Larger than a limit.",
     "422": "Of the wrong form, or a text that the model cannot take.",
     "429": "The queue is full: come again.",
     "500": "The engine failed.",
-    "503": "Starting, stopping, or no answer in time.",
+    "503": "No answer in time.",
 }
-KINDS = ("validation", "overloaded", "unhealthy", "backend", "timeout", "unauthorized", "not_found")
+KINDS = ("validation", "overloaded", "unhealthy", "backend", "timeout", "unauthorized", "forbidden", "not_found")
 
 
 def described(version: str, labels: Sequence[str]) -> Schema:
@@ -98,7 +99,13 @@ def _schemas(labels: Sequence[str]) -> Schema:
         "HostedRequest": _object("inputs", inputs=texts, parameters=parameters),
         "EmbedRequest": _object("inputs", inputs=texts, normalize=MAYBE_FLAG, truncate=truncate),
         "TokenizeRequest": _object("inputs", inputs=texts, add_special_tokens=MAYBE_FLAG),
-        "Token": _object("id", "text", "special", id=INTEGER, text=STRING, special=FLAG, start=INTEGER, stop=INTEGER),
+        "Token": _object(
+            id=INTEGER,
+            text=STRING,
+            special=FLAG,
+            start={"type": ["integer", "null"]},
+            stop={"type": ["integer", "null"]},
+        ),
         "ExplainRequest": _object(
             "inputs",
             inputs=STRING,
@@ -121,7 +128,8 @@ def _schemas(labels: Sequence[str]) -> Schema:
             "input",
             input=texts,
             model={"description": "Not read: there is one."},
-            encoding_format={"enum": ["float", "base64"]},
+            encoding_format={"enum": ["float", "base64", None]},
+            dimensions={"type": ["integer", "null"], "description": "Only the width that the model has."},
         ),
         "OpenAIResponse": _object(object={"const": "list"}, data=_array(embedding), model=STRING, usage=usage),
     }
@@ -145,7 +153,7 @@ def _json(schema: Schema, about: str) -> Schema:
 
 
 def _get(about: str, answer: Schema, free: bool = False, errors: tuple[str, ...] = ()) -> Schema:
-    refused = errors if free else (*errors, "401")
+    refused = errors if free else (*errors, "401", "403")
     responses = {"200": answer} | {code: _json(_ref("Error"), ERRORS[code]) for code in refused}
     return {"get": {"summary": about, "responses": responses} | ({"security": []} if free else {})}
 

@@ -3,7 +3,8 @@
 import os
 import socket
 import sys
-from asyncio import AbstractEventLoop, Transport
+from asyncio import AbstractEventLoop, TimerHandle, Transport
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -14,7 +15,8 @@ from ..errors import InputError
 from ..pretrained import Model
 from .app import Settings, make_app
 
-HEADER_SECONDS = 10.0  # for the first request's headers to arrive
+HEAD_SECONDS, HEAD_BYTES = 10.0, 65_536  # for a request's head to arrive, and of it
+IDLE_SECONDS = 75.0  # longer than clients and proxies keep their connections, so that they close first
 
 
 class Joined:
@@ -30,31 +32,97 @@ class Joined:
     def write(self, data: bytes) -> None:
         """Soon."""
         if not self._pieces:
-            self._loop.call_soon(self._send)
+            self._loop.call_soon(self.flush)
         self._pieces.append(data)
 
     def close(self) -> None:
         """After what was written."""
-        self._send()
+        self.flush()
         self._transport.close()
 
-    def _send(self) -> None:
+    def flush(self) -> None:
+        """Now."""
         if self._pieces:
             self._transport.write(b"".join(self._pieces))
             self._pieces.clear()
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, which also ends a connection on which no request ever begins, and saves a call for each answer."""
+    """uvicorn's, which also ends what a client leaves unfinished, and saves a call for each answer.
+
+    uvicorn bounds neither the size of a request's head nor its time, and its clock for idle connections stops for good
+    at any byte that comes.
+    """
+
+    _timer: TimerHandle | None = None
+    _in_head = False
+    _head_bytes = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Start to count."""
+        """A request should come."""
         super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
-        self.loop.call_later(HEADER_SECONDS, self._end_if_silent)
+        self._expect_request(HEAD_SECONDS)
 
-    def _end_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more will come."""
+        super().connection_lost(exc)
+        self._stop_timer()
+
+    def eof_received(self) -> None:
+        """The inner transport closes itself now, so what was written goes first."""
+        self.transport.flush()  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a head."""
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+        self._expect_request(HEAD_SECONDS)
+
+    def on_headers_complete(self) -> None:
+        """The application has its own limits for what follows."""
+        self._in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Another request may come."""
+        self._expect_request(IDLE_SECONDS)
+        super().on_response_complete()
+
+    def _expect_request(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self._end_unless_busy)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_unless_busy(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            return  # when that is answered, the clock starts again
+        if self.transport.get_write_buffer_size():  # an answer that nobody reads
+            self.transport.abort()
+        else:
             self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, which says why it does not end at once."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT or SIGTERM."""
+        super().handle_exit(sig, frame)
+        if not self.force_exit:
+            print("ending when what was accepted is answered; Ctrl-C ends at once", file=sys.stderr)  # noqa: T201
 
 
 def serve(model: Model, host: str, port: int, settings: Settings) -> None:
@@ -65,21 +133,27 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
     Raises:
         OSError: the address cannot be had.
         InputError: no port has that number.
+        CheckpointError, EngineError: the model cannot run.
     """
+    app = make_app(model, settings)
+    app.state.service.warm_up()
     config = uvicorn.Config(
-        make_app(model, settings),
+        app,
         http=Protocol,
         ws="none",
         access_log=False,
         log_level="critical",  # what uvicorn would tell is a client's mistake, with the client's bytes in it
         server_header=False,
-        timeout_keep_alive=75,  # longer than clients and proxies keep theirs, so that they close first
-        timeout_graceful_shutdown=int(settings.timeout) + 1,
+        timeout_keep_alive=int(IDLE_SECONDS),
+        timeout_graceful_shutdown=2 * int(settings.timeout) + 1,  # a body, and its answer
     )
     with _handed_over() or _listen(host, port) as sock:
         print(f"npdistil {__version__}: {model!r}, {model.threads} threads", file=sys.stderr)  # noqa: T201
         print(f"listening on {_address(sock)}", file=sys.stderr, flush=True)  # noqa: T201
-        uvicorn.Server(config).run(sockets=[sock])
+        server = Server(config)
+        server.run(sockets=[sock])
+    if server.force_exit:  # the engine's thread cannot be interrupted, and would be waited for
+        os._exit(130)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -105,7 +179,7 @@ def _handed_over() -> socket.socket | None:
 
 def _address(sock: socket.socket) -> str:
     name: Any = sock.getsockname()
-    if isinstance(name, str):
-        return f"unix:{name}"
+    if isinstance(name, (str, bytes)):
+        return f"unix:{os.fsdecode(name)}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"http://{host}:{name[1]}"

@@ -1,5 +1,6 @@
 """Text classification: the label of a text or of a pair of texts, and its score."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -71,7 +72,8 @@ class TextClassification(Task):
         check_choice("long_text", chosen["long_text"], LONG_TEXT)
         check_choice("combine", chosen["combine"], (*COMBINE, "none"))
         threshold = chosen["threshold"]
-        if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, (int, float))):
+        number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+        if threshold is not None and not (number and math.isfinite(threshold)):
             raise InputError(f"threshold is {threshold!r}; expected a number")
 
     def __call__(self, inputs: Any, **settings: Any) -> Any:

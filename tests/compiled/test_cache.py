@@ -25,6 +25,9 @@ def test_a_file_is_whole_or_not_there(own_cache: Path) -> None:
     cache._replace(file, CODE)
     assert cache._read(file) == CODE
     assert [path.name for path in own_cache.iterdir()] == ["kernels.o"]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert file.stat().st_mode & 0o777 == 0o666 & ~umask, "one user fills an image, another reads it"
     whole = file.read_bytes()
     for broken in (whole[:-1], whole[:10], b"", b"x" + whole[1:]):
         file.write_bytes(broken)

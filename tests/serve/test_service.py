@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +110,16 @@ def test_embeddings_in_openais_form_are_the_same_as_numbers_and_as_base64(
 
 
 def test_tokenize_tells_tokens_and_where_they_stand(server: Server) -> None:
-    _, answer = server.ask("/tokenize", {"inputs": "not bad"})
+    _, answer = server.ask("/tokenize", {"inputs": "Not bad"})
     assert answer == [
         [
-            {"id": 101, "text": "[CLS]", "special": True},
-            {"id": 2025, "text": "not", "special": False, "start": 0, "stop": 3},
+            {"id": 101, "text": "[CLS]", "special": True, "start": None, "stop": None},
+            {"id": 2025, "text": "Not", "special": False, "start": 0, "stop": 3},
             {"id": 2919, "text": "bad", "special": False, "start": 4, "stop": 7},
-            {"id": 102, "text": "[SEP]", "special": True},
+            {"id": 102, "text": "[SEP]", "special": True, "start": None, "stop": None},
         ]
     ]
-    _, bare = server.ask("/tokenize", {"inputs": ["not bad"], "add_special_tokens": False})
+    _, bare = server.ask("/tokenize", {"inputs": ["Not bad"], "add_special_tokens": False})
     assert bare == [answer[0][1:3]]
 
 
@@ -185,12 +186,15 @@ def test_every_answer_tells_browsers_to_do_no_more_than_the_page_needs(server: S
         ("/embed", {"inputs": [3]}, 422, "list of strings"),
         ("/embed", {"inputs": []}, 422, "list of strings"),
         ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, 422, "encoding_format"),
+        ("/v1/embeddings", {"input": "a", "dimensions": 8}, 422, "dimensions should be 384"),
         ("/tokenize", {"inputs": "a " * 2001}, 413, "at most 2000"),
         ("/tokenize", {"inputs": ["a"] * 9}, 413, "9 texts"),
         ("/explain", {"inputs": ["a"]}, 422, "should be a string"),
         ("/explain", {"inputs": "a", "label": "MAYBE"}, 422, "known are"),
         ("/explain", {"inputs": "a " * 600}, 422, "602 tokens"),
-        ("/explain", {"inputs": "a " * 200}, 413, "at most 2000 a request"),
+        ("/explain", {"inputs": "a " * 200}, 413, "in 202 variants of the text; at most 2000 a request"),
+        ("/explain", {"inputs": "a " * 200, "attention": True}, 422, "attention is given for at most 128"),
+        ("/predict/", {"inputs": "a"}, 404, "Not Found"),
         ("/nothing", {"inputs": "a"}, 404, "Not Found"),
     ],
     ids=lambda value: str(value)[:40],
@@ -276,12 +280,32 @@ def test_slow_and_silent_clients_hinder_nobody_and_are_sent_away() -> None:
             slow += [sock, silent]
         assert server.ask("/predict", {"inputs": "good"})[0] == 200
         for sock in slow[::2]:
-            assert sock.recv(100).startswith(b"HTTP/1.1 408")
+            assert b"HTTP/1.1 408" in read_all(sock), "it was not answered and sent away"
         for sock in slow[1::2]:
             assert sock.recv(100) == b"", "a connection without a request is still open"
         for sock in slow:
             sock.close()
         assert server.ask("/health")[0] == 200
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Until the service ends the connection."""
+    return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def test_a_head_without_an_end_is_refused(server: Server) -> None:
+    for start in (b"GET /" + b"x" * 200_000, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 40_000):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock, suppress(ConnectionError):
+            sock.sendall(start)  # it is not read to its end
+            assert read_all(sock).startswith(b"HTTP/1.1 400")
+    assert server.ask("/health")[0] == 200
+
+
+def test_a_client_that_has_said_all_it_has_to_say_is_answered(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock).startswith(b"HTTP/1.1 200")
 
 
 def test_sigterm_answers_what_was_accepted_and_then_ends() -> None:
@@ -335,6 +359,20 @@ def test_pages_of_other_origins_may_use_it_only_where_allowed() -> None:
             response.read()
             assert response.headers.get("access-control-allow-origin") == allowed
             connection.close()
+
+
+def test_pages_of_other_origins_cannot_make_it_work_either(server: Server) -> None:
+    host = f"127.0.0.1:{server.port}"
+    for origin, site, status in (
+        ("https://b.example", None, 403),
+        (f"http://{host}", None, 200),
+        ("https://b.example", "cross-site", 403),
+        ("https://behind-a-proxy.example", "same-origin", 200),
+        ("null", "cross-site", 403),
+    ):
+        headers = {"origin": origin, "content-type": "text/plain"} | ({"sec-fetch-site": site} if site else {})
+        found, answer = server.ask("/predict", {"inputs": "good"}, headers=headers)
+        assert found == status, (origin, site, answer)
 
 
 def test_no_text_is_ever_logged() -> None:
@@ -404,6 +442,21 @@ def test_wrong_options_are_one_line(options: tuple[str, ...], message: str) -> N
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", "caf\u00e9"])
+def test_a_token_that_nobody_can_give_is_one_line(token: str) -> None:
+    environment = os.environ | {"NPDISTIL_TOKEN": token}
+    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the token is empty, or has blanks" in done.stderr
+
+
+def test_a_model_that_cannot_run_is_one_line_before_the_port_answers(make: Any) -> None:
+    directory = make(tokenizer=None)
+    done = subprocess.run([*COMMAND, "--model", directory], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "tokenizer" in done.stderr
 
 
 def test_a_port_in_use_is_one_line(server: Server) -> None:

@@ -38,7 +38,7 @@ def test_words_are_coloured_by_what_they_add(page: Page, server: Server) -> None
     opened(page, server)
     text = "\U0001f44d Great cast, dreadful film."
     typed(page, text)
-    expect(page.locator("#words")).to_have_text(text)
+    expect(page.locator("#words p")).to_have_text(text)
     _, found = server.ask("/explain", {"inputs": text, "method": "shapley"})
     shown = page.locator("#words .word")
     expect(shown).to_have_count(len(found["words"]))
@@ -107,6 +107,44 @@ def test_a_csv_file_with_quotes_and_line_breaks_is_scored(page: Page, server: Se
     assert page.locator("#column option:checked").text_content() == "review"
 
 
+def test_texts_that_the_service_cannot_take_do_not_keep_the_others_from_it(page: Page) -> None:
+    with running("--max-request-texts", "5", "--max-request-tokens", "600") as server:
+        opened(page, server)
+        texts = [f"A joy, number {i}." for i in range(12)]
+        texts[7] = "good " * 700
+        page.fill("#texts", "\n".join(texts))
+        page.click("#score")
+        expect(page.locator("#progress")).to_have_text("12 texts")
+        labels = page.locator("#table td:nth-child(2)").all_text_contents()
+        assert [label.split(":")[0] for label in labels] == ["POSITIVE"] * 7 + ["not scored"] + ["POSITIVE"] * 4
+
+
+def test_of_two_runs_that_wait_for_the_server_the_later_one_counts(page: Page) -> None:
+    with running() as server:
+        opened(page, server)
+        port = server.port
+    for text in ("OLD", "NEW"):
+        page.fill("#texts", text)
+        page.click("#score")
+        expect(page.locator("#trouble")).to_contain_text("does not answer")
+    with running("--port", str(port)):
+        expect(page.locator("#table td").first).to_have_text("NEW")
+        expect(page.locator("#trouble")).to_be_hidden()
+        page.wait_for_timeout(500)
+        assert page.locator("#table td:first-child").all_text_contents() == ["NEW"]
+
+
+def test_semicolons_may_part_the_columns_of_a_csv_file(page: Page, server: Server, tmp_path: Path) -> None:
+    opened(page, server)
+    (tmp_path / "x.csv").write_text(
+        'id; review\n1;A mess, really.\n2; "A joy; a ""delight"", truly"\n', encoding="utf-8"
+    )
+    page.set_input_files("#file", str(tmp_path / "x.csv"))
+    expect(page.locator("#progress")).to_have_text("2 texts")
+    texts = page.locator("#table td:first-child").all_text_contents()
+    assert texts == ["A mess, really.", 'A joy; a "delight", truly']
+
+
 def test_a_file_can_be_dropped(page: Page, server: Server) -> None:
     opened(page, server)
     page.evaluate(
@@ -123,6 +161,7 @@ def test_a_file_can_be_dropped(page: Page, server: Server) -> None:
     [
         ("x.csv", b"text\n", "has no rows"),
         ("x.csv", b"text\n\xff\n", "is not UTF-8"),
+        ("x.csv", b'text\n"A joy.\nA mess.\n', "never closed"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(
@@ -166,10 +205,15 @@ def test_everything_can_be_reached_with_the_keyboard(page: Page, server: Server)
     opened(page, server)
     page.focus("#text")
     reached = []
-    for _ in range(130):
+    for _ in range(40):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.ariaLabel"))
+        if reached[-1] == "layer 1, head 1":  # one stop for all, and arrows from there
+            for key in ("ArrowDown",) * 7 + ("ArrowRight",) * 13:
+                page.keyboard.press(key)
+            reached.append(page.evaluate("document.activeElement.ariaLabel"))
     assert {"label", "layer 6, head 12", "texts", "score", "choose"} <= set(reached)
+    assert sum("layer" in (each or "") for each in reached[: reached.index("choose")]) == 2
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -198,7 +242,7 @@ def test_the_html_file_of_explain_works_from_disk(page: Page, tmp_path: Path) ->
     path = tmp_path / "why.html"
     path.write_text(found.as_html(), encoding="utf-8")
     page.goto(path.as_uri())
-    expect(page.locator("#words")).to_have_text("Great cast, dreadful film.")
+    expect(page.locator("#words p")).to_have_text("Great cast, dreadful film.")
     expect(page.locator("#attention .maps button")).to_have_count(72)
     page.locator("#attention .tokens button").first.click()
     expect(page.locator("#scores .bar")).to_have_count(2)

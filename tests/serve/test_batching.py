@@ -1,0 +1,56 @@
+"""The queue: what becomes of requests whose neighbours fail."""
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from npdistil.errors import InputError
+from npdistil.model import Array
+from npdistil.serve.batching import Batcher, Metrics, OverloadedError
+
+
+def lengths(ids: Sequence[Sequence[int]]) -> Array:
+    return np.array([[len(text)] for text in ids])
+
+
+def broken(ids: Sequence[Sequence[int]]) -> Array:
+    raise RuntimeError("no memory for a thread")
+
+
+def test_after_a_batch_that_failed_the_next_one_runs() -> None:
+    async def scenario() -> None:
+        batcher = Batcher(100, 1000, 0.0, Metrics())
+        engine = asyncio.create_task(batcher.serve())
+        with pytest.raises(RuntimeError, match="no memory"):
+            await batcher.run(broken, [[1, 2]])
+        assert (await batcher.run(lengths, [[1, 2], [3]])).tolist() == [[2], [1]]
+        assert (batcher.texts, batcher.tokens) == (0, 0)
+        engine.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_text_without_tokens_is_refused_before_it_can_fail_others() -> None:
+    async def scenario() -> None:
+        batcher = Batcher(100, 1000, 0.0, Metrics())
+        with pytest.raises(InputError, match="no tokens"):
+            await batcher.run(lengths, [[1], []])
+        assert (batcher.texts, batcher.tokens) == (0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_full_queue_refuses_even_what_has_not_been_looked_at() -> None:
+    async def scenario() -> None:
+        batcher = Batcher(100, 4, 0.0, Metrics())
+        waiting = asyncio.create_task(batcher.run(lengths, [[1, 2, 3, 4]]))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="4 tokens are waiting"):
+            batcher.check_room(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        batcher.check_room(4)
+
+    asyncio.run(scenario())
