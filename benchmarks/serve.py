@@ -1,10 +1,12 @@
 """`npdistil serve` under load, from a second process: throughput, latency, overload and start-up.
 
-`pip install ".[fast,serve]" && python benchmarks/serve.py --out benchmarks/results/serve.json` writes the figures.
+`pip install ".[fast,serve]" && python benchmarks/serve.py --out benchmarks/results/serve.json` writes the figures, and
+the table of docs/serve.md from them. `--model` adds a larger model, whose engine needs longer for each text.
 
 Requests come at random (Poisson), whether earlier ones were answered or not, over connections that stay open; every
 answer is compared with the one that the same text got alone. The client runs on the same CPUs as the service and takes
-its share of them: it is counted as the service's.
+its share of them: it is counted as the service's. So that this share is small, it writes requests that were made
+before and looks for no more in an answer than where it ends.
 """
 
 import argparse
@@ -26,6 +28,8 @@ import report
 
 import npdistil
 
+SIZES = (1, 8, 32)  # texts of a request
+PAGE = Path(__file__).parents[1] / "docs" / "serve.md"
 CONNECTIONS = 64  # fewer where a request has many texts, so that they fit into the queue
 NEEDS = (
     "npdistil",
@@ -43,32 +47,74 @@ NEEDS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description="npdistil serve under load.")
     parser.add_argument("--data", type=Path, default=data.default_data())
-    parser.add_argument("--model", type=Path, help="default: the bundled one")
-    parser.add_argument("--texts", type=int, default=1, help="of a request (default 1)")
+    parser.add_argument("--model", type=Path, action="append", default=[], help="one more, beside the bundled one")
     parser.add_argument("--seconds", type=float, default=30, help="of each measurement (default 30)")
     parser.add_argument("--overload", type=float, default=600, help="seconds at 120 %% (default 600)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     texts = [text for text, _ in data.sst2(options.data, "dev")]
-    result = {"machine": machine.describe(NEEDS), "model": options.model.name if options.model else "bundled"}
+    result: dict[str, Any] = {"benchmark": "serve", "machine": machine.describe(NEEDS), "seconds": options.seconds}
     stolen = machine.stolen()
-    result |= measure(options.model, texts, options.texts, options.seconds, options.overload)
+    result["seconds to the first healthy answer"] = [round(start_up([]), 3) for _ in range(7)]
+    plans = [(None, size) for size in SIZES] + [(model, 1) for model in options.model]
+    result["loads"] = [
+        measure(model, texts, size, options.seconds, options.overload if i == 0 else 0)
+        for i, (model, size) in enumerate(plans)
+    ]
     result["seconds stolen"] = round(machine.stolen() - stolen, 1)
-    print(json.dumps(result, indent=1))
+    print(report.dumps(result))
     if options.out:
         report.write(options.out, result)
+        text, places = re.subn(
+            "(<!-- load -->\n).*?(<!-- end of load -->)",
+            lambda found: f"{found[1]}{table(result)}\n{found[2]}",
+            PAGE.read_text(encoding="utf-8"),
+            flags=re.DOTALL,
+        )
+        if places != 1:
+            raise SystemExit(f"{PAGE} has {places} places for the table")
+        PAGE.write_text(text, encoding="utf-8")
+
+
+def table(result: dict[str, Any]) -> str:
+    """What docs/serve.md says of the figures, in Markdown."""
+    head = ("model", "texts a request", "texts/s, engine", "texts/s, service", "share", "ms at 50 %", "ms at 90 %")
+    rows = []
+    for load in result["loads"]:
+        engine, service = (statistics.median(load[f"texts a second, {each}"]) for each in ("engine", "service"))
+        times = (load[f"at {share}%"]["milliseconds to 200"] for share in (50, 90))
+        rows.append(
+            (
+                load["model"],
+                str(load["texts of a request"]),
+                f"{engine:,.0f}",
+                f"{service:,.0f}",
+                f"{service / engine:.0%}",
+                *(f"{each['p50']:.1f} (p99 {each['p99']:.0f})" for each in times),
+            )
+        )
+    over = result["loads"][0]["at 120%"]
+    least, most = (found(over["memory"]) / 1e6 for found in (min, max))
+    wrong, lost = (over.get(name, 0) for name in ("wrong", "lost"))
+    first = statistics.median(result["seconds to the first healthy answer"])
+    return (
+        f"{report.markdown(head, rows)}\n\n"
+        f"Ten minutes at 120 %: {over['sent']:,} requests, {over['200']:,} answered, {over['429']:,} refused with 429, "
+        f"{wrong} wrong, {lost} lost; memory between {least:.0f} and {most:.0f} MB. From the command to the first "
+        f"healthy answer: {first:.2f} s."
+    )
 
 
 def measure(model: Path | None, texts: list[str], size: int, seconds: float, overload: float) -> dict[str, Any]:
-    """Everything, on one machine, one after the other."""
-    result: dict[str, Any] = {"texts of a request": size, "seconds": seconds}
+    """Requests of `size` texts, on one machine, one measurement after the other."""
+    result: dict[str, Any] = {"model": model.name if model else "bundled", "texts of a request": size}
     chosen = ["--model", str(model)] if model else []
-    result["seconds to the first healthy answer"] = [round(start_up(chosen), 3) for _ in range(7)]
     bodies = [texts[i : i + size] for i in range(0, len(texts) - size + 1, size)]
     requests = [request(body) for body in bodies]
     engine = npdistil.load(model)
     with_engine: list[float] = []
     with_service: list[float] = []
+    client: list[float] = []
     process, port = serve(chosen)
     try:
         right = asyncio.run(alone(port, requests))
@@ -77,11 +123,13 @@ def measure(model: Path | None, texts: list[str], size: int, seconds: float, ove
         assert right == wanted, "the service does not give what the engine gives"
         for _ in range(3):  # in turn, so that a slower minute of the machine is one of both
             with_engine.append(rate_of_engine(engine, texts, seconds / 3))
-            with_service.append(
-                asyncio.run(closed(port, requests, right, size, seconds / 3))["answers"] * size * 3 / seconds
-            )
+            began = time.process_time()
+            answers = asyncio.run(closed(port, requests, right, size, seconds / 3))["answers"]
+            with_service.append(answers * size * 3 / seconds)
+            client.append((time.process_time() - began) / (seconds / 3))
         result["texts a second, engine"] = [round(rate) for rate in with_engine]
         result["texts a second, service"] = [round(rate) for rate in with_service]
+        result["CPUs that the client took of the service"] = [round(share, 3) for share in client]
         most = statistics.median(with_service)
         for share in (0.5, 0.9):
             result[f"at {share:.0%}"] = asyncio.run(poisson(port, requests, right, share * most / size, seconds))
