@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -125,13 +125,10 @@ class Service:
         self.batcher = Batcher(
             settings.max_batch_tokens, settings.max_queue_tokens, settings.gather_ms / 1000, self.metrics
         )
-        engine = asyncio.create_task(self.batcher.serve())
-        self.healthy = True
-        yield
-        self.healthy = False
-        engine.cancel()
-        with suppress(asyncio.CancelledError):
-            await engine
+        with self.batcher.running():
+            self.healthy = True
+            yield
+            self.healthy = False
 
     def _vectors(self, ids: Sequence[Sequence[int]]) -> Array:
         return np.stack([pooled(states, self.pooling) for states in self.model.hidden_states(ids)])

@@ -1,9 +1,10 @@
 """Texts of many requests run together: whatever has come while the engine was busy makes its next batch."""
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -62,11 +63,15 @@ class Job:
     rows: list[Array] = field(default_factory=list)  # of the texts that were run
 
 
+Share = tuple[Job, int, int]  # of a job the texts from the first to before the last
+
+
 class Batcher:
     """A queue of texts, and one thread that runs them, batch by batch, in the order in which they came.
 
     Batches hold whole texts, and are bounded by tokens; a request's texts may lie in several. As no result depends on
-    its batch, nothing of this can be seen in the answers.
+    its batch, nothing of this can be seen in the answers. The thread takes its batches by itself: the event loop may be
+    busy with requests, and the engine does not wait for it.
 
     Args:
         batch_tokens: of a batch at most; a longer text is a batch of its own.
@@ -80,10 +85,10 @@ class Batcher:
         self.queue_tokens = queue_tokens
         self.gather_seconds = gather_seconds
         self.metrics = metrics
+        self.changed = threading.Condition()  # of all below
         self.waiting: deque[Job] = deque()
         self.texts = self.tokens = 0  # in the queue
-        self.awake = asyncio.Event()
-        self.thread = ThreadPoolExecutor(1, "npdistil-engine")
+        self.ended = False
 
     async def run(self, compute: Compute, ids: Sequence[Sequence[int]]) -> Array:
         """A row for each text. Cancelled, it gives back its place in the queue.
@@ -95,11 +100,12 @@ class Batcher:
         tokens = sum(map(len, ids))
         if not all(map(len, ids)):
             raise InputError("a text has no tokens")  # the engine would refuse the whole batch
-        self.check_room(tokens)
         job = Job(compute, ids, asyncio.get_running_loop().create_future())
-        self._count(len(ids), tokens)
-        self.waiting.append(job)
-        self.awake.set()
+        with self.changed:
+            self.check_room(tokens)
+            self._count(len(ids), tokens)
+            self.waiting.append(job)
+            self.changed.notify()
         try:
             return await job.answer
         finally:
@@ -110,36 +116,44 @@ class Batcher:
         if self.tokens + max(tokens, 1) > self.queue_tokens:
             raise OverloadedError(f"{self.tokens} tokens are waiting already; try again later")
 
-    async def serve(self) -> None:
-        """Run batches until cancelled."""
-        loop = asyncio.get_running_loop()
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Batches run until the end of the block; what has not begun by then never does."""
+        thread = threading.Thread(target=self._work, args=(asyncio.get_running_loop(),), name="npdistil-engine")
+        thread.start()
         try:
-            while True:
-                await self.awake.wait()
-                if self.gather_seconds and self.tokens < self.batch_tokens:
-                    await asyncio.sleep(self.gather_seconds)
-                shares = self._next()
-                if not shares:
-                    self.awake.clear()
-                    continue
-                ids = [text for job, first, last in shares for text in job.ids[first:last]]
-                began = perf_counter()
-                try:
-                    rows = await loop.run_in_executor(self.thread, shares[0][0].compute, ids)
-                except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
-                    for job, _, _ in shares:
-                        if not job.answer.done():
-                            job.answer.set_exception(error)
-                        self._forget(job)
-                    continue
-                self.metrics.inference_seconds.observe(perf_counter() - began)
-                self._deliver(shares, rows, sum(map(len, ids)))
+            yield
         finally:
-            self.thread.shutdown()
+            with self.changed:
+                self.ended = True
+                self.changed.notify()
+            thread.join()
 
-    def _next(self) -> list[tuple[Job, int, int]]:
-        """The next batch: of each job the texts from the first to before the last; all with the same `compute`."""
-        shares: list[tuple[Job, int, int]] = []
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What the thread does; all that asyncio owns is left to the event loop."""
+        while shares := self._awaited():
+            ids = [text for job, first, last in shares for text in job.ids[first:last]]
+            began = perf_counter()
+            try:
+                rows = shares[0][0].compute(ids)
+            except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
+                loop.call_soon_threadsafe(self._fail, shares, error)
+                continue
+            self.metrics.inference_seconds.observe(perf_counter() - began)
+            loop.call_soon_threadsafe(self._deliver, shares, rows, sum(map(len, ids)))
+
+    def _awaited(self) -> list[Share]:
+        """The next batch, as soon as there is one; none at the end."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.waiting or self.ended)
+            if self.gather_seconds:
+                self.changed.wait_for(lambda: self.tokens >= self.batch_tokens or self.ended, self.gather_seconds)
+                self.changed.wait_for(lambda: self.waiting or self.ended)  # all may have left meanwhile
+            return [] if self.ended else self._next()
+
+    def _next(self) -> list[Share]:
+        """The next batch; all of it with the same `compute`."""
+        shares: list[Share] = []
         total = 0
         while self.waiting:
             job = self.waiting[0]
@@ -160,7 +174,13 @@ class Batcher:
             self.waiting.popleft()
         return shares
 
-    def _deliver(self, shares: list[tuple[Job, int, int]], rows: Array, tokens: int) -> None:
+    def _fail(self, shares: list[Share], error: Exception) -> None:
+        for job, _, _ in shares:
+            if not job.answer.done():
+                job.answer.set_exception(error)
+            self._forget(job)
+
+    def _deliver(self, shares: list[Share], rows: Array, tokens: int) -> None:
         self.metrics.texts.inc(len(rows))
         self.metrics.tokens.inc(tokens)
         self.metrics.batch_texts.observe(len(rows))
@@ -174,10 +194,11 @@ class Batcher:
 
     def _forget(self, job: Job) -> None:
         """Take what is left of a job out of the queue."""
-        if job in self.waiting:
-            self.waiting.remove(job)
-            left = job.ids[job.started :]
-            self._count(-len(left), -sum(map(len, left)))
+        with self.changed:
+            if job in self.waiting:
+                self.waiting.remove(job)
+                left = job.ids[job.started :]
+                self._count(-len(left), -sum(map(len, left)))
 
     def _count(self, texts: int, tokens: int) -> None:
         self.texts += texts

@@ -1,6 +1,7 @@
 """The queue: what becomes of requests whose neighbours fail."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,12 +23,11 @@ def broken(ids: Sequence[Sequence[int]]) -> Array:
 def test_after_a_batch_that_failed_the_next_one_runs() -> None:
     async def scenario() -> None:
         batcher = Batcher(100, 1000, 0.0, Metrics())
-        engine = asyncio.create_task(batcher.serve())
-        with pytest.raises(RuntimeError, match="no memory"):
-            await batcher.run(broken, [[1, 2]])
-        assert (await batcher.run(lengths, [[1, 2], [3]])).tolist() == [[2], [1]]
+        with batcher.running():
+            with pytest.raises(RuntimeError, match="no memory"):
+                await batcher.run(broken, [[1, 2]])
+            assert (await batcher.run(lengths, [[1, 2], [3]])).tolist() == [[2], [1]]
         assert (batcher.texts, batcher.tokens) == (0, 0)
-        engine.cancel()
 
     asyncio.run(scenario())
 
@@ -52,5 +52,25 @@ def test_a_full_queue_refuses_even_what_has_not_been_looked_at() -> None:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         batcher.check_room(4)
+
+    asyncio.run(scenario())
+
+
+def test_requests_of_any_sizes_get_their_own_rows_whatever_the_batches() -> None:
+    async def scenario() -> None:
+        rng = random.Random(0)
+        requests = [[[1] * rng.randint(1, 40) for _ in range(rng.randint(1, 12))] for _ in range(200)]
+        for gather in (0.0, 0.001):
+            batcher = Batcher(50, 100_000, gather, Metrics())
+            with batcher.running():
+                tasks = [asyncio.create_task(batcher.run(lengths, ids)) for ids in requests]
+                await asyncio.sleep(0)
+                for task in tasks[::7]:
+                    task.cancel()  # before, while and after its batches run
+                answers = await asyncio.gather(*tasks, return_exceptions=True)
+            for ids, answer in zip(requests, answers, strict=True):
+                assert isinstance(answer, asyncio.CancelledError) or answer.tolist() == [[len(text)] for text in ids]
+            assert sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == len(requests[::7])
+            assert (batcher.texts, batcher.tokens, len(batcher.waiting)) == (0, 0, 0)
 
     asyncio.run(scenario())
