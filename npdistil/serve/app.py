@@ -348,7 +348,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         "/explain": service.explain,
         "/v1/embeddings": service.openai,
     }
-    description = described(__version__, service.model.config.labels)
+    description = described(__version__, model.config.labels, model.config.dim)
     answers = {
         "/health": health,
         "/info": lambda: _json(service.info()),

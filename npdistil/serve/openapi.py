@@ -21,8 +21,8 @@ ERRORS = {
 KINDS = ("validation", "overloaded", "unhealthy", "backend", "timeout", "unauthorized", "forbidden", "not_found")
 
 
-def described(version: str, labels: Sequence[str]) -> Schema:
-    """The whole of it, for a model with these labels."""
+def described(version: str, labels: Sequence[str], width: int) -> Schema:
+    """The whole of it, for a model with these labels and vectors of this width."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -33,7 +33,7 @@ def described(version: str, labels: Sequence[str]) -> Schema:
         "security": [{}, {"bearer": []}],
         "paths": _paths(),
         "components": {
-            "schemas": _schemas(labels),
+            "schemas": _schemas(labels, width),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -67,7 +67,7 @@ def _paths() -> Schema:
     }
 
 
-def _schemas(labels: Sequence[str]) -> Schema:
+def _schemas(labels: Sequence[str], width: int) -> Schema:
     texts = {"oneOf": [STRING, _array(STRING, minItems=1)]}
     pair = _array(STRING, minItems=1, maxItems=2)
     batch = {
@@ -129,7 +129,7 @@ def _schemas(labels: Sequence[str]) -> Schema:
             input=texts,
             model={"description": "Not read: there is one."},
             encoding_format={"enum": ["float", "base64", None]},
-            dimensions={"type": ["integer", "null"], "description": "Only the width that the model has."},
+            dimensions={"enum": [width, None]},
         ),
         "OpenAIResponse": _object(object={"const": "list"}, data=_array(embedding), model=STRING, usage=usage),
     }
