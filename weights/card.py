@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="holds sst2/ and long/")
     options = parser.parse_args()
     log = [json.loads(line) for line in (HERE / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
-    temperature = [record for record in log if record["kind"] == "mean"][-1]["temperature"]
+    temperature = [record for record in log if "temperature" in record][-1]["temperature"]
 
     bundled = npdistil.load(engine="numpy")
     models = {"float32": npdistil.load(options.float32, engine="numpy"), "int8": bundled}
