@@ -5,7 +5,6 @@ python benchmarks/plots.py                   # needs matplotlib
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -399,17 +398,6 @@ def _machine(result: dict[str, Any], path: Path) -> str:
     )
 
 
-def fill(readme: str, found: dict[str, str]) -> str:
-    """README.md with the text between `<!-- NAME -->` and `<!-- end of NAME -->` replaced."""
-    for name, text in found.items():
-        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        if start not in readme or end not in readme:
-            raise SystemExit(f"README.md has no {start} ... {end}")
-        between = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-        readme = between.sub(lambda _, whole=f"{start}\n{text}\n{end}": whole, readme)  # type: ignore[misc]
-    return readme
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Tables and pictures from results.")
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -425,7 +413,7 @@ def main() -> None:
         figure.savefig(options.results / f"{name}.svg", metadata={"Date": None})
         figure.savefig(options.results / f"{name}.png", dpi=110)
         print(options.results / f"{name}.png")
-    options.readme.write_text(fill(options.readme.read_text(encoding="utf-8"), tables(options.results)), "utf-8")
+    options.readme.write_text(report.fill(options.readme.read_text(encoding="utf-8"), tables(options.results)), "utf-8")
 
 
 if __name__ == "__main__":

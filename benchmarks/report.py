@@ -217,3 +217,14 @@ def _text(head: Row, rows: Sequence[Row]) -> str:
         for row in (head, tuple("-" * width for width in widths), *rows)
     ]
     return "\n".join(lines)
+
+
+def fill(page: str, found: dict[str, str]) -> str:
+    """A page with the text between `<!-- NAME -->` and `<!-- end of NAME -->` replaced."""
+    for name, text in found.items():
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if start not in page or end not in page:
+            raise SystemExit(f"the page has no {start} ... {end}")
+        between = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+        page = between.sub(lambda _, whole=f"{start}\n{text}\n{end}": whole, page)  # type: ignore[misc]
+    return page

@@ -65,14 +65,7 @@ def main() -> None:
     print(report.dumps(result))
     if options.out:
         report.write(options.out, result)
-        text, places = re.subn(
-            "(<!-- load -->\n).*?(<!-- end of load -->)",
-            lambda found: f"{found[1]}{table(result)}\n{found[2]}",
-            PAGE.read_text(encoding="utf-8"),
-            flags=re.DOTALL,
-        )
-        if places != 1:
-            raise SystemExit(f"{PAGE} has {places} places for the table")
+        text = report.fill(PAGE.read_text(encoding="utf-8"), {"load": table(result)})
         PAGE.write_text(text, encoding="utf-8")
 
 

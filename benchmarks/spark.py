@@ -6,7 +6,6 @@ into docs/spark.md what follows from them for a run over 1e9 texts. Texts are SS
 
 import argparse
 import json
-import re
 import statistics
 import tempfile
 import time
@@ -39,14 +38,7 @@ def main() -> None:
     print(json.dumps(result, indent=1))
     if options.out:
         report.write(options.out, result)
-        text, places = re.subn(
-            "(<!-- plan -->\n).*?(<!-- end of plan -->)",
-            lambda found: f"{found[1]}{plan(result)}\n{found[2]}",
-            PAGE.read_text(encoding="utf-8"),
-            flags=re.DOTALL,
-        )
-        if places != 1:
-            raise SystemExit(f"{PAGE} has {places} places for the plan")
+        text = report.fill(PAGE.read_text(encoding="utf-8"), {"plan": plan(result)})
         PAGE.write_text(text, encoding="utf-8")
 
 

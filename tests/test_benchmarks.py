@@ -202,13 +202,10 @@ def test_bench_refuses_to_measure_nothing(make: Callable[..., Path], texts: list
 
 
 def test_the_tables_replace_what_stands_between_their_markers():
-    pytest.importorskip("matplotlib")
-    import plots
-
     readme = "a\n<!-- t -->\nold\n<!-- end of t -->\nb\n"
-    assert plots.fill(readme, {"t": "new \\1"}) == "a\n<!-- t -->\nnew \\1\n<!-- end of t -->\nb\n"
+    assert report.fill(readme, {"t": "new \\1"}) == "a\n<!-- t -->\nnew \\1\n<!-- end of t -->\nb\n"
     with pytest.raises(SystemExit, match="no <!-- u -->"):
-        plots.fill(readme, {"u": "new"})
+        report.fill(readme, {"u": "new"})
 
 
 def test_every_step_of_the_ladder_computes_the_same_product():
