@@ -31,7 +31,10 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         about: Any = {"registry": registry}
         self.requests = Counter(
-            "npdistil_requests", "Requests by endpoint and HTTP status", ["endpoint", "status"], **about
+            "npdistil_requests",
+            "POST requests that were let in, by endpoint and HTTP status",
+            ["endpoint", "status"],
+            **about,
         )
         self.seconds = Histogram(
             "npdistil_request_seconds", "From a request's head to its answer", ["endpoint"], buckets=SECONDS, **about
