@@ -135,14 +135,26 @@ def test_int8_costs_at_most_three_tenths_of_a_point(bundled: Path, dev: Dev, eng
 
 
 def test_a_quantized_checkpoint_opens_in_transformers_and_agrees(full_size: Path, dev: Dev, tmp_path: Path) -> None:
+    """In the first block: most rows are equal there, the others have a number that rounded to the next byte.
+
+    Later blocks say nothing. Through random weights such a byte grows, until the two are as far from each other as from
+    float32, whichever way embeddings are stored.
+    """
     npdistil.quantize_checkpoint(full_size, tmp_path / "int8")
-    model = npdistil.load(tmp_path / "int8")
+    model, theirs, floats = npdistil.load(tmp_path / "int8"), opened(tmp_path / "int8"), npdistil.load(full_size)
     ids = ids_of(model, dev[0][:64])
-    got, expected = model.logits(ids), logits_of(opened(tmp_path / "int8"), ids)
-    print(f"largest difference of logits {np.abs(got - expected).max():.3f} of {np.abs(expected).max():.2f}")
-    # Random weights have no labels to speak of; logits must lie closer together than those of float32 and int8.
-    floats = npdistil.load(full_size).logits(ids)
-    assert np.abs(got - expected).mean() < 0.5 * np.abs(expected - floats).mean()
+    with torch.inference_mode():
+        expected = [theirs(torch.tensor([each]), output_hidden_states=True).hidden_states[:2] for each in ids]
+    rows = [np.concatenate([states[i][0].numpy() for states in expected]) for i in range(2)]  # [T, D] each
+    got, exact = (
+        [np.concatenate([states[i] for states in each.all_hidden_states(ids)]) for i in range(2)]
+        for each in (model, floats)
+    )
+    close(got[0], rows[0], 1e-5)
+    equal, by_chance = ((np.abs(each[1] - rows[1]).max(axis=1) < 1e-4).mean() for each in (got, exact))
+    print(f"after the first block {equal:.1%} of {len(rows[1])} rows are equal, {by_chance:.1%} to those of float32")
+    assert equal > 0.7
+    assert by_chance < 0.01
 
 
 @pytest.mark.parametrize(
