@@ -108,10 +108,10 @@ def test_a_csv_file_with_quotes_and_line_breaks_is_scored(page: Page, server: Se
 
 
 def test_texts_that_the_service_cannot_take_do_not_keep_the_others_from_it(page: Page) -> None:
-    with running("--max-request-texts", "5", "--max-request-tokens", "600") as server:
+    with running("--max-request-texts", "5", "--max-request-tokens", "4000") as server:
         opened(page, server)
         texts = [f"A joy, number {i}." for i in range(12)]
-        texts[7] = "good " * 700
+        texts[7] = "good " * 5000
         page.fill("#texts", "\n".join(texts))
         page.click("#score")
         expect(page.locator("#progress")).to_have_text("12 texts")
