@@ -63,9 +63,7 @@ class Settings:
     natural: float = 0.5  # how often a text is drawn in natural form; half of these with typographic marks
     bare: float = 0.2  # how often a natural form loses its final full stop, as titles and short messages do
     join: float = 0.5  # how often a whole sentence's second turn is joined with another one of the same label
-    bfloat16: bool = (
-        True  # matrix products in bfloat16: 1.7 times as fast on Zen 4, but half as fast on Sapphire Rapids
-    )
+    bfloat16: bool = True  # matrix products in bfloat16: 1.7 times as fast on Zen 4, half as fast on Sapphire Rapids
 
 
 def main() -> None:

@@ -119,7 +119,6 @@ class Service:
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """The queue, for as long as the application runs."""
-        self.warm_up()
         settings = self.settings
         self.long_text = asyncio.Semaphore(1)
         self.batcher = Batcher(
@@ -295,8 +294,13 @@ class Service:
 
 
 def make_app(model: Model, settings: Settings | None = None) -> Starlette:
-    """An ASGI application; any server of ASGI runs it."""
+    """An ASGI application; any server of ASGI runs it.
+
+    Raises:
+        CheckpointError, InputError, EngineError: the model cannot run.
+    """
     service = Service(model, settings or Settings())
+    service.warm_up()
 
     def post(path: str, handler: Callable[[dict[str, Any]], Awaitable[Any]]) -> Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -419,9 +423,8 @@ class Guard:
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not origin or origin in self.origins or "*" in self.origins:
             return True
-        if site := headers.get(b"sec-fetch-site", b"").decode(
-            "latin-1"
-        ):  # true behind a proxy that renames the host too
+        site = headers.get(b"sec-fetch-site", b"").decode("latin-1")
+        if site:  # true behind a proxy that renames the host too
             return site not in SITES
         return origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1")
 

@@ -135,10 +135,8 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
         InputError: no port has that number.
         CheckpointError, EngineError: the model cannot run.
     """
-    app = make_app(model, settings)
-    app.state.service.warm_up()
     config = uvicorn.Config(
-        app,
+        make_app(model, settings),  # before the port answers, so that what is wrong with the model is said
         http=Protocol,
         ws="none",
         access_log=False,
