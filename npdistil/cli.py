@@ -195,7 +195,8 @@ def _qa(options: argparse.Namespace) -> None:
 
 
 def _fill_mask(options: argparse.Namespace) -> None:
-    _run_task(options, "fill-mask", ("token_str", "score", "sequence"), top_k=options.top_k, targets=options.targets)
+    targets = None if options.targets is None else [word.strip() for word in options.targets.split(",")]
+    _run_task(options, "fill-mask", ("token_str", "score", "sequence"), top_k=options.top_k, targets=targets)
 
 
 def _zero_shot(options: argparse.Namespace) -> None:
@@ -522,7 +523,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _task_options(command, "TEXT", "texts with [MASK]")
     command.add_argument("--top-k", type=int, default=5, metavar="K", help="words to show, best first (default 5)")
-    command.add_argument("--targets", nargs="+", metavar="WORD", help="choose among these words only")
+    command.add_argument("--targets", metavar="A,B,C", help="choose among these words only, with commas between")
 
     command = _command(
         commands,

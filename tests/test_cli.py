@@ -175,7 +175,12 @@ def test_help_ends_with_examples(capsys: pytest.CaptureFixture[str], command: tu
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
 TASKS = {  # command -> task, what the model is, options, the pipeline's settings
     "ner": ("ner", {"architectures": ["DistilBertForTokenClassification"]}, (), {"aggregation_strategy": "simple"}),
-    "fill-mask": ("fill-mask", {"architectures": ["DistilBertForMaskedLM"]}, ("--top-k", "2"), {"top_k": 2}),
+    "fill-mask": (
+        "fill-mask",
+        {"architectures": ["DistilBertForMaskedLM"]},
+        ("--top-k", "2", "--targets", "film, good,bad"),
+        {"top_k": 2, "targets": ["film", "good", "bad"]},
+    ),
     "zero-shot": (
         "zero-shot-classification",
         {"id2label": NLI},
