@@ -4,7 +4,7 @@
 
 writes `build/sst2/float32` and `build/sst2/int8`; the second is what `weights/minilm-l6-sst2` holds. Needs
 `pip install "npdistil[train]"`, and the Hub or a copy of what the teacher starts from (`--teacher DIR`). A call that
-was killed goes on with `--resume`.
+was killed goes on with `--resume` and the same settings.
 
 1. The teacher, MPNet (Song et al. 2020, arXiv:2004.09297), with an encoder eight times as large, learns the
    labels.
@@ -110,6 +110,11 @@ def main() -> None:
     data, source, out, resume, log = (given.pop(key) for key in ("data", "teacher", "out", "resume", "log"))
     settings = Settings(**given | {"seeds": tuple(given["seeds"])})
     out.mkdir(parents=True, exist_ok=resume)
+    asked, begun = json.dumps({"teacher": source} | dataclasses.asdict(settings)), out / "settings.json"
+    if not begun.exists():
+        begun.write_text(asked, encoding="utf-8")
+    elif (was := begun.read_text(encoding="utf-8")) != asked:
+        parser.error(f"{out} was begun with other settings: {was}")
 
     dev = read_rows(data / "dev.tsv")
     train = without_conflicts(read_rows(data / "train.tsv"), dev)
