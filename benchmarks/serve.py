@@ -49,9 +49,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=data.default_data())
     parser.add_argument("--model", type=Path, action="append", default=[], help="one more, beside the bundled one")
     parser.add_argument("--seconds", type=float, default=30, help="of each measurement (default 30)")
-    parser.add_argument("--overload", type=float, default=600, help="seconds at 120 %% (default 600)")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--overload", type=float, default=600, help="seconds at 120 %% (default 600; 0: none)")
+    parser.add_argument("--out", type=Path, help="file for the result; the table of the page is made from it too")
     options = parser.parse_args()
+    if options.out and not options.overload:
+        parser.error("the page tells of the overload: --out needs --overload")
     texts = [text for text, _ in data.sst2(options.data, "dev")]
     result: dict[str, Any] = {"benchmark": "serve", "machine": machine.describe(NEEDS), "seconds": options.seconds}
     stolen = machine.stolen()
