@@ -161,19 +161,20 @@ def _quantized(raw: Mapping[str, Any], source: str) -> bool:
         "strategy": "token",
         "dynamic": True,
     }
-    wanted: list[tuple[str, Any, dict[str, Any]]] = [("", quantization, expected)]
+    wanted: list[tuple[str, Any, dict[str, Any]]] = [("quantization_config", quantization, expected)]
     groups = quantization.get("config_groups") if isinstance(quantization, dict) else None
     for name, group in groups.items() if isinstance(groups, dict) and groups else [("(none)", {})]:
         parts = group if isinstance(group, dict) else {}
-        wanted.append((f"{name}.weights", parts.get("weights"), weights))
+        place = f"quantization_config {name}"
+        wanted.append((f"{place}.weights", parts.get("weights"), weights))
         if parts.get("targets") != ["Embedding"]:
-            wanted.append((f"{name}.input_activations", parts.get("input_activations"), activations))
+            wanted.append((f"{place}.input_activations", parts.get("input_activations"), activations))
     for place, found, settings in wanted:
         given = found if isinstance(found, dict) else {}
         for key, value in settings.items():
             if given.get(key, False if key == "dynamic" else None) != value:
                 raise CheckpointError(
-                    f"{source}: quantization_config {place} has {key} = {given.get(key)!r}; only {value!r} can "
-                    "be read. Load the checkpoint from before its quantisation, or use `npdistil quantize` on that"
+                    f"{source}: {place!r:.120} has {key} = {given.get(key)!r:.200}; only {value!r} can be read. "
+                    "Load the checkpoint from before its quantisation, or use `npdistil quantize` on that"
                 )
     return True

@@ -163,7 +163,7 @@ def test_embeddings_need_no_int8_activations_and_linear_layers_do() -> None:
         if group["targets"] == ["Embedding"]:
             assert Config.from_dict(config).quantized
         else:
-            with pytest.raises(CheckpointError, match=r"group_0\.input_activations has num_bits = None"):
+            with pytest.raises(CheckpointError, match=r"group_0\.input_activations' has num_bits = None"):
                 Config.from_dict(config)
 
 
@@ -221,6 +221,16 @@ PLAUSIBLE = {
         }
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "groups", [{"\x1f": None}, {"a" * 5000: {}}, {"group_0": {"weights": {"num_bits": "9" * 5000}}}]
+)
+def test_a_refused_group_is_named_in_one_short_printable_line(groups: object) -> None:
+    with pytest.raises(CheckpointError, match="quantization_config") as refused:
+        Config.from_dict(tiny.config(quantization_config=FORMAT | {"config_groups": groups}))
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 600
 
 
 @given(data=st.data(), keys=st.sets(st.sampled_from(KEYS), max_size=4))
