@@ -10,7 +10,7 @@ was killed goes on with `--resume` and the same settings.
    labels.
 2. It gives its opinion on every text of the training set, and on pairs of sentences, which have no label.
 3. The students, MiniLM as a DistilBERT, learn both (Hinton et al. 2015, arXiv:1503.02531). They start alike and differ
-   in order, dropout and surface forms. The one that does best on dev is the model, or the mean of their weights.
+   in order, dropout and surface forms. What does best on dev is the model: one of them, or a mean of their weights.
 """
 
 import argparse
@@ -23,7 +23,9 @@ import random
 import re
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
+import npdistil
 from npdistil import quantize_checkpoint
 
 LABELS = ("NEGATIVE", "POSITIVE")
@@ -126,7 +129,7 @@ def main() -> None:
     lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=False))
     softened = out / "softened.json"
     if not softened.exists():
-        taught_lesson = dataclasses.asdict(soften(lesson, taught, dev, settings.opinion))
+        taught_lesson = dataclasses.asdict(soften(lesson, taught, dev, settings))
         softened.with_suffix(".new").write_text(json.dumps(taught_lesson), encoding="utf-8")
         softened.with_suffix(".new").replace(softened)
     lesson = Lesson(**json.loads(softened.read_text(encoding="utf-8")))
@@ -135,27 +138,24 @@ def main() -> None:
     model = distilbert_from_minilm()
     save(model, tokenizer, out / "start")
     students = train_side_by_side("student", out / "start", lesson, dev, settings, out, log)
-    choose(model, tokenizer, students, dev, log)
-    append(log, {"kind": "temperature", "temperature": fold_temperature(model, tokenizer, dev)})
-    save(model, tokenizer, out / "float32")
-    shutil.rmtree(out / "int8", ignore_errors=True)
-    quantize_checkpoint(out / "float32", out / "int8")
+    choose(model, tokenizer, students, dev, out, log)
 
 
 def train_side_by_side(
     role: str, start: str | Path, lesson: Lesson, dev: list[Row], settings: Settings, out: Path, log: Path
 ) -> list[Path]:
-    """A run for each seed, each in a process of its own: twice as fast on two cores as one after the other on both."""
-    threads = max(1, (os.cpu_count() or 1) // len(settings.seeds))
-    with ProcessPoolExecutor(len(settings.seeds), mp_context=multiprocessing.get_context("spawn")) as pool:
+    """A run for each seed, as many at once as there are cores: twice as fast on two as one after the other on both."""
+    cores = os.cpu_count() or 1
+    at_once = min(cores, len(settings.seeds))
+    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [
-            pool.submit(train_run, role, seed, threads, start, lesson, dev, settings, out, log)
+            pool.submit(train_run, role, seed, cores // at_once, start, lesson, dev, settings, out, log)
             for seed in settings.seeds
         ]
         return [job.result() for job in jobs]
 
 
-def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> Lesson:
+def soften(lesson: Lesson, teacher: Path, dev: list[Row], settings: Settings) -> Lesson:
     """The lesson with labels that are partly the teacher's opinion; pairs have no other.
 
     The opinion is a score that means something on texts which the teacher has not seen: its logits over the
@@ -165,8 +165,9 @@ def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> Less
     rows = [*lesson.wholes, *lesson.phrases, *lesson.pairs]
     texts = [text for text, _ in rows]
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-        parts = list(pool.map(opinions_of, [teacher] * cores, [texts[i::cores] for i in range(cores)]))
-        [judged] = pool.map(opinions_of, [teacher], [[text for text, _ in dev]])
+        jobs = [pool.submit(opinions_of, teacher, texts[i::cores], settings.bfloat16) for i in range(cores)]
+        parts = [job.result() for job in jobs]
+        judged = pool.submit(opinions_of, teacher, [text for text, _ in dev], settings.bfloat16).result()
     logits = torch.empty(len(rows), len(LABELS))
     for i, part in enumerate(parts):
         logits[i::cores] = part
@@ -175,7 +176,7 @@ def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> Less
     labelled = len(lesson.wholes) + len(lesson.phrases)
     against = sum((opinions[i] > 0.5) != (rows[i][1] > 0.5) for i in range(labelled))
     print(f"temperature of the teacher {temperature:.3f}; it is against the label of {against} rows", flush=True)
-    shares = [weight] * labelled + [1.0] * len(lesson.pairs)
+    shares = [settings.opinion] * labelled + [1.0] * len(lesson.pairs)
     softened = [
         (text, (1 - share) * label + share * opinion)
         for share, opinion, (text, label) in zip(shares, opinions, rows, strict=True)
@@ -184,26 +185,62 @@ def soften(lesson: Lesson, teacher: Path, dev: list[Row], weight: float) -> Less
 
 
 def choose(
-    model: DistilBertForSequenceClassification, tokenizer: Tokenizer, students: list[Path], dev: list[Row], log: Path
+    model: DistilBertForSequenceClassification,
+    tokenizer: Tokenizer,
+    students: list[Path],
+    dev: list[Row],
+    out: Path,
+    log: Path,
 ) -> None:
-    """Give the model the weights that do best on both forms of dev: a student's, or the mean of all students'."""
+    """Write what does best on both forms of dev: a student, or the mean of the two, three, ... students of least loss.
+
+    Best is what has most sentences right where it has fewest: in float32, or as int8 in either engine. int8 ships, and
+    a choice by float32 alone would leave to luck what rounding does to the sentences in doubt.
+    """
     runs = {student.name: load_file(student / "model.safetensors") for student in students}
-    runs["mean"] = {name: torch.stack([run[name] for run in runs.values()]).mean(0) for name in model.state_dict()}
-    found = {}
-    for name, weights in runs.items():
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    temperatures = {}
+
+    def measure(name: str, weights: dict[str, torch.Tensor]) -> None:
         model.load_state_dict(weights)
-        found[name] = evaluate(model, tokenizer, dev)
-    best = max(found, key=lambda name: (found[name]["treebank"] + found[name]["natural"], -found[name]["loss"]))
-    model.load_state_dict(runs[best])
-    print(f"{best} of {found}", flush=True)
-    append(log, {"kind": "choice", "chosen": best, "dev": found})
+        temperatures[name] = fold_temperature(model, tokenizer, dev)
+        place = out / "candidates" / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        save(model, tokenizer, place / "float32")
+        quantize_checkpoint(place / "float32", place / "int8")
+        found[name] = {"float32": evaluate(partial(logits_of, model, tokenizer), dev)}
+        for engine in ("numpy", "compiled"):
+            int8 = npdistil.load(place / "int8", engine=engine)
+            found[name][f"int8, {engine}"] = evaluate(partial(npdistil_logits_of, int8), dev)
+        print(f"{name} {found[name]}", flush=True)
+
+    for name, weights in runs.items():
+        measure(name, weights)
+    ranked = sorted(runs, key=lambda name: found[name]["float32"]["loss"])
+    for n in range(2, len(ranked) + 1):
+        mean = {name: torch.stack([runs[run][name] for run in ranked[:n]]).mean(0) for name in model.state_dict()}
+        measure(f"mean-{n}", mean)
+    best = max(
+        found,
+        key=lambda name: (
+            min(shares["treebank"] + shares["natural"] for shares in found[name].values()),
+            -found[name]["float32"]["loss"],
+        ),
+    )
+    for precision in ("float32", "int8"):
+        shutil.rmtree(out / precision, ignore_errors=True)
+        (out / "candidates" / best / precision).rename(out / precision)
+    shutil.rmtree(out / "candidates")
+    append(log, {"kind": "choice", "chosen": best, "temperature": temperatures[best], "dev": found})
 
 
-def opinions_of(teacher: Path, texts: list[str]) -> torch.Tensor:
+def opinions_of(teacher: Path, texts: list[str], bfloat16: bool) -> torch.Tensor:
     """The teacher's logits [B, C], with one thread."""
     torch.set_num_threads(1)
     model, tokenizer = load_model(teacher)
-    return logits_of(model, tokenizer, texts)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        return logits_of(model, tokenizer, texts)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -304,6 +341,7 @@ def train_run(
     torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     model, tokenizer = load_model(start)
+    classify = partial(logits_of, model, tokenizer)
     trained = dict(model.named_parameters())
     optimizer = torch.optim.AdamW(parameter_groups(trained, settings), fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
@@ -345,12 +383,12 @@ def train_run(
                     f"{role} {seed} step {step}/{total} loss {running:.4f} {time.monotonic() - began:.0f} s", flush=True
                 )
             if step % per_epoch == 0:
-                last = evaluate(model, tokenizer, dev)
+                last = evaluate(classify, dev)
                 history.append({"epoch": step // per_epoch, "dev": last})
                 if averaged:
                     live = {name: weight.detach().clone() for name, weight in trained.items()}
                     model.load_state_dict(mean, strict=False)
-                    history[-1]["dev_of_mean"] = evaluate(model, tokenizer, dev)
+                    history[-1]["dev_of_mean"] = evaluate(classify, dev)
                     model.load_state_dict(live, strict=False)
                 print(f"{role} {seed} {history[-1]}", flush=True)
             if step % 200 == 0:
@@ -420,15 +458,20 @@ def logits_of(model: PreTrainedModel, tokenizer: Tokenizer, texts: list[str]) ->
     for first in range(0, len(order), 32):
         chosen = order[first : first + 32]
         rows, mask = padded([ids[i] for i in chosen], model.config.pad_token_id)
-        logits[chosen] = model(input_ids=rows, attention_mask=mask).logits
+        logits[chosen] = model(input_ids=rows, attention_mask=mask).logits.float()
     return logits
 
 
-def evaluate(model: PreTrainedModel, tokenizer: Tokenizer, dev: list[Row]) -> dict[str, float]:
+def npdistil_logits_of(model: npdistil.Model, texts: list[str]) -> torch.Tensor:
+    """float32 [B, C], in the order of the texts."""
+    return torch.from_numpy(model.logits([encoding.ids for encoding in model.tokenizer.encode_batch(texts)]))
+
+
+def evaluate(classify: Callable[[list[str]], torch.Tensor], dev: list[Row]) -> dict[str, float]:
     """Accuracy on both surface forms, how often they get the same label, cross entropy at the best temperature."""
     labels = torch.tensor([int(label) for _, label in dev])
-    treebank = logits_of(model, tokenizer, [text for text, _ in dev])
-    typed = logits_of(model, tokenizer, [natural(text) for text, _ in dev])
+    treebank = classify([text for text, _ in dev])
+    typed = classify([natural(text) for text, _ in dev])
     shares = {
         "treebank": treebank.argmax(1) == labels,
         "natural": typed.argmax(1) == labels,
