@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="holds sst2/ and long/")
     options = parser.parse_args()
     log = [json.loads(line) for line in (HERE / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
-    made = [record for record in log if not record.keys() & {"repeat", "tried"}]  # these led to no file that shipped
+    made = [record for record in log if not record.keys() & {"repeat", "tried"}]  # those led to no file that shipped
     temperature = [record for record in made if "temperature" in record][-1]["temperature"]
 
     bundled = npdistil.load(engine="numpy")

@@ -44,7 +44,6 @@ from transformers import (
 from transformers.utils import cached_file
 
 import npdistil
-from npdistil import quantize_checkpoint
 
 LABELS = ("NEGATIVE", "POSITIVE")
 NAMED: dict[str, Any] = {  # as a configuration of transformers says it
@@ -208,7 +207,7 @@ def choose(
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         save(model, tokenizer, place / "float32")
-        quantize_checkpoint(place / "float32", place / "int8")
+        npdistil.quantize_checkpoint(place / "float32", place / "int8")
         found[name] = {"float32": evaluate(partial(logits_of, model, tokenizer), dev)}
         for engine in ("numpy", "compiled"):
             int8 = npdistil.load(place / "int8", engine=engine)
