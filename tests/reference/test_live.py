@@ -129,13 +129,13 @@ def test_both_engines_give_the_same_int8_labels(bundled: Path, dev: Dev) -> None
     agree(compiled.logits(ids), numpy_one.logits(ids))
 
 
-def test_int8_costs_at_most_one_sentence_of_dev(bundled: Path, dev: Dev, engine: str) -> None:
+def test_int8_has_as_many_sentences_of_dev_right_as_float32(bundled: Path, dev: Dev, engine: str) -> None:
     """Against the float32 checkpoint that it was made from, which is not shipped: its figure is on record."""
     texts, labels = dev
     measured = json.loads((Path(__file__).parents[2] / "weights" / "measured.json").read_text(encoding="utf-8"))
     right = int((npdistil.load(bundled, engine=engine).scores(texts).argmax(axis=1) == labels).sum())
     print(f"right of {len(labels)}: {right}; float32 {measured['right']['float32, treebank']}")
-    assert measured["right"]["float32, treebank"] - right <= 1
+    assert right >= measured["right"]["float32, treebank"]
 
 
 def test_a_quantized_checkpoint_opens_in_transformers_and_agrees(full_size: Path, dev: Dev, tmp_path: Path) -> None:
