@@ -129,7 +129,7 @@ def test_both_engines_give_the_same_int8_labels(bundled: Path, dev: Dev) -> None
     agree(compiled.logits(ids), numpy_one.logits(ids))
 
 
-def test_int8_has_as_many_sentences_of_dev_right_as_float32(bundled: Path, dev: Dev, engine: str) -> None:
+def test_int8_has_no_fewer_sentences_of_dev_right_than_float32(bundled: Path, dev: Dev, engine: str) -> None:
     """Against the float32 checkpoint that it was made from, which is not shipped: its figure is on record."""
     texts, labels = dev
     measured = json.loads((Path(__file__).parents[2] / "weights" / "measured.json").read_text(encoding="utf-8"))
