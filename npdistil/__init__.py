@@ -6,14 +6,14 @@
 'POSITIVE'
 """
 
-from .checkpoint import Checkpoint, read_checkpoint
-from .config import Config
+from .checkpoint.config import Config
+from .checkpoint.hub import bundled_model
+from .checkpoint.quantize import quantize_checkpoint
+from .checkpoint.weights import Checkpoint, read_checkpoint
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
-from .explanation import Explanation, explain
-from .hub import bundled_model
-from .pretrained import Model, load
-from .quantize import quantize_checkpoint
+from .model import Model, load
 from .tasks import pipeline
+from .tasks.explanation import Explanation, explain
 
 __version__ = "0.1.0"
 

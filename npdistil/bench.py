@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .distilbert.encoder import Array
 from .errors import InputError
-from .model import Array
-from .pretrained import Model
+from .model import Model
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)  # tokens, special ones included
 TEXTS = (  # for want of the user's own: English of the length of reviews and their headlines

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import model
 from .batch import blocks
-from .config import Config
+from .checkpoint.config import Config
+from .distilbert import encoder
+from .distilbert.encoder import Array, Params
 from .errors import EngineError, InputError, MissingExtraError
-from .model import Array, Params
 
 ENGINES = ("auto", "numpy", "compiled")
 PRECISIONS = ("float32", "int8")
@@ -41,7 +41,7 @@ class Encoder(Protocol):
 
 
 class NumpyEncoder:
-    """`model.encode`, in blocks of whole texts."""
+    """`encoder.encode`, in blocks of whole texts."""
 
     name = "numpy"
 
@@ -60,7 +60,7 @@ class NumpyEncoder:
         out = np.empty((len(wanted), self.params["embeddings"]["LayerNorm"]["weight"].size), np.float32)
         for i, j in blocks(bounds, self.max_tokens):
             first, last = bounds[i], bounds[j]
-            hidden = model.encode(ids[first:last], bounds[i : j + 1] - first, **self.params, **self.settings)
+            hidden = encoder.encode(ids[first:last], bounds[i : j + 1] - first, **self.params, **self.settings)
             some = slice(*np.searchsorted(wanted, [first, last]))
             out[some] = hidden[wanted[some] - first]
         return out

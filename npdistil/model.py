@@ -1,252 +1,293 @@
-"""DistilBERT's encoder as pure functions on NumPy arrays: the specification of this package.
+"""A loaded model: checkpoint, tokenizer and encoder together."""
 
-DistilBERT (Sanh et al. 2019, arXiv:1910.01108) is half of BERT (Devlin et al. 2018, arXiv:1810.04805)
-without token types and pooler: embeddings, then N post-norm Transformer blocks (Vaswani et al. 2017,
-arXiv:1706.03762, section 3). Read from `encode` at the end upwards, or from the primitives down.
-
-Texts are never padded. A batch is one array of all their tokens laid end to end, and `bounds` says where
-each text starts and stops: texts of 5, 9 and 3 tokens give T = 17 rows and bounds = [0, 5, 14, 17]. Only
-attention looks across rows, so only attention needs `bounds`, and nothing needs a mask.
-
-    T  rows (tokens) in the batch     B  texts in the batch     L  tokens of one text
-    D  width of the model             H  attention heads        F  width of the feed-forward layer
-    V  vocabulary size                P  positions              C  classes
-
-Parameters carry the names that they have in the checkpoint and arrive by `**`: `q_lin` is a dict of `weight`
-and `bias`. Where that dict also holds a `weight_scale`, the layer is an int8 one.
-"""
-
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import pairwise
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+from tokenizers import Encoding, Tokenizer
 
-Array: TypeAlias = npt.NDArray[Any]
-Params: TypeAlias = dict[str, Any]  # a tree of dicts and lists, as in the checkpoint, with arrays as leaves
+from .batch import pack
+from .checkpoint.hub import find_model
+from .checkpoint.quantize import in_precision
+from .checkpoint.tokenizer import read_tokenizer
+from .checkpoint.weights import Checkpoint, read_checkpoint
+from .distilbert import encoder, heads
+from .distilbert.encoder import Array
+from .engine import PRECISIONS, make_encoder
+from .errors import InputError
+from .scores import apply_function, default_function
+from .text import Part, Text, check_texts, parts, sentences, tokenize
 
-EPSILON = 1e-12  # of every layer norm; fixed in DistilBERT, not a setting
-EXACT_INT_SUM = 1024  # products of two int8 that can be added up in float32 without rounding: 2**24 / 2**14
-
-
-def erf(x: Array) -> Array:  # [...] -> [...]
-    """The error function, within 1.5e-7: Abramowitz and Stegun, formula 7.1.26.
-
-    >>> erf(np.array([-1.0, 0.0, 1.0])).round(4)
-    array([-0.8427,  0.    ,  0.8427])
-    """
-    t = 1 / (1 + 0.3275911 * np.abs(x))
-    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return np.copysign(1 - series * np.exp(-x * x), x)
-
-
-def gelu(x: Array) -> Array:  # [...] -> [...]
-    """Each x times the chance that a standard normal value is below it (Hendrycks and Gimpel, arXiv:1606.08415).
-
-    >>> gelu(np.array([-3.0, 0.0, 3.0])).round(3)
-    array([-0.004,  0.   ,  2.996])
-    """
-    return 0.5 * x * (1 + erf(x * np.float32(0.5**0.5)))
-
-
-def gelu_tanh(x: Array) -> Array:  # [...] -> [...]
-    """The approximation of `gelu` by tanh, from the same paper, that some checkpoints were trained with."""
-    return 0.5 * x * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + 0.044715 * x**3)))
-
-
-def relu(x: Array) -> Array:  # [...] -> [...]
-    """The positive part (Nair and Hinton 2010)."""
-    return np.maximum(x, 0)
-
-
-def silu(x: Array) -> Array:  # [...] -> [...]
-    """Each x times its sigmoid, from the paper of `gelu`."""
-    return x * sigmoid(x)
-
-
-def sigmoid(x: Array) -> Array:  # [...] -> [...]
-    """The logistic function 1 / (1 + exp(-x)), written with tanh so that no x overflows."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-# The names that config.json may give for `activation`.
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "gelu": gelu,
-    "gelu_python": gelu,
-    "gelu_new": gelu_tanh,
-    "gelu_pytorch_tanh": gelu_tanh,
-    "relu": relu,
-    "silu": silu,
-    "swish": silu,
-    "sigmoid": sigmoid,
-    "tanh": np.tanh,
+LONG_TEXT = ("windows", "sentences", "truncate", "error")
+STRIDE = 128  # tokens that two neighbouring windows of a long text share
+COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a text [parts, C] -> [C]
+    "mean": lambda scores: scores.mean(axis=0),
+    "max": lambda scores: scores.max(axis=0),
+    "first": lambda scores: scores[0],
 }
 
 
-def softmax(x: Array) -> Array:  # [..., n] -> [..., n]
-    """Positive rows that sum to 1, in proportion to exp(x).
+class Model:
+    """A DistilBERT with its tokenizer, ready to run. Made by `load`; any number of threads may use it at once.
 
-    >>> softmax(np.log([[1.0, 3.0]]))
-    array([[0.25, 0.75]])
+    Attributes:
+        config: sizes, labels and settings.
+        precision: "float32" or "int8".
+        engine: "numpy" or "compiled".
+        threads: what the engine uses; the numpy engine's products run on as many as its BLAS takes.
+        classes_: the labels, as scikit-learn's classifiers have them: str [C].
     """
-    exp = np.exp(x - x.max(axis=-1, keepdims=True))
-    return exp / exp.sum(axis=-1, keepdims=True)
+
+    def __init__(self, checkpoint: Checkpoint, engine: str, precision: str | None, threads: int | None) -> None:
+        self.checkpoint = checkpoint
+        self.config = checkpoint.config
+        self.precision = precision or ("int8" if self.config.quantized else "float32")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}; known are {', '.join(PRECISIONS)}")
+        self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
+        checkpoint.release()  # an engine that packs the weights has read them all
+        self.engine = self.encoder.name
+        self.threads = self.encoder.threads
+        self.classes_ = np.array(self.config.labels)
+
+    def __repr__(self) -> str:
+        return f"<npdistil.Model {self.checkpoint.directory.name}: {self.engine}, {self.precision}>"
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The `tokenizers.Tokenizer`; neither truncates nor pads."""
+        return read_tokenizer(self.checkpoint.directory, self.config.vocab_size)
+
+    def hidden_states(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
+        """The last hidden states of texts given as token ids with their special tokens: float32 [L, D] each.
+
+        Raises:
+            InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary.
+        """
+        ids, bounds = self._pack(token_ids)
+        return np.split(self.encoder.encode(ids, bounds), bounds[1:-1]) if len(bounds) > 1 else []
+
+    def all_hidden_states(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
+        """What goes into the first block and what comes out of each: float32 [N + 1, L, D] for each text.
+
+        Computed by the specification, whichever engine the model runs on.
+
+        Raises:
+            InputError: as `hidden_states`.
+        """
+        ids, bounds = self._pack(token_ids)
+        params = in_precision(self.checkpoint.params, self.precision)
+        heads, activation = self.config.n_heads, self.config.activation
+        found = []
+        for start, stop in pairwise(bounds):
+            alone = np.array([0, stop - start])
+            states = encoder.hidden_states(ids[start:stop], alone, **params, n_heads=heads, activation=activation)
+            found.append(np.stack([*states]))
+        return found
+
+    def attentions(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
+        """How much each token looks at each, in each block and head: float32 [N, H, L, L] for each text.
+
+        Computed by the specification, whichever engine the model runs on.
+
+        Raises:
+            InputError: as `hidden_states`.
+        """
+        params = in_precision(self.checkpoint.params, self.precision)
+        blocks = [block["attention"] for block in params["layer"]]
+        found = []
+        for states in self.all_hidden_states(token_ids):
+            weights = []
+            for x, block in zip(states, blocks, strict=False):  # nothing looks at the last states
+                q, k = (encoder.linear(x, **block[name]) for name in ("q_lin", "k_lin"))
+                q, k = (encoder.split_heads(each, self.config.n_heads) for each in (q, k))
+                weights.append(encoder.attention_weights(q, k))
+            found.append(np.stack(weights))
+        return found
+
+    def logits(self, token_ids: Sequence[Sequence[int]]) -> Array:
+        """The sequence-classification head's answer to texts given as token ids: float32 [B, C].
+
+        Raises:
+            InputError: as `hidden_states`; or the checkpoint has another head.
+        """
+        if self.config.architecture != "DistilBertForSequenceClassification":
+            raise InputError(
+                f"{self.checkpoint.directory} is a {self.config.architecture}; text classification needs a "
+                "DistilBertForSequenceClassification"
+            )
+        ids, bounds = self._pack(token_ids)
+        first = self.encoder.encode(ids, bounds, rows=bounds[:-1])
+        return heads.sequence_classification(first, **self.checkpoint.head, linear=self.encoder.linear)
+
+    def cut(
+        self,
+        texts: Sequence[Text],
+        long_text: str = "windows",
+        max_length: int | None = None,
+        stride: int | None = None,
+    ) -> list[list[Part]]:
+        """What of each text is read at once: a single part where a text fits and is not read by sentences.
+
+        Args:
+            texts: strings, or tuples of two strings.
+            long_text: what to do with a text of more tokens than `max_length`. "windows": overlapping windows that
+                cover all of it; "truncate": its first tokens; "error": refuse it. "sentences": read the sentences of
+                any text one by one, one that is still too long in windows.
+            max_length: tokens, special ones included; by default all that the model has positions for.
+            stride: tokens that neighbouring windows share; by default 128, or a quarter of `max_length` if less.
+
+        Raises:
+            InputError: a text or a setting that the model cannot take.
+        """
+        if long_text not in LONG_TEXT:
+            raise InputError(f"long_text is {long_text!r}; known are {', '.join(LONG_TEXT)}")
+        limit = self.config.max_position_embeddings
+        length = limit if max_length is None else max_length
+        if isinstance(length, bool) or not isinstance(length, int) or not 4 <= length <= limit:
+            raise InputError(f"max_length is {max_length!r}; expected a whole number from 4 to {limit}")
+        share = default_stride(length) if stride is None else stride
+        if isinstance(share, bool) or not isinstance(share, int) or share < 0:
+            raise InputError(f"stride is {stride!r}; expected a whole number")
+        if long_text == "sentences":
+            return self._sentences(texts, length, share)
+        return cut_encodings(tokenize(self.tokenizer, texts), long_text, length, share)
+
+    def _sentences(self, texts: Sequence[Text], length: int, stride: int) -> list[list[Part]]:
+        check_texts(texts)
+        singles = [text for text in texts if isinstance(text, str)]
+        if len(singles) < len(texts):
+            raise InputError("pairs cannot be read by sentences, only single texts")
+        spans = [sentences(text) for text in singles]
+        flat = [text[start:end] for text, found in zip(singles, spans, strict=True) for start, end in found]
+        encodings = iter(tokenize(self.tokenizer, flat))
+        return [
+            [
+                part._replace(start=start + part.start, end=start + part.end)
+                for start, _ in found
+                for part in parts(next(encodings), length, stride)
+            ]
+            for found in spans
+        ]
+
+    def part_scores(self, cuts: Sequence[Sequence[Part]], function: str | None = None) -> list[Array]:
+        """Scores of each label for each part, as `cut` gives them: for each text float64 [parts, C].
+
+        Args:
+            cuts: the parts of each text.
+            function: "softmax", "sigmoid" or "none"; by default what the checkpoint's problem_type asks for.
+        """
+        logits = self.logits([part.ids for cut in cuts for part in cut])
+        scores = apply_function(function or default_function(self.config), logits)
+        return np.split(scores, np.cumsum([len(cut) for cut in cuts])[:-1]) if len(cuts) else []
+
+    def scores(
+        self,
+        texts: Sequence[Text],
+        function: str | None = None,
+        long_text: str = "windows",
+        max_length: int | None = None,
+        stride: int | None = None,
+        combine: str = "mean",
+    ) -> Array:
+        """Scores of each label for each text or pair: float64 [B, C].
+
+        Args:
+            texts: as for `cut`.
+            function: as for `part_scores`.
+            long_text: as for `cut`.
+            max_length: as for `cut`.
+            stride: as for `cut`.
+            combine: how the scores of a text's parts become one: their "mean", the "max" of each label, or those of
+                the "first" part.
+
+        Raises:
+            InputError: a text or a setting that the model cannot take.
+        """
+        if combine not in COMBINE:
+            raise InputError(f"combine is {combine!r}; known are {', '.join(COMBINE)}")
+        rows = self.part_scores(self.cut(texts, long_text, max_length, stride), function)
+        return np.array([COMBINE[combine](each) for each in rows]).reshape(len(texts), len(self.config.labels))
+
+    def predict_proba(self, texts: Sequence[Text]) -> Array:
+        """Probability of each of `classes_` for each text: float64 [B, C], as scikit-learn's classifiers give it.
+
+        Raises:
+            InputError: as `scores`; or the model is a regression, which has no probabilities.
+        """
+        if default_function(self.config) == "none":
+            raise InputError("a regression model has no probabilities; `scores` gives its values")
+        return self.scores(_several(texts))
+
+    def predict(self, texts: Sequence[Text]) -> Array:
+        """The likeliest of `classes_` for each text, str [B]; of a multi-label model, which labels hold, bool [B, C].
+
+        Raises:
+            InputError: as `predict_proba`.
+        """
+        probabilities = self.predict_proba(texts)
+        if default_function(self.config) == "sigmoid":
+            return probabilities >= 0.5
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def _pack(self, token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
+        return pack(token_ids, self.config.vocab_size, self.config.max_position_embeddings)
 
 
-def layer_norm(x: Array, weight: Array, bias: Array) -> Array:  # [T, D], [D], [D] -> [T, D]
-    """Each row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450).
+def _several(texts: Sequence[Text]) -> list[Text]:
+    if isinstance(texts, str):
+        raise InputError("expected a list of texts, found a string; put it in a list")
+    return list(texts)
 
-    >>> layer_norm(np.array([[1.0, 3.0]]), weight=np.ones(2), bias=np.zeros(2))
-    array([[-1.,  1.]])
+
+def default_stride(max_length: int) -> int:
+    """Tokens that neighbouring windows share unless told otherwise."""
+    return min(STRIDE, max_length // 4)
+
+
+def cut_encodings(encodings: Sequence[Encoding], long_text: str, max_length: int, stride: int) -> list[list[Part]]:
+    """`Model.cut` of texts whose tokens are known; not by sentences.
+
+    Raises:
+        InputError: as `Model.cut`.
     """
-    centred = x - x.mean(axis=-1, keepdims=True)
-    variance = (centred * centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + EPSILON) * weight + bias
+    cuts = []
+    for i, encoding in enumerate(encodings):
+        found = parts(encoding, max_length, stride)
+        if long_text == "error" and len(found) > 1:
+            raise InputError(f"text {i} has {len(encoding)} tokens; {max_length} are allowed")
+        if long_text == "truncate" and len(found) > 1:
+            found = [found[0]._replace(truncated=True)]
+        cuts.append(found)
+    return cuts
 
 
-def linear(x: Array, weight: Array, bias: Array, weight_scale: Array | None = None) -> Array:
-    # [T, in], [out, in], [out], [out, 1] -> [T, out]
-    """The product of x and weight, plus bias; with a `weight_scale`, a product of integers.
+def load(
+    path_or_name: str | os.PathLike[str] | None = None,
+    *,
+    engine: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+) -> Model:
+    """Load a model: the bundled one, a directory, or a name on the Hugging Face Hub (see `hub.find_model`).
 
-    An int8 weight stands for weight * weight_scale. Rows of x are quantised as they come, so that a row's result
-    depends on no other row, and the sum of integer products is exact.
+    Args:
+        path_or_name: None is the bundled sentiment classifier.
+        engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
+        precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
+        threads: for the compiled engine; by default NPDISTIL_THREADS, or the CPUs that this process may use.
 
-    >>> linear(np.array([[1.0, 2.0]]), weight=np.array([[10.0, 1.0]]), bias=np.array([0.5]))
-    array([[12.5]])
+    Raises:
+        CheckpointError: no model there, or not one that can be read; says what was found and what was expected.
+        InputError: a setting that does not exist.
+        EngineError, MissingExtraError: the compiled engine cannot run here.
+
+    Example:
+        >>> import npdistil
+        >>> model = npdistil.load(engine="numpy")
+        >>> model.predict(["I love it.", "I hate it."]).tolist()
+        ['POSITIVE', 'NEGATIVE']
     """
-    if weight_scale is None:
-        return x @ weight.T + bias
-    x_int, x_scale = quantize_rows(x)
-    return int8_product(x_int, weight) * (x_scale * weight_scale.T) + bias
-
-
-def quantize_rows(x: Array) -> tuple[Array, Array]:  # [T, n] -> integers -128..127 [T, n], scale [T, 1]
-    """Symmetric int8 a row, x = integers * scale, as the compressed-tensors format defines it.
-
-    >>> quantize_rows(np.array([[0.0, -25.6, 127.5]]))
-    (array([[   0.,  -26.,  127.]]), array([[1.]]))
-    """
-    scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127.5)
-    scale = np.where(scale == 0, np.finfo(np.float32).eps, scale)
-    return np.clip(np.rint(x / scale), -128, 127), scale
-
-
-def int8_product(x: Array, weight: Array) -> Array:  # [T, in], [out, in] -> [T, out], exact
-    """Product of integers held in float32, where matrix products are fast: exact for up to 1024 terms at a time."""
-    steps = range(0, x.shape[1], EXACT_INT_SUM)
-    parts = (x[:, k : k + EXACT_INT_SUM] @ weight[:, k : k + EXACT_INT_SUM].T.astype(np.float32) for k in steps)
-    if len(steps) == 1:
-        return next(parts)
-    return np.sum([part.astype(np.int32) for part in parts], axis=0).astype(np.float32)
-
-
-def embedding(ids: Array, weight: Array, weight_scale: Array | None = None) -> Array:  # [T], [V, D], [V, 1] -> [T, D]
-    """The rows of a table; float16 and int8 tables become float32 here, a row at a time.
-
-    >>> embedding(np.array([2, 0]), weight=np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]))
-    array([[4., 5.],
-           [0., 1.]], dtype=float32)
-    """
-    rows = weight[ids].astype(np.float32)
-    return rows if weight_scale is None else rows * weight_scale[ids]
-
-
-def embed(
-    ids: Array,
-    bounds: Array,
-    word_embeddings: Params,
-    position_embeddings: Params,
-    LayerNorm: Params,  # noqa: N803 - the name in the checkpoint
-) -> Array:  # [T], [B + 1] -> [T, D]
-    """Word plus position, normalised. Positions count from 0 in every text."""
-    positions = np.arange(len(ids)) - np.repeat(bounds[:-1], np.diff(bounds))
-    x = embedding(ids, **word_embeddings) + embedding(positions, **position_embeddings)
-    return layer_norm(x, **LayerNorm)
-
-
-def attention_weights(q: Array, k: Array) -> Array:  # [H, L, D/H], [H, L, D/H] -> [H, L, L]
-    """How much each token (row) looks at each token (column) of its text, a head at a time.
-
-    >>> q = k = np.array([[[0.0], [2.0]]])  # one head of width 1, two tokens
-    >>> attention_weights(q, k).round(2)
-    array([[[0.5 , 0.5 ],
-            [0.02, 0.98]]])
-    """
-    return softmax(q @ k.transpose(0, 2, 1) * q.shape[-1] ** -0.5)
-
-
-def split_heads(x: Array, n_heads: int) -> Array:  # [L, D] -> [H, L, D/H]
-    """Each head takes its share of the width.
-
-    >>> split_heads(np.array([[1, 2, 3, 4]]), n_heads=2)
-    array([[[1, 2]],
-    <BLANKLINE>
-           [[3, 4]]])
-    """
-    return x.reshape(len(x), n_heads, -1).transpose(1, 0, 2)
-
-
-def self_attention(
-    x: Array, bounds: Array, q_lin: Params, k_lin: Params, v_lin: Params, out_lin: Params, n_heads: int
-) -> Array:  # [T, D], [B + 1] -> [T, D]
-    """Every token gathers from all tokens of its own text (Vaswani et al., section 3.2).
-
-    >>> same = {"weight": np.eye(1), "bias": np.zeros(1)}
-    >>> x = np.array([[5.0], [0.0], [4.0]])  # a text of one token, and one of two
-    >>> self_attention(x, np.array([0, 1, 3]), same, same, same, same, n_heads=1).round(2)
-    array([[5.],
-           [2.],
-           [4.]])
-    """
-    q, k, v = linear(x, **q_lin), linear(x, **k_lin), linear(x, **v_lin)  # [T, D] each
-    context = np.empty_like(q)
-    for start, stop in pairwise(bounds):  # text by text
-        q_text, k_text, v_text = (split_heads(a[start:stop], n_heads) for a in (q, k, v))  # [H, L, D/H] each
-        heads = attention_weights(q_text, k_text) @ v_text  # [H, L, L] @ [H, L, D/H] -> [H, L, D/H]
-        context[start:stop] = heads.transpose(1, 0, 2).reshape(stop - start, -1)  # heads side by side: [L, D]
-    return linear(context, **out_lin)
-
-
-def feed_forward(x: Array, lin1: Params, lin2: Params, activation: str) -> Array:  # [T, D] -> [T, D]
-    """Each token by itself: widen to F, activate, narrow again (Vaswani et al., section 3.3).
-
-    >>> same = {"weight": np.eye(2), "bias": np.ones(2)}
-    >>> feed_forward(np.array([[-4.0, 2.0]]), lin1=same, lin2=same, activation="relu")
-    array([[1., 4.]])
-    """
-    return linear(ACTIVATIONS[activation](linear(x, **lin1)), **lin2)
-
-
-def block(
-    x: Array,
-    bounds: Array,
-    attention: Params,
-    sa_layer_norm: Params,
-    ffn: Params,
-    output_layer_norm: Params,
-    n_heads: int,
-    activation: str,
-) -> Array:  # [T, D], [B + 1] -> [T, D]
-    """Attention, then feed-forward, each added to what it came from and normalised."""
-    x = layer_norm(x + self_attention(x, bounds, **attention, n_heads=n_heads), **sa_layer_norm)
-    return layer_norm(x + feed_forward(x, **ffn, activation=activation), **output_layer_norm)
-
-
-def hidden_states(
-    ids: Array, bounds: Array, embeddings: Params, layer: list[Params], n_heads: int, activation: str
-) -> Iterator[Array]:  # [T], [B + 1] -> N + 1 times [T, D]
-    """What goes into the first block, and what comes out of each."""
-    x = embed(ids, bounds, **embeddings)
-    yield x
-    for parameters in layer:
-        x = block(x, bounds, **parameters, n_heads=n_heads, activation=activation)
-        yield x
-
-
-def encode(
-    ids: Array, bounds: Array, embeddings: Params, layer: list[Params], n_heads: int, activation: str
-) -> Array:  # [T], [B + 1] -> [T, D]
-    """Token ids in, the last hidden state of every token out: what each head stands on."""
-    *_, last = hidden_states(ids, bounds, embeddings, layer, n_heads, activation)
-    return last
+    return Model(read_checkpoint(find_model(path_or_name)), engine, precision, threads)

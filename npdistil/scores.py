@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .config import Config
+from .checkpoint.config import Config
+from .distilbert.encoder import Array, sigmoid, softmax
 from .errors import InputError
-from .model import Array, sigmoid, softmax
 
 FUNCTIONS = ("none", "sigmoid", "softmax")
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from npdistil.batch import as_text, blocks, chunks, encode_texts, encode_words, pack, window_positions, windows
+from npdistil.batch import blocks, chunks, pack
+from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.errors import InputError
-from npdistil.tokenizer import read_tokenizer
+from npdistil.text import as_text, tokenize, tokenize_words, window_positions, windows
 
 TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), max_size=6)
 
@@ -118,8 +119,8 @@ def test_blocks_cover_all_texts_in_order_with_at_most_so_many_rows(lengths: list
 
 def test_one_text_and_many_are_encoded_alike(tokenizer: Tokenizer) -> None:
     texts = ["a film", ("a", "film"), "", "東京"]
-    many = [encoding.ids for encoding in encode_texts(tokenizer, texts)]
-    assert many == [encode_texts(tokenizer, [text])[0].ids for text in texts]
+    many = [encoding.ids for encoding in tokenize(tokenizer, texts)]
+    assert many == [tokenize(tokenizer, [text])[0].ids for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -128,19 +129,19 @@ def test_one_text_and_many_are_encoded_alike(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("others", [[], ["a"]])
 def test_what_is_no_text_is_refused_with_its_number(tokenizer: Tokenizer, bad: Any, others: list[str]) -> None:
     with pytest.raises(InputError, match=f"text {len(others)} "):
-        encode_texts(tokenizer, [*others, bad])
+        tokenize(tokenizer, [*others, bad])
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", ("a", "\ud83d"), "é\udc80"])
 def test_lone_surrogates_are_refused_with_their_place(tokenizer: Tokenizer, text: Any) -> None:
     with pytest.raises(InputError, match=r"lone surrogate U\+D[8-F]"):
-        encode_texts(tokenizer, [text])
+        tokenize(tokenizer, [text])
 
 
 @pytest.mark.parametrize("bad", ["a b", [1], [["a"]], None, [None], ["\ud800"]])
 def test_what_is_no_list_of_words_is_refused(tokenizer: Tokenizer, bad: Any) -> None:
     with pytest.raises(InputError):
-        encode_words(tokenizer, [["a"], bad])
+        tokenize_words(tokenizer, [["a"], bad])
 
 
 # windows

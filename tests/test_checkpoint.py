@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from npdistil.checkpoint import INDEX, SINGLE, Checkpoint, is_finite, read_checkpoint
+from npdistil.checkpoint.quantize import quantize_checkpoint
+from npdistil.checkpoint.weights import INDEX, SINGLE, Checkpoint, is_finite, read_checkpoint
 from npdistil.errors import CheckpointError
-from npdistil.quantize import quantize_checkpoint
 
 Make = Callable[..., Path]
 ARCHITECTURES = sorted(tiny.HEADS)

@@ -10,10 +10,10 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npdistil.checkpoint import expected_shapes
-from npdistil.config import SIZES, Config, read_config, read_json
+from npdistil.checkpoint.config import SIZES, Config, read_config, read_json
+from npdistil.checkpoint.quantize import FORMAT
+from npdistil.checkpoint.weights import expected_shapes
 from npdistil.errors import CheckpointError, NpdistilError
-from npdistil.quantize import FORMAT
 
 
 def test_an_empty_config_is_transformers_default() -> None:

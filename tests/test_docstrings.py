@@ -10,7 +10,8 @@ import pytest
 import tiny
 
 import npdistil
-from npdistil import files, heads, model
+from npdistil import files
+from npdistil.distilbert import encoder, heads
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Made of others that have an example: one of their own would only be longer.
@@ -21,7 +22,7 @@ VARIANTS = {"gelu_tanh", "relu", "silu", "sigmoid"}
 PUBLIC = [*filter(inspect.isfunction, (getattr(npdistil, name) for name in npdistil.__all__)), files.classify_file]
 
 
-@pytest.mark.parametrize("thing", [npdistil, model, heads, *PUBLIC], ids=lambda thing: thing.__name__)
+@pytest.mark.parametrize("thing", [npdistil, encoder, heads, *PUBLIC], ids=lambda thing: thing.__name__)
 def test_examples_print_what_they_say(thing: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.write(tmp_path / "my-distilbert")
     monkeypatch.chdir(tmp_path)
@@ -33,7 +34,7 @@ def test_examples_print_what_they_say(thing: Any, tmp_path: Path, monkeypatch: p
     assert runner.summarize(verbose=False).attempted
 
 
-@pytest.mark.parametrize("module", [model, heads], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [encoder, heads], ids=lambda module: module.__name__)
 def test_every_function_of_the_specification_has_an_example(module: Any) -> None:
     def own(member: object) -> bool:
         return inspect.isfunction(member) and member.__module__ == module.__name__

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tiny
 
-from npdistil import heads, pipeline
+from npdistil import pipeline
+from npdistil.distilbert import heads
+from npdistil.distilbert.encoder import softmax
 from npdistil.errors import InputError
-from npdistil.model import softmax
 
 Make = Callable[..., Path]
 TEXT = "the [MASK] is good"

@@ -12,7 +12,8 @@ import tiny
 from safetensors.numpy import load_file
 
 import npdistil
-from npdistil import heads, model, read_checkpoint
+from npdistil import read_checkpoint
+from npdistil.distilbert import encoder, heads
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name for path in GOLDEN.iterdir())
@@ -48,11 +49,11 @@ def test_hidden_states_of_every_layer_and_logits_equal_transformers(case: str) -
     expected = load_file(GOLDEN / case / "expected.safetensors")
     config, ids, bounds = checkpoint.config, expected["ids"], expected["bounds"]
     settings: dict[str, Any] = {"n_heads": config.n_heads, "activation": config.activation}
-    states = list(model.hidden_states(ids, bounds, **checkpoint.params, **settings))
+    states = list(encoder.hidden_states(ids, bounds, **checkpoint.params, **settings))
     assert len(states) == config.n_layers + 1
     for i, state in enumerate(states):
         assert_close(f"{case}, hidden states {i}", state, expected[f"hidden.{i}"], tolerance(case))
-    last, head = model.encode(ids, bounds, **checkpoint.params, **settings), checkpoint.head
+    last, head = encoder.encode(ids, bounds, **checkpoint.params, **settings), checkpoint.head
     assert np.array_equal(last, states[-1])
     if config.architecture == "DistilBertForSequenceClassification":
         logits = heads.sequence_classification(last[bounds[:-1]], **head)
@@ -87,7 +88,7 @@ def test_int8_linear_layers_equal_transformers_on_its_own_inputs() -> None:
     blocks = read_checkpoint(GOLDEN / "int8").params["layer"]
     for name in names:
         _, number, part, layer = name.split(".")
-        ours = model.linear(expected[f"{name}.in"], **blocks[int(number)][part][layer])
+        ours = encoder.linear(expected[f"{name}.in"], **blocks[int(number)][part][layer])
         assert_close(f"int8, {name}", ours, expected[f"{name}.out"])
 
 

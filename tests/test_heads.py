@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from npdistil import heads, model
+from npdistil.distilbert import encoder, heads
 
 D, C, V, T = 6, 4, 9, 5
 
@@ -55,8 +55,8 @@ def test_question_answering_gives_starts_and_ends() -> None:
 def test_masked_lm_uses_the_models_activation(activation: str) -> None:
     transform, projector = layer(D), layer(V, seed=1)
     norm = {"weight": np.ones(D, np.float32), "bias": np.zeros(D, np.float32)}
-    inner = model.ACTIVATIONS[activation](HIDDEN @ transform["weight"].T + transform["bias"])
-    expected = model.layer_norm(inner, **norm) @ projector["weight"].T + projector["bias"]
+    inner = encoder.ACTIVATIONS[activation](HIDDEN @ transform["weight"].T + transform["bias"])
+    expected = encoder.layer_norm(inner, **norm) @ projector["weight"].T + projector["bias"]
     assert heads.masked_lm(HIDDEN, transform, norm, projector, activation) == pytest.approx(expected, abs=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_heads_run_on_the_operator_that_they_are_given() -> None:
 
     def spy(x: Any, weight: Any, bias: Any) -> Any:
         seen.append(weight.shape)
-        return model.linear(x, weight, bias)
+        return encoder.linear(x, weight, bias)
 
     heads.sequence_classification(HIDDEN, layer(D), layer(C), linear=spy)
     heads.token_classification(HIDDEN, layer(C), linear=spy)

@@ -10,8 +10,8 @@ import pytest
 import tiny
 
 import npdistil
+from npdistil.checkpoint.hub import bundled_model, find_model, hub_cache
 from npdistil.errors import CheckpointError, MissingExtraError
-from npdistil.hub import bundled_model, find_model, hub_cache
 
 Make = Callable[..., Path]
 VARIABLES = (
@@ -146,7 +146,7 @@ def test_the_cache_is_where_huggingface_hub_has_it(
 def test_huggingface_hub_itself_looks_in_the_same_place(variables: dict[str, str]) -> None:
     pytest.importorskip("huggingface_hub")
     code = (
-        "from huggingface_hub.constants import HF_HUB_CACHE; from npdistil.hub import hub_cache; "
+        "from huggingface_hub.constants import HF_HUB_CACHE; from npdistil.checkpoint.hub import hub_cache; "
         "print(HF_HUB_CACHE); print(hub_cache())"
     )
     done = alone(code, **variables)

@@ -1,233 +1,410 @@
-"""Properties of the specification's primitives, and that a text's bits depend on no other text."""
+"""A loaded model: logits, hidden states, predictions as scikit-learn has them, long texts, and what is refused."""
 
-import math
+import re
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import tiny
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from npdistil import model
-from npdistil.checkpoint import read_checkpoint
-from npdistil.engine import NumpyEncoder
-from npdistil.model import Array
-from npdistil.quantize import in_precision
+import npdistil
+from npdistil.distilbert import encoder, heads
+from npdistil.distilbert.encoder import sigmoid, softmax
+from npdistil.errors import CheckpointError, InputError
+from npdistil.model import load
+from npdistil.text import windows
 
-LINE = np.linspace(-8, 8, 20001)
-
-
-def floats(*shape: int, size: float = 100) -> st.SearchStrategy[npt.NDArray[np.float32]]:
-    return hnp.arrays(np.float32, shape, elements=st.floats(-size, size, width=32))
+Make = Callable[..., Path]
+TEXTS = ["I like it!", "the film is boring", "", "a", "the movie was very good . not bad ?"]
+FIVE = {str(i): name for i, name in enumerate(("anger", "fear", "joy", "love", "none"))}
+LONG = "the film was good and i like it , not bad at all . " * 20  # far more tokens than 24 positions
 
 
-def test_erf_is_within_1_5e_7_of_the_standard_library() -> None:
-    difference = np.abs(model.erf(LINE) - [math.erf(x) for x in LINE]).max()
-    print(f"largest difference {difference:.2e}")
-    assert difference <= 1.5e-7
+@pytest.fixture
+def small(make: Make, engine: str) -> npdistil.Model:
+    return load(make(), engine=engine, threads=1)
 
 
-def test_erf_of_float32_is_float32_within_6e_7() -> None:
-    line = LINE.astype(np.float32)
-    ours = model.erf(line)
-    assert ours.dtype == np.float32
-    # 1.5e-7 of the formula, and the roundings of its five steps: terms of up to 1.45 are good to 6e-8 to 1.2e-7 each.
-    difference = np.abs(ours - [math.erf(x) for x in line.tolist()]).max()
-    print(f"largest difference {difference:.2e}")
-    assert difference <= 6e-7
+def ids(loaded: npdistil.Model, texts: list[str]) -> list[list[int]]:
+    return [loaded.tokenizer.encode(text).ids for text in texts]
 
 
-def test_gelu_is_x_times_the_normal_distribution() -> None:
-    expected = [0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in LINE]
-    assert np.abs(model.gelu(LINE) - expected).max() <= 4e-7
+# Token ids in
 
 
-def test_gelu_tanh_is_near_gelu_and_not_the_same() -> None:
-    difference = np.abs(model.gelu_tanh(LINE) - model.gelu(LINE)).max()
-    assert 1e-4 < difference < 1e-3
-
-
-@pytest.mark.parametrize("name", sorted(model.ACTIVATIONS))
-def test_activations_keep_float32_and_stay_finite_on_any_float(name: str) -> None:
-    line = np.array([0, -0.0, 1e-30, -1e-30, 1, -1, 50, -50, 1e4, -1e4, 1e12, -1e12], np.float32)
-    ours = model.ACTIVATIONS[name](line)
-    assert ours.dtype == np.float32
-    assert np.isfinite(ours).all()
-
-
-@given(x=floats(3, 7, size=2.0**100))
-def test_softmax_rows_are_positive_and_add_up_to_1(x: Array) -> None:
-    p = model.softmax(x)
-    assert p.dtype == np.float32
-    assert (p >= 0).all()
-    assert np.abs(p.sum(axis=-1) - 1).max() <= 1e-6
-
-
-@given(x=floats(1, 5), shift=st.floats(-100, 100, width=32))
-def test_softmax_does_not_see_what_is_added_to_a_whole_row(x: Array, shift: float) -> None:
-    assert model.softmax(x + np.float32(shift)) == pytest.approx(model.softmax(x), abs=2e-5)
-
-
-@given(x=floats(4, 16), weight=floats(16), bias=floats(16))
-def test_layer_norm_equals_its_formula_in_float64(x: Array, weight: Array, bias: Array) -> None:
-    wide = x.astype(np.float64)
-    deviation = wide.std(axis=-1, keepdims=True)
-    ours = model.layer_norm(x, weight, bias)
-    assert ours.dtype == np.float32
-    steady = deviation[:, 0] > 1e-3 * (1 + np.abs(wide).max(axis=-1))  # else rounding is all that is left
-    expected = (wide - wide.mean(axis=-1, keepdims=True)) / np.sqrt(deviation**2 + 1e-12) * weight + bias
-    assert np.abs((ours - expected)[steady]).max(initial=0) <= 2e-2
-
-
-def test_layer_norm_of_a_constant_row_is_the_bias() -> None:
-    bias = np.arange(8, dtype=np.float32)
-    assert np.array_equal(model.layer_norm(np.full((2, 8), 3, np.float32), np.ones(8, np.float32), bias), [bias, bias])
-
-
-@given(st.data())
-@settings(max_examples=40)
-def test_int8_product_is_exact(data: st.DataObject) -> None:
-    rows, out = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 5))
-    width = data.draw(st.sampled_from([1, 7, 1023, 1024, 1025, 2048, 3072]))
-    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    low = data.draw(st.sampled_from([-128, 120]))  # 120: every product is large, and sums grow as far as they can
-    x, weight = random.integers(low, 128, (rows, width)), random.integers(low, 128, (out, width))
-    ours = model.int8_product(x.astype(np.float32), weight.astype(np.int8))
-    exact = x @ weight.T
-    assert ours.dtype == np.float32
-    assert np.array_equal(ours, exact.astype(np.float32))  # beyond 2**24 the one rounding is that of the result
-
-
-@pytest.mark.parametrize("width", [1024, 1025, 3072])
-def test_int8_product_is_exact_at_its_extremes(width: int) -> None:
-    x, weight = np.full((1, width), -128, np.float32), np.full((1, width), -128, np.int8)
-    assert model.int8_product(x, weight)[0, 0] == np.float32(128 * 128 * width)
-
-
-def quantized_plainly(row: list[np.float32]) -> tuple[list[int], np.float32]:
-    """Symmetric int8 of one row, one number after the other: what compressed-tensors does."""
-    largest = max(abs(x) for x in row)
-    scale = np.float32(largest / np.float32(127.5))
-    if scale == 0:
-        scale = np.finfo(np.float32).eps
-    return [max(-128, min(127, round(float(x / scale)))) for x in row], scale  # round() goes to even, too
-
-
-@given(x=floats(3, 9) | floats(2, 1) | floats(4, 5, size=2.0**-30))
-def test_quantize_rows_equals_a_plain_restatement(x: Array) -> None:
-    integers, scale = model.quantize_rows(x)
-    assert integers.shape == x.shape
-    assert scale.shape == (len(x), 1)
-    assert integers.dtype == scale.dtype == np.float32
-    for i, row in enumerate(x):
-        plain, plain_scale = quantized_plainly(list(row))
-        assert integers[i].tolist() == plain
-        assert scale[i, 0] == plain_scale
-
-
-def test_quantize_rows_of_zeros_is_zeros() -> None:
-    integers, scale = model.quantize_rows(np.zeros((2, 3), np.float32))
-    assert not integers.any()
-    assert (scale > 0).all()
-
-
-@given(x=floats(4, 6), weight=floats(5, 6), bias=floats(5))
-def test_an_int8_linear_layer_is_near_the_float_layer_that_it_stands_for(x: Array, weight: Array, bias: Array) -> None:
-    integers, scale = model.quantize_rows(weight)
-    ours = model.linear(x, integers.astype(np.int8), bias, scale)
-    exact = x.astype(np.float64) @ (integers * scale).astype(np.float64).T + bias
-    # Each number of a row of x is off by at most half a step, or at the positive end by a whole one.
-    bound = np.abs(x).max(axis=1, keepdims=True) / 127.5 * np.abs(integers * scale).sum(axis=1) + 1e-2
-    assert (np.abs(ours - exact) <= bound).all()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
-def test_embedding_gives_the_tables_rows_in_float32(dtype: type) -> None:
-    table = np.arange(-6, 6).reshape(4, 3).astype(dtype)
-    scale = np.array([[1], [2], [0.5], [4]], np.float32) if dtype is np.int8 else None
-    rows = model.embedding(np.array([3, 0, 3]), table, scale)
-    assert rows.dtype == np.float32
-    assert np.array_equal(rows, (table * (1 if scale is None else scale))[[3, 0, 3]])
-
-
-def test_positions_count_from_0_in_every_text() -> None:
-    words, positions = np.zeros((1, 4), np.float32), np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    norm = {"weight": np.ones(4, np.float32), "bias": np.zeros(4, np.float32)}
-    x = model.embed(np.zeros(5, np.int64), np.array([0, 2, 5]), {"weight": words}, {"weight": positions}, norm)
-    assert np.array_equal(x, model.layer_norm(positions[[0, 1, 0, 1, 2]], **norm))
-
-
-def test_attention_weights_are_a_distribution_over_the_tokens_of_the_text() -> None:
-    q, k = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
-    weights = model.attention_weights(q, k)
-    assert weights.shape == (3, 5, 5)
-    plain = np.exp((q[1, 2] @ k[1].T) / 2)
-    assert weights[1, 2] == pytest.approx(plain / plain.sum(), abs=1e-6)
-
-
-def test_split_heads_gives_each_head_neighbouring_columns() -> None:
-    assert np.array_equal(model.split_heads(np.arange(12).reshape(2, 6), 3)[1], [[2, 3], [8, 9]])
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NumpyEncoder]:
-    changes = {"dim": 36, "hidden_dim": 1100, "n_heads": 3, "max_position_embeddings": 40}
-    checkpoint = read_checkpoint(tiny.write(tmp_path_factory.mktemp("model"), **changes))
-    return {
-        precision: NumpyEncoder(checkpoint.config, in_precision(checkpoint.params, precision), 1, max_tokens=50)
-        for precision in ("float32", "int8")
-    }
-
-
-def packed(texts: list[list[int]]) -> tuple[Array, Array]:
-    return np.array([i for text in texts for i in text], np.int64), np.cumsum([0, *map(len, texts)])
+def test_logits_are_float32_one_row_a_text(small: npdistil.Model) -> None:
+    logits = small.logits(ids(small, TEXTS))
+    assert (logits.shape, logits.dtype) == ((5, 2), np.float32)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-@given(
-    texts=st.lists(st.lists(st.integers(0, len(tiny.VOCABULARY) - 1), min_size=1, max_size=40), min_size=1, max_size=8),
-    data=st.data(),
+def test_every_layers_states_end_in_the_hidden_states(make: Make, precision: str) -> None:
+    small = load(make(), engine="numpy", precision=precision)
+    rows = ids(small, TEXTS)
+    for states, last in zip(small.all_hidden_states(rows), small.hidden_states(rows), strict=True):
+        assert states.shape == (small.config.n_layers + 1, *last.shape)
+        assert np.array_equal(states[-1], last)
+
+
+def test_attentions_are_shares_of_all_tokens_in_each_layer_and_head(small: npdistil.Model) -> None:
+    rows = ids(small, TEXTS)
+    for row, weights in zip(rows, small.attentions(rows), strict=True):
+        assert weights.shape == (small.config.n_layers, small.config.n_heads, len(row), len(row))
+        assert weights.dtype == np.float32
+        assert weights.min() >= 0
+        assert np.allclose(weights.sum(axis=-1), 1)
+    assert small.attentions([]) == small.all_hidden_states([]) == []
+
+
+def test_logits_are_the_heads_answer_to_the_first_hidden_states(small: npdistil.Model) -> None:
+    rows = ids(small, TEXTS)
+    first = np.stack([states[0] for states in small.hidden_states(rows)])
+    expected = heads.sequence_classification(first, **small.checkpoint.head)
+    assert small.logits(rows) == pytest.approx(expected, abs=2e-6)
+
+
+def test_hidden_states_are_float32_one_array_a_text(small: npdistil.Model) -> None:
+    states = small.hidden_states([[2, 5, 3], [2], list(range(24))])
+    assert [each.shape for each in states] == [(3, 8), (1, 8), (24, 8)]
+    assert {each.dtype for each in states} == {np.dtype(np.float32)}
+
+
+def test_the_numpy_engine_runs_the_specification(make: Make) -> None:
+    loaded = load(make(), engine="numpy")
+    (row,) = ids(loaded, ["the film is good"])
+    config = loaded.config
+    expected = encoder.encode(
+        np.array(row),
+        np.array([0, len(row)]),
+        **loaded.checkpoint.params,
+        n_heads=config.n_heads,
+        activation=config.activation,
+    )
+    assert np.array_equal(loaded.hidden_states([row])[0], expected)
+
+
+def test_no_texts_give_empty_results(small: npdistil.Model) -> None:
+    assert small.logits([]).shape == (0, 2)
+    assert small.hidden_states([]) == []
+    assert small.predict([]).shape == (0,)
+    assert small.predict_proba([]).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "says"),
+    [
+        ([[2, 3], []], "text 1 has 0 tokens; the model takes 1 to 24"),
+        ([[2] * 25], "text 0 has 25 tokens; the model takes 1 to 24"),
+        ([[2], [2, -1]], "text 1 has the token id -1"),
+        ([[2, 10**6]], "text 0 has the token id 1000000"),
+        ([[2**63]], "text 0 has the token id 9223372036854775808"),
+        ([[2, 2**63]], "text 0"),
+        ([[2, 2**64]], "text 0 is not a flat list of whole numbers"),
+        ([[2, 3.0]], "text 0 is not a flat list of whole numbers"),
+        ([[2, True, None]], "text 0 is not a flat list of whole numbers"),
+        ([[True]], "text 0 is not a flat list of whole numbers"),
+        ([[[2, 3]]], "text 0 is not a flat list of whole numbers"),
+        ([[2, [3]]], "text 0 is not a flat list of whole numbers"),
+        ([2, 3], "text 0 is not a flat list of whole numbers"),
+        ("I like it", "found a string"),
+    ],
 )
-@settings(max_examples=40)
-def test_a_texts_bits_are_the_same_alone_and_in_any_batch_in_any_order(
-    encoders: dict[str, NumpyEncoder], precision: str, texts: list[list[int]], data: st.DataObject
-) -> None:
-    encoder = encoders[precision]
-    order = data.draw(st.permutations(range(len(texts))))
-    ids, bounds = packed([texts[i] for i in order])
-    together = np.split(encoder.encode(ids, bounds), bounds[1:-1])
-    for place, i in enumerate(order):
-        assert encoder.encode(*packed([texts[i]])).tobytes() == together[place].tobytes()
+def test_bad_token_ids_are_refused_and_say_which(small: npdistil.Model, token_ids: Any, says: str) -> None:
+    for run in (small.logits, small.hidden_states):
+        with pytest.raises(InputError, match=says):
+            run(token_ids)
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-@given(data=st.data(), lengths=st.lists(st.integers(1, 40), min_size=1, max_size=6))
-@settings(max_examples=25)
-def test_chosen_rows_are_those_of_the_whole(
-    encoders: dict[str, NumpyEncoder], precision: str, data: st.DataObject, lengths: list[int]
-) -> None:
-    random = np.random.default_rng(len(lengths))
-    ids, bounds = packed([random.integers(0, len(tiny.VOCABULARY), n).tolist() for n in lengths])
-    rows = np.array(sorted(data.draw(st.sets(st.integers(0, len(ids) - 1)))), np.int64)
-    encoder = encoders[precision]
-    assert encoder.encode(ids, bounds, rows=rows).tobytes() == encoder.encode(ids, bounds)[rows].tobytes()
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, np.int64])
+def test_arrays_of_any_whole_numbers_are_token_ids(small: npdistil.Model, kind: type) -> None:
+    row = [2, 5, 9, 3]
+    assert np.array_equal(small.logits([np.array(row, kind)]), small.logits([row]))
+    assert np.array_equal(small.logits(np.array([row, row], kind)), small.logits([row, tuple(row)]))
 
 
-@given(rows=st.integers(1, 9), i=st.integers(0, 8), seed=st.integers(0, 1000))
-def test_the_linear_operator_of_heads_keeps_rows_apart(
-    encoders: dict[str, NumpyEncoder], rows: int, i: int, seed: int
-) -> None:
-    random = np.random.default_rng(seed)
-    x, weight, bias = (random.normal(size=shape).astype(np.float32) for shape in ((rows, 36), (7, 36), (7,)))
-    i = min(i, rows - 1)
-    whole = encoders["float32"].linear(x, weight, bias)
-    assert whole.shape == (rows, 7)
-    assert np.allclose(whole, x @ weight.T + bias, atol=1e-4)
-    assert encoders["float32"].linear(x[i : i + 1], weight, bias).tobytes() == whole[i].tobytes()
+def test_logits_need_a_classifiers_head(make: Make) -> None:
+    loaded = load(make(architectures=["DistilBertForTokenClassification"]), engine="numpy")
+    with pytest.raises(InputError, match="DistilBertForTokenClassification; text classification needs a"):
+        loaded.logits([[2, 3]])
+    assert loaded.hidden_states([[2, 3]])[0].shape == (2, 8)
 
 
-def test_no_texts_give_no_rows(encoders: dict[str, NumpyEncoder]) -> None:
-    for encoder in encoders.values():
-        assert encoder.encode(np.empty(0, np.int64), np.zeros(1, np.int64)).shape == (0, 36)
+# Predictions
+
+
+def test_probabilities_are_the_softmax_of_the_logits(small: npdistil.Model) -> None:
+    probabilities = small.predict_proba(TEXTS)
+    assert (probabilities.shape, probabilities.dtype) == ((5, 2), np.float64)
+    assert np.array_equal(probabilities, softmax(small.logits(ids(small, TEXTS)).astype(np.float64)))
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-15)
+
+
+def test_predictions_are_the_likeliest_classes_by_name(make: Make, engine: str) -> None:
+    loaded = load(make(id2label=FIVE), engine=engine, threads=1)
+    assert loaded.classes_.tolist() == list(FIVE.values())
+    predictions = loaded.predict(TEXTS)
+    assert predictions.dtype.kind == "U"
+    assert predictions.tolist() == [loaded.classes_[row.argmax()] for row in loaded.predict_proba(TEXTS)]
+
+
+def test_a_multi_label_model_predicts_which_labels_hold(make: Make) -> None:
+    loaded = load(make(id2label=FIVE, problem_type="multi_label_classification"), engine="numpy")
+    probabilities = loaded.predict_proba(TEXTS)
+    assert np.array_equal(probabilities, sigmoid(loaded.logits(ids(loaded, TEXTS)).astype(np.float64)))
+    held = loaded.predict(TEXTS)
+    assert (held.shape, held.dtype) == ((5, 5), np.bool_)
+    assert np.array_equal(held, probabilities >= 0.5)
+
+
+def test_a_label_holds_from_one_half_on(make: Make) -> None:
+    settings: dict[str, Any] = {"id2label": dict(enumerate("abc")), "problem_type": "multi_label_classification"}
+    arrays = tiny.tensors(tiny.config(**settings))
+    arrays["classifier.weight"][:], arrays["classifier.bias"][:] = 0, [-0.1, 0, 0.1]
+    loaded = load(make(**settings, arrays=arrays), engine="numpy")
+    assert loaded.predict_proba(TEXTS)[0] == pytest.approx([0.475, 0.5, 0.525], abs=1e-4)
+    assert loaded.predict(TEXTS).tolist() == [[False, True, True]] * 5
+
+
+def test_a_regression_has_scores_but_no_probabilities(make: Make) -> None:
+    loaded = load(make(id2label={"0": "stars"}, problem_type="regression"), engine="numpy")
+    assert np.array_equal(loaded.scores(TEXTS), loaded.logits(ids(loaded, TEXTS)).astype(np.float64))
+    for run in (loaded.predict, loaded.predict_proba):
+        with pytest.raises(InputError, match="regression"):
+            run(TEXTS)
+
+
+def test_a_pair_is_a_tuple(small: npdistil.Model) -> None:
+    pair = small.tokenizer.encode("who lives in paris ?", "john").ids
+    expected = softmax(small.logits([pair]).astype(np.float64))
+    assert np.array_equal(small.predict_proba([("who lives in paris ?", "john")]), expected)
+
+
+@pytest.mark.parametrize("container", [tuple, iter, np.array, lambda texts: (text for text in texts)])
+def test_texts_come_in_any_container(small: npdistil.Model, container: Callable[[list[str]], Any]) -> None:
+    assert small.predict(container(TEXTS)).tolist() == small.predict(TEXTS).tolist()
+
+
+def test_scikit_learns_metrics_take_predictions_and_probabilities(small: npdistil.Model) -> None:
+    """scikit-learn sorts labels by name, and these labels are in that order."""
+    predictions, probabilities = small.predict(TEXTS), small.predict_proba(TEXTS)
+    assert accuracy_score(predictions, predictions) == 1
+    truth = ["NEGATIVE", "POSITIVE", "NEGATIVE", "POSITIVE", "NEGATIVE"]
+    expected = sum(a == b for a, b in zip(truth, predictions.tolist(), strict=True)) / 5
+    assert accuracy_score(truth, predictions) == pytest.approx(expected)
+    chances = [row[truth[i] == "POSITIVE"] for i, row in enumerate(probabilities.tolist())]
+    assert log_loss(truth, probabilities, labels=small.classes_) == pytest.approx(-np.log(chances).mean())
+    positive = probabilities[:, list(small.classes_).index("POSITIVE")]
+    assert 0 <= roc_auc_score([t == "POSITIVE" for t in truth], positive) <= 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ("I like it", "expected a list of texts, found a string"),
+        (["good", 5], "text 1 is a int; expected a string"),
+        (["good", None], "text 1 is a NoneType"),
+        ([b"good"], "text 0 is a bytes"),
+        ([["good", "bad"]], "text 0 is a list"),
+        ([("a", "b", "c")], "text 0 is a tuple of 3"),
+        ([("a", 1)], "text 0 is a int"),
+        (["good", "bad \ud800"], r"text 1 has the lone surrogate U\+D800 at character 4"),
+        ([("good", "\udfff")], r"text 0 has the lone surrogate U\+DFFF at character 0"),
+    ],
+)
+def test_bad_texts_are_refused_and_say_which(small: npdistil.Model, texts: Any, says: str) -> None:
+    for run in (small.predict, small.predict_proba):
+        with pytest.raises(InputError, match=says):
+            run(texts)
+
+
+def test_a_texts_bits_do_not_depend_on_its_neighbours(make: Make, engine: str) -> None:
+    for precision in ("float32", "int8"):
+        loaded = load(make(), engine=engine, precision=precision, threads=1)
+        texts = [*TEXTS, LONG]
+        alone = np.concatenate([loaded.predict_proba([text]) for text in texts])
+        assert loaded.predict_proba(texts).tobytes() == alone.tobytes()
+        assert loaded.predict_proba(texts[::-1])[::-1].tobytes() == alone.tobytes()
+
+
+def test_many_threads_may_use_one_model(small: npdistil.Model) -> None:
+    expected = small.predict_proba(TEXTS).tobytes()
+    found: list[bytes] = []
+
+    def work() -> None:
+        found.extend(small.predict_proba(TEXTS).tobytes() for _ in range(5))
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert found == [expected] * 20
+
+
+# Long texts
+
+
+def window_scores(loaded: npdistil.Model, text: str, length: int, stride: int) -> Any:
+    rows = windows(loaded.tokenizer.encode(text), length, stride)
+    return softmax(loaded.logits(rows).astype(np.float64))
+
+
+def test_a_long_text_is_scored_by_the_mean_of_its_windows(small: npdistil.Model) -> None:
+    scores = window_scores(small, LONG, 24, 6)
+    assert len(scores) > 10
+    assert small.predict_proba([LONG]) == pytest.approx(scores.mean(axis=0)[None])
+
+
+@pytest.mark.parametrize(("combine", "index"), [("mean", None), ("max", None), ("first", 0)])
+def test_windows_are_combined_as_asked(small: npdistil.Model, combine: str, index: int | None) -> None:
+    scores = window_scores(small, LONG, 16, 3)
+    expected = scores[index] if index is not None else {"mean": scores.mean(axis=0), "max": scores.max(axis=0)}[combine]
+    found = small.scores([LONG, "good"], max_length=16, stride=3, combine=combine)
+    assert found[0] == pytest.approx(expected)
+    assert found[1] == pytest.approx(small.predict_proba(["good"])[0])
+
+
+def test_truncation_reads_the_first_tokens_with_the_special_ones_around(small: npdistil.Model) -> None:
+    whole = small.tokenizer.encode(LONG).ids
+    for length in (4, 10, 24):
+        expected = softmax(small.logits([[*whole[: length - 1], whole[-1]]]).astype(np.float64))
+        assert np.array_equal(small.scores([LONG], long_text="truncate", max_length=length), expected)
+    assert small.cut([LONG], "truncate")[0][0].truncated
+    assert not small.cut(["good"], "truncate")[0][0].truncated
+
+
+def test_a_long_text_is_an_error_where_that_is_asked_for(small: npdistil.Model) -> None:
+    count = len(small.tokenizer.encode(LONG).ids)
+    with pytest.raises(InputError, match=f"text 1 has {count} tokens; 24 are allowed"):
+        small.scores(["good", LONG], long_text="error")
+    with pytest.raises(InputError, match="tokens; 5 are allowed"):
+        small.scores(["the film is good"], long_text="error", max_length=5)
+    assert small.scores(["good"], long_text="error").shape == (1, 2)
+
+
+def test_sentences_are_scored_one_by_one(small: npdistil.Model) -> None:
+    text = "I like it. The film is boring!\nvery very bad"
+    expected = small.predict_proba(["I like it.", "The film is boring!", "very very bad"])
+    assert small.scores([text], long_text="sentences") == pytest.approx(expected.mean(axis=0)[None])
+    (cut,) = small.cut([text], "sentences")
+    assert [text[part.start : part.end] for part in cut] == ["I like it.", "The film is boring!", "very very bad"]
+    with pytest.raises(InputError, match="pairs cannot be read by sentences"):
+        small.scores([("a", "b")], long_text="sentences")
+
+
+def test_every_character_of_a_long_text_is_in_a_window(small: npdistil.Model) -> None:
+    (cut,) = small.cut([LONG], max_length=20, stride=5)
+    assert cut[0].start == 0
+    assert cut[-1].end == len(LONG.rstrip())
+    assert all(after.start < before.end for before, after in pairwise(cut))
+    assert {len(part.ids) for part in cut} == {20}
+
+
+def test_a_text_of_exactly_as_many_tokens_as_fit_is_whole(small: npdistil.Model) -> None:
+    for words, parts in ((22, 1), (23, 2)):
+        (cut,) = small.cut([" ".join(["good"] * words)])
+        assert len(cut) == parts
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"long_text": "split"}, "long_text is 'split'; known are windows, sentences, truncate, error"),
+        ({"combine": "median"}, "combine is 'median'; known are mean, max, first"),
+        ({"function": "tanh"}, "known are none, sigmoid, softmax"),
+        ({"max_length": 3}, "max_length is 3; expected a whole number from 4 to 24"),
+        ({"max_length": 25}, "max_length is 25"),
+        ({"max_length": 10.0}, "max_length is 10.0"),
+        ({"max_length": True}, "max_length is True"),
+        ({"stride": -1}, "stride is -1"),
+        ({"stride": 1.5}, "stride is 1.5"),
+        ({"stride": 22}, "stride of 22"),
+    ],
+)
+def test_impossible_settings_are_refused(small: npdistil.Model, settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        small.scores([LONG], **settings)
+
+
+# Loading
+
+
+def test_engine_precision_and_threads_are_as_asked(make: Make, engine: str) -> None:
+    for precision in ("float32", "int8"):
+        loaded = load(make(), engine=engine, precision=precision, threads=2)
+        assert (loaded.engine, loaded.precision, loaded.threads) == (engine, precision, 2)
+        assert repr(loaded).endswith(f": {engine}, {precision}>")
+
+
+def test_precision_is_by_default_that_of_the_checkpoint(make: Make, tmp_path: Path) -> None:
+    source = make()
+    npdistil.quantize_checkpoint(source, tmp_path / "int8")
+    assert load(source, engine="numpy").precision == "float32"
+    assert load(make(dtype="F16"), engine="numpy").precision == "float32"
+    assert load(tmp_path / "int8", engine="numpy").precision == "int8"
+    assert load(tmp_path / "int8", engine="numpy", precision="float32").precision == "float32"
+
+
+def test_precisions_are_near_each_other_and_not_the_same(make: Make, engine: str) -> None:
+    directory = make(dim=32, hidden_dim=64)
+    exact, coarse = (load(directory, engine=engine, precision=p, threads=1) for p in ("float32", "int8"))
+    difference = np.abs(exact.predict_proba(TEXTS) - coarse.predict_proba(TEXTS)).max()
+    print(f"{engine}: int8 moves a probability by at most {difference:.1e}")
+    assert 0 < difference < 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"engine": "onnx"}, "engine is 'onnx'; known are auto, numpy, compiled"),
+        ({"precision": "float16"}, "precision is 'float16'; known are float32, int8"),
+        ({"precision": 8}, "precision is 8"),
+        ({"threads": 0}, "threads is 0"),
+        ({"threads": "two"}, "threads is 'two'"),
+    ],
+)
+def test_unknown_engines_precisions_and_threads_are_refused(make: Make, settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        load(make(), **settings)
+
+
+def test_misspelt_arguments_are_refused(make: Make) -> None:
+    with pytest.raises(TypeError, match="precison"):
+        load(make(), precison="int8")  # type: ignore[call-arg]
+
+
+def test_a_path_may_be_a_string_or_a_path(make: Make) -> None:
+    directory = make()
+    assert load(str(directory), engine="numpy").predict(["good"]) == load(directory, engine="numpy").predict(["good"])
+
+
+def test_a_model_without_a_tokenizer_takes_token_ids_and_says_why_not_texts(make: Make) -> None:
+    loaded = load(make(tokenizer=None), engine="numpy")
+    assert loaded.logits([[2, 5, 3]]).shape == (1, 2)
+    with pytest.raises(CheckpointError, match=r"neither tokenizer\.json nor vocab\.txt"):
+        loaded.predict(["good"])
+
+
+def test_the_bundled_model_knows_love_from_hate(bundled: Path, engine: str) -> None:
+    loaded = load(engine=engine)
+    assert loaded.checkpoint.directory == bundled
+    assert loaded.precision == "int8"
+    assert loaded.predict(["I love it.", "I hate it."]).tolist() == ["POSITIVE", "NEGATIVE"]
+
+
+def test_a_loaded_model_does_not_hold_the_pages_of_its_file_that_were_only_read_once(make: Make, engine: str) -> None:
+    directory = make(dim=128, hidden_dim=4096)
+    loaded = load(directory, engine=engine)
+    held, mapping = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            mapping = line.endswith(str(directory / "model.safetensors"))
+        elif mapping and line.startswith("Rss:"):
+            held += int(line.split()[1]) * 1024
+    print(f"{held:,} of {loaded.checkpoint.size:,} bytes")
+    assert held < loaded.checkpoint.size / 10

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from npdistil import heads, pipeline
+from npdistil import pipeline
+from npdistil.distilbert import heads
+from npdistil.distilbert.encoder import softmax
 from npdistil.errors import InputError
-from npdistil.model import softmax
 
 Make = Callable[..., Path]
 ITEM: dict[str, Any] = {"text": "where is the film ?", "choices": ["in paris", "john", "very good , not bad", ""]}

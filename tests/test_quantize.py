@@ -15,9 +15,9 @@ import tiny
 from safetensors.numpy import load_file
 
 import npdistil
-from npdistil import quantize, quantize_checkpoint, read_checkpoint
+from npdistil.checkpoint import quantize_checkpoint, read_checkpoint
+from npdistil.checkpoint.quantize import in_precision, quantize_linear, weight_errors
 from npdistil.errors import CheckpointError
-from npdistil.quantize import in_precision, quantize_linear, weight_errors
 
 Make = Callable[..., Path]
 SIZES = {"dim": 32, "hidden_dim": 48, "n_heads": 4}

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Encoding, Tokenizer
 
-from npdistil import heads, pipeline
+from npdistil import pipeline
+from npdistil.checkpoint.tokenizer import read_tokenizer
+from npdistil.distilbert import heads
+from npdistil.distilbert.encoder import softmax
 from npdistil.errors import InputError
-from npdistil.model import softmax
 from npdistil.tasks.question_answering import best_answers
-from npdistil.tokenizer import read_tokenizer
 
 Make = Callable[..., Path]
 QUESTION, CONTEXT = "who ?", "john lives in paris . anna x12 ."

@@ -1,5 +1,6 @@
 """What an embedder relies on before the first text: light imports, no network, no HOME, read-only disks."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -30,12 +31,14 @@ def test_the_numpy_engine_imports_nothing_optional() -> None:
 
 
 def test_the_specification_imports_numpy_and_the_standard_library_alone() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import model; print(*sys.modules)"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import distilbert.encoder, distilbert.heads; print(*sys.modules)"
+    )
     folder = str(Path(npdistil.__file__).parent)
     loaded = subprocess.run(
         [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=60, check=True
     ).stdout.split()
-    ours = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"model", "__main__"}
+    ours = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"distilbert", "__main__"}
     assert not {name for name in ours if name in (*HEAVY, "safetensors", "tokenizers", "npdistil")}
 
 
@@ -63,9 +66,32 @@ def test_every_public_name_exists_and_says_what_it_is() -> None:
         assert getattr(npdistil, name).__doc__, name
 
 
-@pytest.mark.parametrize("module", ["model", "heads", "config", "checkpoint", "batch", "scores", "quantize", "errors"])
-def test_lower_layers_do_not_import_upper_ones(module: str) -> None:
-    """cli -> tasks -> pretrained -> (batch, engine) -> (model | compiled) -> checkpoint -> config."""
-    source = (Path(npdistil.__file__).parent / f"{module}.py").read_text()
-    for upper in ("cli", "tasks", "pretrained", "engine"):
-        assert f"from .{upper} import" not in source
+LAYERS = [  # each imports only what stands before it
+    ["errors", "distilbert"],
+    ["checkpoint"],
+    ["batch", "text", "compiled", "scores"],
+    ["engine"],
+    ["model"],
+    ["tasks"],
+    ["bench"],
+    ["files", "serve", "spark"],
+    ["cli"],
+]
+ROOT = Path(npdistil.__file__).parent
+
+
+@pytest.mark.parametrize("name", [name for layer in LAYERS[:-1] for name in layer])
+def test_lower_layers_do_not_import_upper_ones(name: str) -> None:
+    place = next(i for i, layer in enumerate(LAYERS) if name in layer)
+    upper = {each for layer in LAYERS[place + 1 :] for each in layer}
+    files = [*(ROOT / name).rglob("*.py")] if (ROOT / name).is_dir() else [ROOT / f"{name}.py"]
+    assert files
+    for file in files:
+        package = ["npdistil", *file.relative_to(ROOT).parts[:-1]]
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                base = package[: len(package) - node.level + 1] if node.level else []
+                full = [*base, *(node.module or "").split(".")] if node.module else base
+                names = [full[1]] if len(full) > 1 else [alias.name for alias in node.names]
+                if full[:1] == ["npdistil"]:
+                    assert not upper & set(names), f"{file.name} imports {names}"

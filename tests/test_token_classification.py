@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import npdistil
-from npdistil import heads, pipeline
+from npdistil import pipeline
+from npdistil.distilbert import heads
+from npdistil.distilbert.encoder import softmax
 from npdistil.errors import InputError
-from npdistil.model import softmax
 from npdistil.tasks.token_classification import STRATEGIES, aggregate, without_overlaps
 
 Make = Callable[..., Path]

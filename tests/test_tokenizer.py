@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import npdistil
-from npdistil.batch import encode_texts
+from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.errors import CheckpointError, InputError, NpdistilError
-from npdistil.tokenizer import read_tokenizer
+from npdistil.text import tokenize
 
 SIZE = len(tiny.VOCABULARY)
 
@@ -240,7 +240,7 @@ def test_changed_tokenizer_files_load_or_are_refused(good: tuple[Path, str], dat
     (directory / "tokenizer.json").write_text(text[:start] + insert + text[stop:])
     try:
         tokenizer = read_tokenizer(directory, SIZE)
-        ids = encode_texts(tokenizer, ["I like ☃", ""])[0].ids
+        ids = tokenize(tokenizer, ["I like ☃", ""])[0].ids
     except (CheckpointError, InputError):
         pass
     else:

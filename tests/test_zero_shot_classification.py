@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from npdistil import pipeline
+from npdistil.distilbert.encoder import softmax
 from npdistil.errors import InputError
-from npdistil.model import softmax
 
 Make = Callable[..., Path]
 NLI = ("contradiction", "neutral", "entailment")

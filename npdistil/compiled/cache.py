@@ -94,7 +94,7 @@ def _compile() -> bytes:
     logging.getLogger("npdistil").info("compiling the kernels for this machine: once, and for some 20 s")
     from numba import types
 
-    from . import forward
+    from ..compiled import forward
 
     dispatcher: Any = forward.run
     dispatcher.compile((types.int64, types.int64))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..batch import blocks
-from ..config import Config
+from ..checkpoint.config import Config
+from ..compiled import layout
+from ..distilbert.encoder import Array, Params
 from ..errors import EngineError, InputError
-from ..model import Array, Params
-from . import layout
 from .cache import Run, machine_code
 from .layout import ATTENTION_STAGES, BLOCK_STAGES, JOB, LAYER, LINE, QUERIES, ROOM, TABLES
 from .panels import LANES, aligned_zeros, linear_size, pack_linear, padded, rounded_up
@@ -39,11 +39,11 @@ OPERANDS = {
 }
 
 if CHECKED:
-    from . import simd
+    from ..compiled import simd
 
 
 class CompiledEncoder:
-    """`model.encode` in compiled kernels, on packed panels; results have the same bits for any batch and any threads.
+    """`encoder.encode` in compiled kernels, on packed panels; results have the same bits for any batch and any threads.
 
     Args:
         config: sizes and activation.

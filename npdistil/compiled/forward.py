@@ -1,4 +1,4 @@
-"""The forward, step for step as model.py has it, on a chunk of texts whose rows lie end to end.
+"""The forward, step for step as distilbert/encoder.py has it, on a chunk of texts whose rows lie end to end.
 
 Where there are more chunks than threads, each thread takes chunks from ids to hidden states by itself. What is left
 over they take together: every stage of a chunk is cut into items, and whoever comes claims the next (share.py). Both

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 NONE, GELU, GELU_TANH, RELU, SILU, SIGMOID, TANH = range(7)
-ACTIVATIONS = {  # the names that model.ACTIVATIONS has
+ACTIVATIONS = {  # the names that distilbert.encoder.ACTIVATIONS has
     "gelu": GELU,
     "gelu_python": GELU,
     "gelu_new": GELU_TANH,

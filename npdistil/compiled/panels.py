@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..model import Array, Params
+from ..distilbert.encoder import Array, Params
 from .target import Level
 
 LANES = 16

@@ -35,8 +35,8 @@ from .simd import (
     to_int,
 )
 
-EPSILON = np.float32(1e-12)  # model.EPSILON
-TINY = np.finfo(np.float32).eps  # the scale of a row of zeros, as in model.quantize_rows
+EPSILON = np.float32(1e-12)  # distilbert.encoder.EPSILON
+TINY = np.finfo(np.float32).eps  # the scale of a row of zeros, as in distilbert.encoder.quantize_rows
 ONE = np.float32(1)
 
 
@@ -135,7 +135,7 @@ def layer_norm(x: int, weight: int, bias: int, n: int, out: int) -> None:
 def quantize(x: int, n: int, out: int, group: int, offset: int) -> np.float32:
     """float32 [n] at x -> its int8 plus `offset` at out, as bytes, or as int16 for a `group` of 2; returns the scale.
 
-    As model.quantize_rows, bit for bit.
+    As distilbert.encoder.quantize_rows, bit for bit.
     """
     size = n * 4
     largest = splat(0.0)

@@ -27,13 +27,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokenizers import Encoding
 
 from .. import __version__
-from ..batch import LONG, Part, Text, encode_texts
+from ..distilbert.encoder import Array
 from ..errors import InputError, NpdistilError
-from ..explanation import METHODS, PAGE, Plan, packed
-from ..model import Array
-from ..pretrained import COMBINE, Model, cut_encodings, default_stride
+from ..model import COMBINE, Model, cut_encodings, default_stride
 from ..scores import FUNCTIONS, apply_function, default_function
+from ..tasks.explanation import METHODS, PAGE, Plan, packed
 from ..tasks.feature_extraction import pooled, stored_pooling, vectors
+from ..text import LONG, Part, Text, tokenize
 from .batching import Batcher, Metrics, OverloadedError
 from .openapi import described
 
@@ -114,7 +114,7 @@ class Service:
         Raises:
             CheckpointError, InputError, EngineError: as the model does.
         """
-        self._vectors([encode_texts(self.model.tokenizer, ["A first text."])[0].ids])
+        self._vectors([tokenize(self.model.tokenizer, ["A first text."])[0].ids])
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -148,10 +148,10 @@ class Service:
         began = perf_counter()
         size = sum(len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts)
         if size < LONG:
-            encodings = encode_texts(self.model.tokenizer, texts)
+            encodings = tokenize(self.model.tokenizer, texts)
         else:  # beside the event loop, and one at a time, because tokens take much more memory than their text
             async with self.long_text:
-                encodings = await asyncio.to_thread(encode_texts, self.model.tokenizer, texts)
+                encodings = await asyncio.to_thread(tokenize, self.model.tokenizer, texts)
         self.metrics.tokenize_seconds.observe(perf_counter() - began)
         self._check_tokens(map(len, encodings))
         return encodings

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ..distilbert.encoder import Array
 from ..errors import InputError, NpdistilError
-from ..model import Array
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 COUNTS = tuple(2**n for n in range(17))

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .. import __version__
 from ..errors import InputError
-from ..pretrained import Model
+from ..model import Model
 from .app import Settings, make_app
 
 HEAD_SECONDS, HEAD_BYTES = 10.0, 65_536  # for a request's head to arrive, and of it

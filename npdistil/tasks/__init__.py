@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..errors import InputError
-from ..pretrained import Model, load
+from ..model import Model, load
 
 # Task -> module here and the class in it.
 TASKS: dict[str, tuple[str, str]] = {

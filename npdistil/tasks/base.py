@@ -5,7 +5,7 @@ from typing import Any
 
 from ..batch import chunks
 from ..errors import InputError
-from ..pretrained import Model
+from ..model import Model
 
 UNSET: Any = object()  # the default of settings for which None means something
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..batch import Text, as_text, chunks, encode_texts, windows
-from ..config import read_json
+from ..batch import chunks
+from ..checkpoint.config import read_json
+from ..distilbert.encoder import Array
 from ..errors import CheckpointError, InputError
-from ..model import Array
-from ..pretrained import LONG_TEXT, Model, load
+from ..model import LONG_TEXT, Model, load
+from ..text import Text, as_text, tokenize, windows
 from .base import Task, check_choice, run
 
 POOLING = ("mean", "cls", "max")
@@ -60,7 +61,7 @@ class FeatureExtraction(Task):
 
     def _answers(self, items: list[Any], chosen: dict[str, Any]) -> Iterator[Any]:
         most = self.model.config.max_position_embeddings
-        encodings = encode_texts(self.model.tokenizer, items)
+        encodings = tokenize(self.model.tokenizer, items)
         ids = [windows(each, most, 0)[0] if chosen["truncation"] else each.ids for each in encodings]
         for states in self.model.hidden_states(ids):
             yield states[None] if chosen["return_tensors"] else states[None].tolist()

@@ -5,12 +5,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import heads
-from ..batch import encode_texts
+from ..checkpoint.tokenizer import SPECIAL
+from ..distilbert import heads
+from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
-from ..model import Array, softmax
-from ..pretrained import Model
-from ..tokenizer import SPECIAL
+from ..model import Model
+from ..text import tokenize
 from .base import Task, check_count, run
 
 MASK = SPECIAL["mask_token"]
@@ -87,7 +87,7 @@ class FillMask(Task):
     def _answers(self, items: list[Any], chosen: dict[str, Any]) -> Iterator[list[Any]]:
         model = self.model
         mask = model.tokenizer.token_to_id(MASK)
-        token_ids = [encoding.ids for encoding in encode_texts(model.tokenizer, items)]
+        token_ids = [encoding.ids for encoding in tokenize(model.tokenizer, items)]
         masks = [[i for i, token in enumerate(ids) if token == mask] for ids in token_ids]
         if (bare := next((i for i, found in enumerate(masks) if not found), None)) is not None:
             raise InputError(f"text {bare} has no {MASK}")

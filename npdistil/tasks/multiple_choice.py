@@ -5,11 +5,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import heads
-from ..batch import encode_texts
+from ..distilbert import heads
+from ..distilbert.encoder import softmax
 from ..errors import InputError
-from ..model import softmax
-from ..pretrained import Model
+from ..model import Model
+from ..text import tokenize
 from .base import Task, run
 
 Answer: TypeAlias = dict[str, Any]  # {"choice": int, "text": str, "scores": list[float]}
@@ -50,7 +50,7 @@ class MultipleChoice(Task):
             if not isinstance(item, dict) or set(item) != {"text", "choices"} or not _are_choices(item["choices"]):
                 raise InputError(f'expected {{"text": str, "choices": [str, ...]}}, found {item!r:.80}')
         pairs = [(item["text"], choice) for item in items for choice in item["choices"]]
-        hidden = model.hidden_states([encoding.ids for encoding in encode_texts(model.tokenizer, pairs)])
+        hidden = model.hidden_states([encoding.ids for encoding in tokenize(model.tokenizer, pairs)])
         first = np.stack([states[0] for states in hidden])
         logits = heads.multiple_choice(first, **model.checkpoint.head, linear=model.encoder.linear)
         ends = np.cumsum([len(item["choices"]) for item in items])

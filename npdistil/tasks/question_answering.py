@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from tokenizers import Encoding
 
-from .. import heads
-from ..batch import encode_texts, ids_at, window_positions
+from ..distilbert import heads
+from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
-from ..model import Array, softmax
-from ..pretrained import Model
+from ..model import Model
+from ..text import ids_at, tokenize, window_positions
 from .base import Task, check_choice, check_count, run
 
 Answer: TypeAlias = dict[str, Any]  # {"score": float, "start": int, "end": int, "answer": str}
@@ -101,7 +101,7 @@ class QuestionAnswering(Task):
         length = min(chosen["max_seq_len"] or 384, limit)
         stride = min(length // 2, 128) if chosen["doc_stride"] is None else chosen["doc_stride"]
         questions = [self._question(item, chosen["max_question_len"]) for item in items]
-        encodings = encode_texts(
+        encodings = tokenize(
             self.model.tokenizer, [(q, item["context"]) for q, item in zip(questions, items, strict=True)]
         )
         for encoding in encodings:
@@ -127,7 +127,7 @@ class QuestionAnswering(Task):
             raise InputError("the context is empty")
         if not isinstance(item["question"], str) or not item["question"].strip():
             raise InputError("the question is empty")
-        (encoding,) = encode_texts(self.model.tokenizer, [item["question"]])
+        (encoding,) = tokenize(self.model.tokenizer, [item["question"]])
         words = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
         if len(words) <= most:
             return str(item["question"])

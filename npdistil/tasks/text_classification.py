@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from ..batch import as_text
+from ..distilbert.encoder import Array
 from ..errors import InputError
-from ..model import Array
-from ..pretrained import COMBINE, LONG_TEXT, Model
+from ..model import COMBINE, LONG_TEXT, Model
 from ..scores import FUNCTIONS
+from ..text import as_text
 from .base import UNSET, Task, check_choice, check_count, run
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}

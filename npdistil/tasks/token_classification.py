@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from tokenizers import Encoding, decoders
 
-from .. import heads
-from ..batch import encode_texts, encode_words, ids_at, window_positions
+from ..distilbert import heads
+from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
-from ..model import Array, softmax
-from ..pretrained import STRIDE, Model
+from ..model import STRIDE, Model
+from ..text import ids_at, tokenize, tokenize_words, window_positions
 from .base import Task, check_choice, check_count, run
 
 Entity: TypeAlias = dict[str, Any]
@@ -95,7 +95,7 @@ class TokenClassification(Task):
 
     def _answers(self, items: list[Any], chosen: dict[str, Any]) -> Iterator[list[Entity]]:
         model, split = self.model, chosen["is_split_into_words"]
-        encodings = encode_words(model.tokenizer, items) if split else encode_texts(model.tokenizer, items)
+        encodings = tokenize_words(model.tokenizer, items) if split else tokenize(model.tokenizer, items)
         length = model.config.max_position_embeddings
         stride = min(STRIDE, length // 4) if chosen["stride"] is None else chosen["stride"]
         cuts = [window_positions(encoding, length, stride, reach_back=False) for encoding in encodings]

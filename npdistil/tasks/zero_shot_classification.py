@@ -5,10 +5,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..batch import encode_texts, ids_at, window_positions
+from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
-from ..model import Array, softmax
-from ..pretrained import STRIDE, Model
+from ..model import STRIDE, Model
+from ..text import ids_at, tokenize, window_positions
 from .base import UNSET, Task, check_choice, run
 
 Answer: TypeAlias = dict[str, Any]  # {"sequence": str, "labels": list[str], "scores": list[float]}
@@ -102,7 +102,7 @@ class ZeroShotClassification(Task):
         """The mean over the windows of each pair: float64 [pairs, C]."""
         length = self.model.config.max_position_embeddings
         stride = min(STRIDE, length // 4)
-        encodings = encode_texts(self.model.tokenizer, pairs)
+        encodings = tokenize(self.model.tokenizer, pairs)
         cuts = [window_positions(encoding, length, stride, cut_first=True) for encoding in encodings]
         ids = [each for encoding, cut in zip(encodings, cuts, strict=True) for each in ids_at(encoding, cut)]
         ends = np.cumsum([len(cut) for cut in cuts])

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import tiny
 
-from npdistil.checkpoint import Checkpoint, read_checkpoint
+from npdistil.checkpoint.quantize import in_precision
+from npdistil.checkpoint.weights import Checkpoint, read_checkpoint
 from npdistil.compiled.encoder import CompiledEncoder
 from npdistil.engine import NumpyEncoder
-from npdistil.quantize import in_precision
 
 Array = npt.NDArray[Any]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 import numpy as np
 from helpers import encoder, reference, texts
-from npdistil.checkpoint import read_checkpoint
+from npdistil.checkpoint.weights import read_checkpoint
 from npdistil.compiled import encoder as module
 assert module.CHECKED
 found = read_checkpoint(Path(sys.argv[1]))

@@ -8,9 +8,9 @@ import pytest
 from helpers import Array, checkpoint, encoder, reference, texts
 
 import npdistil
+from npdistil.checkpoint.quantize import in_precision
+from npdistil.distilbert.encoder import ACTIVATIONS
 from npdistil.errors import InputError
-from npdistil.model import ACTIVATIONS
-from npdistil.quantize import in_precision
 
 SHAPES: dict[str, dict[str, Any]] = {
     "narrower than a vector": {},

@@ -14,7 +14,7 @@ from helpers import checkpoint, encoder, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npdistil.checkpoint import Checkpoint
+from npdistil.checkpoint.weights import Checkpoint
 from npdistil.compiled.encoder import CompiledEncoder
 from npdistil.compiled.target import PROBE, Target
 
@@ -64,7 +64,7 @@ import hashlib, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 from helpers import encoder, texts
-from npdistil.checkpoint import read_checkpoint
+from npdistil.checkpoint.weights import read_checkpoint
 digest = hashlib.sha256()
 found = read_checkpoint(Path(sys.argv[3]))
 for precision in ("float32", "int8"):

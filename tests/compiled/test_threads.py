@@ -50,7 +50,7 @@ import resource, sys
 import numpy as np
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 from helpers import encoder, texts
-from npdistil.checkpoint import read_checkpoint
+from npdistil.checkpoint.weights import read_checkpoint
 one = encoder(read_checkpoint({str(found.directory)!r}), threads=2)
 ids, bounds = texts([100] * 20)
 one.encode(ids, bounds, bounds[:-1].copy())
@@ -110,7 +110,7 @@ import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
 from helpers import encoder, texts
-from npdistil.checkpoint import read_checkpoint
+from npdistil.checkpoint.weights import read_checkpoint
 one = encoder(read_checkpoint({str(found.directory)!r}), threads=6)
 print(len({{one.encode(*texts([120, 3])).tobytes() for _ in range(5)}}))
 """

@@ -168,7 +168,7 @@ def test_token_classification_of_long_texts_in_windows(taggers: tuple[Path, Any]
 @pytest.fixture(scope="module")
 def tokenizers(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """Ours and theirs, from tokenizer.json and from vocab.txt with each setting of letter case and accents."""
-    from npdistil.tokenizer import read_tokenizer
+    from npdistil.checkpoint.tokenizer import read_tokenizer
 
     vocabulary = json.loads((bundled / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     lines = "".join(f"{token}\n" for token, _ in sorted(vocabulary.items(), key=lambda item: item[1]))

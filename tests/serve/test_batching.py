@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from npdistil.distilbert.encoder import Array
 from npdistil.errors import InputError
-from npdistil.model import Array
 from npdistil.serve.batching import Batcher, Metrics, OverloadedError
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
-from .heads import SHAPES
-from .model import ACTIVATIONS
+from ..distilbert.encoder import ACTIVATIONS
+from ..distilbert.heads import SHAPES
+from ..errors import CheckpointError
 
 # Field -> the names it goes by in config.json, its value where none is given (as in transformers'
 # DistilBertConfig), and the largest that is believed: far above every real model, far below what overflows.

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from ..distilbert.encoder import Array, Params
+from ..distilbert.heads import SHAPES
+from ..errors import CheckpointError
 from .config import Config, read_config, read_json
-from .errors import CheckpointError
-from .heads import SHAPES
-from .model import Array, Params
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}  # NumPy has no bfloat16
@@ -27,7 +27,7 @@ IGNORED = {"embeddings.position_ids"}  # 0, 1, 2, ...: a buffer that older versi
 class Checkpoint:
     """What a model directory holds.
 
-    `params` is the encoder's tree as `model.encode` takes it, `head` that of `config.architecture`. Embedding
+    `params` is the encoder's tree as `encoder.encode` takes it, `head` that of `config.architecture`. Embedding
     tables stay memory-mapped in the type of the file (float32, float16, or int8 with a `weight_scale`); all else
     is float32, but for the weights of int8 layers.
     """

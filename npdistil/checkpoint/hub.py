@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from .errors import CheckpointError, MissingExtraError
+from ..errors import CheckpointError, MissingExtraError
 
 BUNDLED = "minilm-l6-sst2"
 HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -18,7 +18,7 @@ def bundled_model() -> Path:
     >>> bundled_model().name
     'minilm-l6-sst2'
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     places = [package / "weights" / BUNDLED, package.parent / "weights" / BUNDLED]
     for place in places:
         if (place / "config.json").exists():

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from .checkpoint import weight_files
-from .errors import InputError, MissingExtraError
-from .tasks.base import UNSET, check_choice
-from .tasks.text_classification import TextClassification
+from ..checkpoint.weights import weight_files
+from ..errors import InputError, MissingExtraError
+from ..tasks.base import UNSET, check_choice
+from ..tasks.text_classification import TextClassification
 
 ON_ERROR = ("stop", "skip")
 ROWS, CHARACTERS = 2048, 500_000  # a window ends with the row that reaches either

@@ -1,7 +1,7 @@
 """float32 <-> int8 in the compressed-tensors `int-quantized` convention, and the error that it makes.
 
 Weights of the encoder's linear layers become int8 with one symmetric scale for each output channel; activations are
-quantised a row at a time as they come (`model.quantize_rows`), so nothing is calibrated. Embeddings are stored as int8
+quantised a row at a time as they come (`encoder.quantize_rows`), so nothing is calibrated. Embeddings are stored as int8
 with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so do the
 heads.
 """
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from .checkpoint import SINGLE, TABLES, dequantized, read_checkpoint
+from ..distilbert.encoder import Array, Params, quantize_rows
+from ..errors import CheckpointError
 from .config import read_json
-from .errors import CheckpointError
-from .model import Array, Params, quantize_rows
+from .weights import SINGLE, TABLES, dequantized, read_checkpoint
 
 WEIGHTS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
 ROWS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}

@@ -1,13 +1,13 @@
 """What stands on the encoder: each head a pure function of the last hidden states.
 
-Letters as in `model.py`. A head reads whole rows and no others, so a text's answer does not depend on its
+Letters as in `encoder.py`. A head reads whole rows and no others, so a text's answer does not depend on its
 neighbours as long as `linear` keeps rows apart; both engines bring a `linear` that does, bit for bit.
 """
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from .model import ACTIVATIONS, Array, Params, layer_norm, linear, relu
+from .encoder import ACTIVATIONS, Array, Params, layer_norm, linear, relu
 
 Linear: TypeAlias = Callable[..., Array]  # (x [M, in], weight [out, in], bias [out]) -> [M, out]
 
@@ -83,7 +83,7 @@ def masked_lm(
     return linear(x, **vocab_projector)
 
 
-# Architecture in config.json -> the head's linear layers: name -> (out, in), in letters of model.py.
+# Architecture in config.json -> the head's linear layers: name -> (out, in), in letters of encoder.py.
 SHAPES: dict[str, dict[str, tuple[Any, Any]]] = {
     "DistilBertModel": {},
     "DistilBertForSequenceClassification": {"pre_classifier": ("D", "D"), "classifier": ("C", "D")},

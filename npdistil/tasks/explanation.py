@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding
 
-from .batch import encode_texts
-from .errors import InputError
-from .model import Array
-from .pretrained import Model
-from .scores import apply_function, default_function
+from ..distilbert.encoder import Array
+from ..errors import InputError
+from ..model import Model
+from ..scores import apply_function, default_function
+from ..text import tokenize
 
 METHODS = ("occlusion", "shapley")
 EXACT_WORDS = 8  # up to so many, Shapley values are computed from all sets of words; above, from samples
 APOSTROPHES = ("'", "\N{RIGHT SINGLE QUOTATION MARK}")
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parents[1] / "page"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Plan:
         if not isinstance(text, str):
             raise InputError(f"the text is a {type(text).__name__}; expected a string")
         self.model, self.text, self.label, self.method = model, text, label, method
-        (self.encoding,) = encode_texts(model.tokenizer, [text])
+        (self.encoding,) = tokenize(model.tokenizer, [text])
         if len(self.encoding) > model.config.max_position_embeddings:
             raise InputError(
                 f"the text has {len(self.encoding)} tokens; what the model reads at once can be explained: "

@@ -17,17 +17,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import __version__
-from .batch import chunks
-from .bench import bench, table
-from .engine import ENGINES, PRECISIONS
-from .errors import InputError, MissingExtraError, NpdistilError
-from .explanation import METHODS, explain, wants_colour
-from .model import Array
-from .pretrained import LONG_TEXT, Model, load
-from .quantize import quantize_checkpoint
-from .scores import FUNCTIONS, default_function
-from .tasks import pipeline
+from .. import __version__
+from ..batch import chunks
+from ..bench import bench, table
+from ..checkpoint.quantize import quantize_checkpoint
+from ..distilbert.encoder import Array
+from ..engine import ENGINES, PRECISIONS
+from ..errors import InputError, MissingExtraError, NpdistilError
+from ..model import LONG_TEXT, Model, load
+from ..scores import FUNCTIONS, default_function
+from ..tasks import pipeline
+from ..tasks.explanation import METHODS, explain, wants_colour
 
 Item = TypeVar("Item")
 FAILED, INTERRUPTED = 2, 130
@@ -93,7 +93,7 @@ def _top_k(options: argparse.Namespace) -> int | None:
 
 
 def _classify_file(classify: Any, options: argparse.Namespace) -> None:
-    from .files import classify_file
+    from ..files import classify_file
 
     names = {name: getattr(options, name) for name in ("column", "on_error", "prefix")}
     given = {name: value for name, value in names.items() if value is not None}
@@ -244,7 +244,7 @@ def _rows(answer: Any) -> Iterator[dict[str, Any]]:
 
 
 def _embed(options: argparse.Namespace) -> None:
-    from .tasks.feature_extraction import Embedder
+    from ..tasks.feature_extraction import Embedder
 
     size = _batch_size(options)
     embedder = Embedder(_load(options), pooling=options.pooling, normalize=options.normalize, batch_size=size)
@@ -275,8 +275,8 @@ def _serve(options: argparse.Namespace) -> None:
     for package in ("starlette", "uvicorn", "httptools", "prometheus_client"):
         if not importlib.util.find_spec(package):
             raise MissingExtraError(package, "serve")
-    from .serve.app import Settings
-    from .serve.server import serve
+    from ..serve.app import Settings
+    from ..serve.server import serve
 
     given = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(Settings)}
     given["token"] = os.environ.get("NPDISTIL_TOKEN")  # one that is set to nothing is a mistake, and refused
@@ -423,7 +423,7 @@ def _quantize(options: argparse.Namespace) -> None:
 def _warmup(options: argparse.Namespace) -> None:
     if not importlib.util.find_spec("numba"):
         raise MissingExtraError("numba", "fast")
-    from .compiled.cache import warm_up
+    from ..compiled.cache import warm_up
 
     print(f"compiled kernels are in {warm_up()}")
 

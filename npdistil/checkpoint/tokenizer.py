@@ -8,8 +8,8 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from ..errors import CheckpointError
 from .config import read_json
-from .errors import CheckpointError
 
 SPECIAL = {
     "unk_token": "[UNK]",

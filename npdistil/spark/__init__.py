@@ -17,12 +17,12 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from .config import read_config, read_json
-from .errors import EngineError, InputError, MissingExtraError
-from .hub import find_model
-from .pretrained import load
-from .tasks import pipeline
-from .tasks.feature_extraction import Embedder
+from ..checkpoint.config import read_config, read_json
+from ..checkpoint.hub import find_model
+from ..errors import EngineError, InputError, MissingExtraError
+from ..model import load
+from ..tasks import pipeline
+from ..tasks.feature_extraction import Embedder
 
 try:
     import pyarrow as pa

@@ -1,0 +1,1 @@
+"""DistilBERT on NumPy arrays: the specification, which imports nothing of this package outside of this folder."""

@@ -1,0 +1,252 @@
+"""DistilBERT's encoder as pure functions on NumPy arrays: the specification of this package.
+
+DistilBERT (Sanh et al. 2019, arXiv:1910.01108) is half of BERT (Devlin et al. 2018, arXiv:1810.04805)
+without token types and pooler: embeddings, then N post-norm Transformer blocks (Vaswani et al. 2017,
+arXiv:1706.03762, section 3). Read from `encode` at the end upwards, or from the primitives down.
+
+Texts are never padded. A batch is one array of all their tokens laid end to end, and `bounds` says where
+each text starts and stops: texts of 5, 9 and 3 tokens give T = 17 rows and bounds = [0, 5, 14, 17]. Only
+attention looks across rows, so only attention needs `bounds`, and nothing needs a mask.
+
+    T  rows (tokens) in the batch     B  texts in the batch     L  tokens of one text
+    D  width of the model             H  attention heads        F  width of the feed-forward layer
+    V  vocabulary size                P  positions              C  classes
+
+Parameters carry the names that they have in the checkpoint and arrive by `**`: `q_lin` is a dict of `weight`
+and `bias`. Where that dict also holds a `weight_scale`, the layer is an int8 one.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+Params: TypeAlias = dict[str, Any]  # a tree of dicts and lists, as in the checkpoint, with arrays as leaves
+
+EPSILON = 1e-12  # of every layer norm; fixed in DistilBERT, not a setting
+EXACT_INT_SUM = 1024  # products of two int8 that can be added up in float32 without rounding: 2**24 / 2**14
+
+
+def erf(x: Array) -> Array:  # [...] -> [...]
+    """The error function, within 1.5e-7: Abramowitz and Stegun, formula 7.1.26.
+
+    >>> erf(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.8427,  0.    ,  0.8427])
+    """
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return np.copysign(1 - series * np.exp(-x * x), x)
+
+
+def gelu(x: Array) -> Array:  # [...] -> [...]
+    """Each x times the chance that a standard normal value is below it (Hendrycks and Gimpel, arXiv:1606.08415).
+
+    >>> gelu(np.array([-3.0, 0.0, 3.0])).round(3)
+    array([-0.004,  0.   ,  2.996])
+    """
+    return 0.5 * x * (1 + erf(x * np.float32(0.5**0.5)))
+
+
+def gelu_tanh(x: Array) -> Array:  # [...] -> [...]
+    """The approximation of `gelu` by tanh, from the same paper, that some checkpoints were trained with."""
+    return 0.5 * x * (1 + np.tanh(np.float32((2 / np.pi) ** 0.5) * (x + 0.044715 * x**3)))
+
+
+def relu(x: Array) -> Array:  # [...] -> [...]
+    """The positive part (Nair and Hinton 2010)."""
+    return np.maximum(x, 0)
+
+
+def silu(x: Array) -> Array:  # [...] -> [...]
+    """Each x times its sigmoid, from the paper of `gelu`."""
+    return x * sigmoid(x)
+
+
+def sigmoid(x: Array) -> Array:  # [...] -> [...]
+    """The logistic function 1 / (1 + exp(-x)), written with tanh so that no x overflows."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+# The names that config.json may give for `activation`.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": gelu,
+    "gelu_python": gelu,
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "relu": relu,
+    "silu": silu,
+    "swish": silu,
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+}
+
+
+def softmax(x: Array) -> Array:  # [..., n] -> [..., n]
+    """Positive rows that sum to 1, in proportion to exp(x).
+
+    >>> softmax(np.log([[1.0, 3.0]]))
+    array([[0.25, 0.75]])
+    """
+    exp = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def layer_norm(x: Array, weight: Array, bias: Array) -> Array:  # [T, D], [D], [D] -> [T, D]
+    """Each row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450).
+
+    >>> layer_norm(np.array([[1.0, 3.0]]), weight=np.ones(2), bias=np.zeros(2))
+    array([[-1.,  1.]])
+    """
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + EPSILON) * weight + bias
+
+
+def linear(x: Array, weight: Array, bias: Array, weight_scale: Array | None = None) -> Array:
+    # [T, in], [out, in], [out], [out, 1] -> [T, out]
+    """The product of x and weight, plus bias; with a `weight_scale`, a product of integers.
+
+    An int8 weight stands for weight * weight_scale. Rows of x are quantised as they come, so that a row's result
+    depends on no other row, and the sum of integer products is exact.
+
+    >>> linear(np.array([[1.0, 2.0]]), weight=np.array([[10.0, 1.0]]), bias=np.array([0.5]))
+    array([[12.5]])
+    """
+    if weight_scale is None:
+        return x @ weight.T + bias
+    x_int, x_scale = quantize_rows(x)
+    return int8_product(x_int, weight) * (x_scale * weight_scale.T) + bias
+
+
+def quantize_rows(x: Array) -> tuple[Array, Array]:  # [T, n] -> integers -128..127 [T, n], scale [T, 1]
+    """Symmetric int8 a row, x = integers * scale, as the compressed-tensors format defines it.
+
+    >>> quantize_rows(np.array([[0.0, -25.6, 127.5]]))
+    (array([[   0.,  -26.,  127.]]), array([[1.]]))
+    """
+    scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127.5)
+    scale = np.where(scale == 0, np.finfo(np.float32).eps, scale)
+    return np.clip(np.rint(x / scale), -128, 127), scale
+
+
+def int8_product(x: Array, weight: Array) -> Array:  # [T, in], [out, in] -> [T, out], exact
+    """Product of integers held in float32, where matrix products are fast: exact for up to 1024 terms at a time."""
+    steps = range(0, x.shape[1], EXACT_INT_SUM)
+    parts = (x[:, k : k + EXACT_INT_SUM] @ weight[:, k : k + EXACT_INT_SUM].T.astype(np.float32) for k in steps)
+    if len(steps) == 1:
+        return next(parts)
+    return np.sum([part.astype(np.int32) for part in parts], axis=0).astype(np.float32)
+
+
+def embedding(ids: Array, weight: Array, weight_scale: Array | None = None) -> Array:  # [T], [V, D], [V, 1] -> [T, D]
+    """The rows of a table; float16 and int8 tables become float32 here, a row at a time.
+
+    >>> embedding(np.array([2, 0]), weight=np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]))
+    array([[4., 5.],
+           [0., 1.]], dtype=float32)
+    """
+    rows = weight[ids].astype(np.float32)
+    return rows if weight_scale is None else rows * weight_scale[ids]
+
+
+def embed(
+    ids: Array,
+    bounds: Array,
+    word_embeddings: Params,
+    position_embeddings: Params,
+    LayerNorm: Params,  # noqa: N803 - the name in the checkpoint
+) -> Array:  # [T], [B + 1] -> [T, D]
+    """Word plus position, normalised. Positions count from 0 in every text."""
+    positions = np.arange(len(ids)) - np.repeat(bounds[:-1], np.diff(bounds))
+    x = embedding(ids, **word_embeddings) + embedding(positions, **position_embeddings)
+    return layer_norm(x, **LayerNorm)
+
+
+def attention_weights(q: Array, k: Array) -> Array:  # [H, L, D/H], [H, L, D/H] -> [H, L, L]
+    """How much each token (row) looks at each token (column) of its text, a head at a time.
+
+    >>> q = k = np.array([[[0.0], [2.0]]])  # one head of width 1, two tokens
+    >>> attention_weights(q, k).round(2)
+    array([[[0.5 , 0.5 ],
+            [0.02, 0.98]]])
+    """
+    return softmax(q @ k.transpose(0, 2, 1) * q.shape[-1] ** -0.5)
+
+
+def split_heads(x: Array, n_heads: int) -> Array:  # [L, D] -> [H, L, D/H]
+    """Each head takes its share of the width.
+
+    >>> split_heads(np.array([[1, 2, 3, 4]]), n_heads=2)
+    array([[[1, 2]],
+    <BLANKLINE>
+           [[3, 4]]])
+    """
+    return x.reshape(len(x), n_heads, -1).transpose(1, 0, 2)
+
+
+def self_attention(
+    x: Array, bounds: Array, q_lin: Params, k_lin: Params, v_lin: Params, out_lin: Params, n_heads: int
+) -> Array:  # [T, D], [B + 1] -> [T, D]
+    """Every token gathers from all tokens of its own text (Vaswani et al., section 3.2).
+
+    >>> same = {"weight": np.eye(1), "bias": np.zeros(1)}
+    >>> x = np.array([[5.0], [0.0], [4.0]])  # a text of one token, and one of two
+    >>> self_attention(x, np.array([0, 1, 3]), same, same, same, same, n_heads=1).round(2)
+    array([[5.],
+           [2.],
+           [4.]])
+    """
+    q, k, v = linear(x, **q_lin), linear(x, **k_lin), linear(x, **v_lin)  # [T, D] each
+    context = np.empty_like(q)
+    for start, stop in pairwise(bounds):  # text by text
+        q_text, k_text, v_text = (split_heads(a[start:stop], n_heads) for a in (q, k, v))  # [H, L, D/H] each
+        heads = attention_weights(q_text, k_text) @ v_text  # [H, L, L] @ [H, L, D/H] -> [H, L, D/H]
+        context[start:stop] = heads.transpose(1, 0, 2).reshape(stop - start, -1)  # heads side by side: [L, D]
+    return linear(context, **out_lin)
+
+
+def feed_forward(x: Array, lin1: Params, lin2: Params, activation: str) -> Array:  # [T, D] -> [T, D]
+    """Each token by itself: widen to F, activate, narrow again (Vaswani et al., section 3.3).
+
+    >>> same = {"weight": np.eye(2), "bias": np.ones(2)}
+    >>> feed_forward(np.array([[-4.0, 2.0]]), lin1=same, lin2=same, activation="relu")
+    array([[1., 4.]])
+    """
+    return linear(ACTIVATIONS[activation](linear(x, **lin1)), **lin2)
+
+
+def block(
+    x: Array,
+    bounds: Array,
+    attention: Params,
+    sa_layer_norm: Params,
+    ffn: Params,
+    output_layer_norm: Params,
+    n_heads: int,
+    activation: str,
+) -> Array:  # [T, D], [B + 1] -> [T, D]
+    """Attention, then feed-forward, each added to what it came from and normalised."""
+    x = layer_norm(x + self_attention(x, bounds, **attention, n_heads=n_heads), **sa_layer_norm)
+    return layer_norm(x + feed_forward(x, **ffn, activation=activation), **output_layer_norm)
+
+
+def hidden_states(
+    ids: Array, bounds: Array, embeddings: Params, layer: list[Params], n_heads: int, activation: str
+) -> Iterator[Array]:  # [T], [B + 1] -> N + 1 times [T, D]
+    """What goes into the first block, and what comes out of each."""
+    x = embed(ids, bounds, **embeddings)
+    yield x
+    for parameters in layer:
+        x = block(x, bounds, **parameters, n_heads=n_heads, activation=activation)
+        yield x
+
+
+def encode(
+    ids: Array, bounds: Array, embeddings: Params, layer: list[Params], n_heads: int, activation: str
+) -> Array:  # [T], [B + 1] -> [T, D]
+    """Token ids in, the last hidden state of every token out: what each head stands on."""
+    *_, last = hidden_states(ids, bounds, embeddings, layer, n_heads, activation)
+    return last
