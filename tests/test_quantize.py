@@ -15,7 +15,8 @@ import tiny
 from safetensors.numpy import load_file
 
 import npdistil
-from npdistil.checkpoint import quantize_checkpoint, read_checkpoint
+from npdistil import quantize_checkpoint, read_checkpoint
+from npdistil.checkpoint import quantize
 from npdistil.checkpoint.quantize import in_precision, quantize_linear, weight_errors
 from npdistil.errors import CheckpointError
 

@@ -1,8 +1,8 @@
 """float32 <-> int8 in the compressed-tensors `int-quantized` convention, and the error that it makes.
 
 Weights of the encoder's linear layers become int8 with one symmetric scale for each output channel; activations are
-quantised a row at a time as they come (`encoder.quantize_rows`), so nothing is calibrated. Embeddings are stored as int8
-with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so do the
+quantised a row at a time as they come (`encoder.quantize_rows`), so nothing is calibrated. Embeddings are stored as
+int8 with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so do the
 heads.
 """
 
