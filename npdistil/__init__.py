@@ -11,8 +11,9 @@ from .checkpoint.hub import bundled_model
 from .checkpoint.quantize import quantize_checkpoint
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
+from .estimators import Embedder
 from .model import Model, load
-from .tasks import pipeline
+from .pipelines import Pipeline, pipeline
 from .tasks.explanation import Explanation, explain
 
 __version__ = "0.1.0"
@@ -21,12 +22,14 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Config",
+    "Embedder",
     "EngineError",
     "Explanation",
     "InputError",
     "MissingExtraError",
     "Model",
     "NpdistilError",
+    "Pipeline",
     "bundled_model",
     "explain",
     "load",

@@ -32,3 +32,9 @@ def apply_function(function: str, logits: Array) -> Array:  # [B, C] -> [B, C]
     if function == "softmax":
         return softmax(logits)
     raise InputError(f"function_to_apply is {function!r}; known are {', '.join(FUNCTIONS)}")
+
+
+def best_first(scores: Array) -> list[int]:  # [C] -> C numbers
+    """The numbers of the labels, best first; of equal scores the first one."""
+    order: list[int] = (-scores).argsort(kind="stable").tolist()
+    return order

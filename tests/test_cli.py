@@ -15,7 +15,7 @@ import pytest
 
 import npdistil
 from npdistil.cli import main
-from npdistil.tasks.feature_extraction import Embedder
+from npdistil import Embedder
 
 NUMPY = ("--engine", "numpy")
 

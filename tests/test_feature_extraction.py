@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 import npdistil
 from npdistil import pipeline
 from npdistil.errors import CheckpointError, InputError
-from npdistil.tasks.feature_extraction import Embedder
+from npdistil import Embedder
 
 Make = Callable[..., Path]
 TEXTS = ["I like it!", "", "the film was boring", "a"]

@@ -2,8 +2,8 @@
 
 Weights of the encoder's linear layers become int8 with one symmetric scale for each output channel; activations are
 quantised a row at a time as they come (`encoder.quantize_rows`), so nothing is calibrated. Embeddings are stored as
-int8 with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so do the
-heads.
+int8 with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so
+do the heads.
 """
 
 import json

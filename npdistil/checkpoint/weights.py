@@ -6,16 +6,19 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
 
 from ..distilbert.encoder import Array, Params
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
 from .config import Config, read_config, read_json
+from .tokenizer import read_tokenizer
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}  # NumPy has no bfloat16
@@ -39,6 +42,11 @@ class Checkpoint:
     size: int  # bytes of the weights on disk
     mapped: tuple[mmap.mmap, ...] = field(default=(), repr=False)  # the files
 
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The `tokenizers.Tokenizer`; neither truncates nor pads."""
+        return read_tokenizer(self.directory, self.config.vocab_size)
+
     def release(self) -> None:
         """Let go of the pages that have been read; those that are needed come back from the page cache."""
         for data in self.mapped:
@@ -49,7 +57,7 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     """Read and check a model directory.
 
     Raises:
-        CheckpointError: anything missing, broken, misshapen, of another type or not finite; says all of it at once.
+        CheckpointError: anything missing, broken, of another shape or type, or not finite; says all of it at once.
 
     Example:
         >>> import npdistil
@@ -192,7 +200,7 @@ def _check(config: Config, tensors: Mapping[str, Array], directory: Path) -> Non
     missing = {name: list(shape) for name, shape in expected.items() if name not in tensors}
     unexpected = {name: list(array.shape) for name, array in tensors.items() if name not in expected}
     known = {name: array for name, array in tensors.items() if name in expected}
-    misshapen = {
+    mismatched = {
         name: f"{list(array.shape)} for {list(expected[name])}"
         for name, array in known.items()
         if array.shape != expected[name]
@@ -206,7 +214,7 @@ def _check(config: Config, tensors: Mapping[str, Array], directory: Path) -> Non
     found: dict[str, Mapping[str, object]] = {
         "missing": missing,
         "unexpected": unexpected,
-        "misshapen": misshapen,
+        "of another shape": mismatched,
         "of the wrong type": mistyped,
         "not finite": infinite,
     }

@@ -23,7 +23,7 @@ from client import COMMAND, Server, running
 
 import npdistil
 from npdistil.serve.server import _listen
-from npdistil.tasks.feature_extraction import Embedder
+from npdistil import Embedder
 
 TEXTS = [
     "I like you. I love you.",

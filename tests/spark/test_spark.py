@@ -22,7 +22,7 @@ from npdistil.spark import (
     DistilBertForZeroShotClassification,
     session,
 )
-from npdistil.tasks.feature_extraction import Embedder
+from npdistil import Embedder
 
 # Spark 3.5 itself uses what is deprecated, and leaves sockets open.
 pytestmark = [
