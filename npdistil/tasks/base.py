@@ -1,6 +1,6 @@
 """The protocol of a task: `task.postprocess(model.forward(task.preprocess(items)))`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from inspect import Parameter, Signature, cleandoc
 from typing import Any, ClassVar, Generic, TypeVar
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
-from ..settings import Settings, check, choice, setting, whole
+from ..settings import Kind, Settings, check, choice, setting, whole
 from ..text import LONG_TEXT, Part, Text, cut, default_stride
 
 S = TypeVar("S", bound="TaskSettings")
@@ -29,11 +29,17 @@ class Task(Generic[S]):
         checkpoint: whose configuration, labels and tokenizer are used.
         settings: the record of them.
         architectures: the heads that the task works with; none: any.
-        columns: fields of an answer, in the order in which a table has them.
+        text: the field of an item that has its text; "": an item is its text.
+        beside: the other fields of an item.
+        answer: what an answer is called in a record beside its text.
+        columns: fields of a row of an answer, in the order in which a table has them.
     """
 
     settings_type: ClassVar[type[TaskSettings]] = TaskSettings
     architectures: ClassVar[tuple[str, ...]] = ("DistilBertForSequenceClassification",)
+    text: ClassVar[str] = ""
+    beside: ClassVar[Mapping[str, Kind]] = {}
+    answer: ClassVar[str] = "answer"
     columns: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -86,6 +92,18 @@ class Task(Generic[S]):
         """An answer for each item, from what the model says."""
         raise NotImplementedError
 
+    def item(self, text: str, **beside: Any) -> Any:
+        """The item that a text is, with what stands beside it."""
+        return {self.text: text, **beside} if self.text else text
+
+    def rows(self, answer: Any) -> Iterator[list[Any]]:
+        """An answer as rows of a table with `columns`."""
+        if isinstance(answer, Mapping):
+            yield [answer[name] for name in self.columns]
+        else:
+            for each in answer:
+                yield from self.rows(each)
+
     # How users call it.
 
     def arguments(self, inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
@@ -113,7 +131,7 @@ class LongTextSettings(TaskSettings):
     )
     max_length: int | None = setting(
         None,
-        whole(4),
+        whole(),
         "tokens, special ones included, above which a text is long; by default all the model takes.",
         None,
     )

@@ -40,6 +40,7 @@ class Embedding(Task[EmbeddingSettings]):
     """
 
     settings_type = EmbeddingSettings
+    answer = "vector"
     architectures = ()  # every head stands on hidden states
 
     def check(self) -> None:

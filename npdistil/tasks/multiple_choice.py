@@ -1,15 +1,15 @@
 """Multiple choice: which of several answers goes with a text best."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
-from ..settings import setting, strings, whole
+from ..settings import Kind, setting, strings, whole
 from ..text import tokenize
 from .base import Task, TaskSettings
 
@@ -33,6 +33,8 @@ class MultipleChoice(Task[MultipleChoiceSettings]):
 
     settings_type = MultipleChoiceSettings
     architectures = ("DistilBertForMultipleChoice",)
+    text = "text"
+    beside: ClassVar[Mapping[str, Kind]] = {"choices": CHOICES}
     columns = ("choice", "text", "scores")
 
     def is_item(self, inputs: Any) -> bool:

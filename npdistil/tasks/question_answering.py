@@ -1,8 +1,8 @@
 """Question answering: the span of a context that answers a question, as transformers 4's pipeline finds it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from tokenizers import Encoding
@@ -10,7 +10,7 @@ from tokenizers import Encoding
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
-from ..settings import flag, setting, whole
+from ..settings import Kind, flag, setting, string, whole
 from ..text import laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
@@ -52,6 +52,8 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
 
     settings_type = QuestionAnsweringSettings
     architectures = ("DistilBertForQuestionAnswering",)
+    text = "question"
+    beside: ClassVar[Mapping[str, Kind]] = {"context": string()}
     columns = ("answer", "score", "start", "end")
 
     def arguments(

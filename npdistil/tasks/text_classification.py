@@ -64,6 +64,7 @@ class TextClassification(Task[TextClassificationSettings]):
     """
 
     settings_type = TextClassificationSettings
+    answer = "labels"
     columns = ("label", "score")
 
     def check(self) -> None:

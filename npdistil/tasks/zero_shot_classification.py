@@ -1,6 +1,6 @@
 """Zero-shot classification: labels chosen at the call, judged by a model of natural language inference."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,9 +19,9 @@ Answer: TypeAlias = dict[str, Any]  # {"sequence": str, "labels": list[str], "sc
 
 
 def _label_kind() -> Kind:
-    several = strings(1)
+    several = strings()
     return Kind(
-        "expected a list of labels, or a string of them with commas between",
+        "expected a string or a list of strings",
         lambda value: isinstance(value, str) or several.takes(value),
         str,
         {"oneOf": [string().schema, several.schema]},
@@ -75,6 +75,10 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         self.labels = [] if given is UNSET else _labels(given)
         hypotheses = _hypotheses(self.labels or ["a label"], self.settings.hypothesis_template)
         self.hypotheses = hypotheses if self.labels else []
+
+    def rows(self, answer: Any) -> Iterator[list[Any]]:
+        """As `Task.rows`; a row a label."""
+        return ([*pair] for pair in zip(answer["labels"], answer["scores"], strict=True))
 
     def arguments(self, inputs: Any, candidate_labels: Any = UNSET, **given: Any) -> tuple[Any, dict[str, Any]]:
         """As `Task.arguments`; labels may come second."""

@@ -22,8 +22,8 @@ import pytest
 from client import COMMAND, Server, running
 
 import npdistil
-from npdistil.serve.server import _listen
 from npdistil import Embedder
+from npdistil.serve.server import _listen
 
 TEXTS = [
     "I like you. I love you.",

@@ -14,6 +14,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import SQLTransformer
 
 import npdistil
+from npdistil import Embedder
 from npdistil.errors import EngineError, InputError, MissingExtraError
 from npdistil.spark import (
     DistilBertEmbeddings,
@@ -22,7 +23,6 @@ from npdistil.spark import (
     DistilBertForZeroShotClassification,
     session,
 )
-from npdistil import Embedder
 
 # Spark 3.5 itself uses what is deprecated, and leaves sockets open.
 pytestmark = [
