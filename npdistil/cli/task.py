@@ -155,8 +155,10 @@ def _beside(options: argparse.Namespace, field: str, kind: Kind) -> Any:
 
 def _results(pipe: Pipeline, options: argparse.Namespace, beside: dict[str, Any]) -> Iterator[Result]:
     """Each text with its answer, a batch at a time."""
-    for some in chunks(texts_of(options), 1 if is_typed(options) else pipe.task.settings.batch_size):
-        yield from zip(some, pipe.run([pipe.task.item(text, **beside) for text in some]), strict=True)
+    task = pipe.task
+    for some in chunks(texts_of(options), 1 if is_typed(options) else task.settings.batch_size):
+        items = [{task.text: text, **beside} for text in some] if task.text else some
+        yield from zip(some, pipe.model.run(task, items), strict=True)
 
 
 def _write_text(task: Task[Any], results: Iterable[Result]) -> None:

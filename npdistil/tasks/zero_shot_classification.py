@@ -9,8 +9,8 @@ import numpy as np
 from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..distilbert.encoder import softmax
+from ..distilbert.heads import best_first
 from ..errors import InputError
-from ..scores import best_first
 from ..settings import UNSET, Kind, Unset, flag, setting, string, strings, whole
 from ..text import default_stride, laid_out, parts, tokenize
 from .base import Task, TaskSettings
