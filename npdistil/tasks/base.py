@@ -62,10 +62,14 @@ class Task(Generic[S]):
 
     def _set(self, settings: TaskSettings) -> None:
         self.settings: S = settings  # type: ignore[assignment]
-        self.check()
+        self.resolve()
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """Work out what follows from settings and checkpoint together; once, and not at each call.
+
+        Raises:
+            InputError: a setting that the model cannot take.
+        """
 
     def replaced(self: Self, given: Mapping[str, Any]) -> Self:
         """The same task with other settings; itself where none are given.
@@ -143,14 +147,16 @@ class LongTextTask(Task[L]):
     """A task that reads texts of any length, or pairs of texts.
 
     Attributes:
+        tokenizer: the checkpoint's.
         max_length: tokens of a window.
         stride: tokens that neighbouring windows share.
     """
 
     settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        self.tokenizer = self.checkpoint.tokenizer
         limit = self.checkpoint.config.max_position_embeddings
         check("max_length", whole(4, limit), self.settings.max_length, None)
         self.max_length = self.settings.max_length or limit

@@ -43,15 +43,15 @@ class Embedding(LongTextTask[EmbeddingSettings]):
     answer = "vector"
     architectures = ()  # every head stands on hidden states
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
-        super().check()
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        super().resolve()
         self.pooling = self.settings.pooling or stored_pooling(self.checkpoint.directory)
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
         texts = [as_text(item) for item in items]
-        cuts = cut(self.checkpoint.tokenizer, texts, self.settings.long_text, self.max_length, self.stride)
+        cuts = cut(self.tokenizer, texts, self.settings.long_text, self.max_length, self.stride)
         return laid_out(cuts, output=self.pooling)
 
     def postprocess(self, outputs: Outputs) -> list[Array]:

@@ -130,8 +130,8 @@ class ExplanationTask(Task[ExplanationSettings]):
 
     settings_type = ExplanationSettings
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
         if self.settings.label is not None:
             check("label", choice(*self.checkpoint.config.labels), self.settings.label)
 

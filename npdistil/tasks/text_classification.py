@@ -67,9 +67,9 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
     answer = "labels"
     columns = ("label", "score")
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
-        super().check()
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        super().resolve()
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
         self.long_text = "truncate" if self.settings.truncation else self.settings.long_text
 
@@ -79,7 +79,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""
-        return laid_out(cut(self.checkpoint.tokenizer, texts, self.long_text, self.max_length, self.stride))
+        return laid_out(cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""

@@ -69,8 +69,8 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         self.entailment = entailment
         super().__init__(checkpoint, **settings)
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
         given = self.settings.candidate_labels
         self.labels = [] if given is UNSET else _labels(given)
         hypotheses = _hypotheses(self.labels or ["a label"], self.settings.hypothesis_template)
