@@ -3,9 +3,10 @@
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ..errors import InputError, MissingExtraError
 
@@ -24,16 +25,16 @@ class Row(NamedTuple):
     last_line: int
 
 
-class Reader(Protocol):
+class Reader(ABC):
     """What each input format brings."""
 
     total: int  # bytes, or rows of Parquet
-    columns: Sequence[str] | None  # None: each row has its own
-    schema: Any  # pyarrow's, where the format has types, or else None
+    columns: Sequence[str] | None = None  # None: each row has its own
+    schema: Any = None  # pyarrow's, where the format has types
 
+    @abstractmethod
     def rows(self, place: int, line: int) -> Iterator[Row]:
         """All rows from a place on; `line` are the lines before it."""
-        ...
 
 
 class Lines:
@@ -65,11 +66,8 @@ class Lines:
             return raw.decode("utf-8", "replace")
 
 
-class TextReader:
+class _Text(Reader):
     """What the formats that are lines share. A record is a row's values, what is wrong with it, or None for no row."""
-
-    columns: Sequence[str] | None = None
-    schema: ClassVar[Any] = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,38 +75,34 @@ class TextReader:
         self.start = (0, 0)  # place and line of the first row
 
     def rows(self, place: int, line: int) -> Iterator[Row]:
-        """As `Reader.rows`."""
         place, line = max((place, line), self.start)
         with self.path.open("rb") as stream:
             lines = Lines(stream, place, line)
-            for record in self.records(lines):
+            for record in self._records(lines):
                 error = lines.error or (record if isinstance(record, str) else "")
                 values = record if isinstance(record, dict) and not error else {}
                 if values or error:
                     yield Row(line + 1, values, error, lines.place, lines.line)
                 line, lines.error = lines.line, ""
 
-    def records(self, lines: Lines) -> Iterator[Values | str | None]:
-        """A record for each row, made of as many lines as it has."""
+    def _records(self, lines: Lines) -> Iterator[Values | str | None]:
         raise NotImplementedError
 
 
-class PlainText(TextReader):
+class _Plain(_Text):
     """One text a line."""
 
     columns = ("text",)
 
-    def records(self, lines: Lines) -> Iterator[Values | str | None]:
-        """As `TextReader.records`."""
+    def _records(self, lines: Lines) -> Iterator[Values | str | None]:
         for line in lines:
             yield {"text": line.removesuffix("\n").removesuffix("\r")}
 
 
-class JsonLines(TextReader):
+class _Json(_Text):
     """One JSON object a line."""
 
-    def records(self, lines: Lines) -> Iterator[Values | str | None]:
-        """As `TextReader.records`."""
+    def _records(self, lines: Lines) -> Iterator[Values | str | None]:
         for line in lines:
             yield _json_record(line) if line.strip() else None
 
@@ -123,7 +117,7 @@ def _json_record(line: str) -> Values | str:
     return found if isinstance(found, dict) and found else "not a JSON object with a text in it"
 
 
-class Csv(TextReader):
+class Csv(_Text):
     """Commas and double quotes; the first line names the columns."""
 
     columns: Sequence[str]
@@ -144,8 +138,7 @@ class Csv(TextReader):
             raise InputError(f"{path}: the first line should name the columns")
         _refuse_twice(path, self.columns)
 
-    def records(self, lines: Lines) -> Iterator[Values | str | None]:
-        """As `TextReader.records`."""
+    def _records(self, lines: Lines) -> Iterator[Values | str | None]:
         reader = csv.reader(lines, strict=True)
         while True:
             try:
@@ -161,8 +154,8 @@ class Csv(TextReader):
                 yield dict(zip(self.columns, fields, strict=True)) if fields else None
 
 
-class Parquet:
-    """Values are pyarrow's scalars, which keep every type as it is, but for strings."""
+class _Parquet(Reader):
+    """Lines are rows. Values are pyarrow's scalars, which keep every type as it is, but for strings."""
 
     def __init__(self, path: Path) -> None:
         arrow, parquet = pyarrow()
@@ -176,7 +169,6 @@ class Parquet:
         _refuse_twice(path, self.columns)
 
     def rows(self, place: int, line: int) -> Iterator[Row]:
-        """As `Reader.rows`; a line is a row."""
         group, first, groups = 0, 0, self.file.metadata
         while group < groups.num_row_groups and first + groups.row_group(group).num_rows <= place:
             first += groups.row_group(group).num_rows
@@ -224,10 +216,4 @@ def _values(column: Any) -> list[Any]:
     return [each if each.is_valid else None for each in column]
 
 
-READERS: dict[str, type[TextReader | Parquet]] = {
-    ".csv": Csv,
-    ".jsonl": JsonLines,
-    ".ndjson": JsonLines,
-    ".txt": PlainText,
-    ".parquet": Parquet,
-}
+READERS = {".csv": Csv, ".jsonl": _Json, ".ndjson": _Json, ".txt": _Plain, ".parquet": _Parquet}

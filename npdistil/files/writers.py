@@ -5,33 +5,13 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from .. import atomic
 from ..errors import InputError
 from .readers import Csv, Reader, Values, pyarrow
 
 ROW_GROUP = 2**23  # bytes in memory of a row group of the Parquet that is written
-
-
-class Writer(Protocol):
-    """What each output format brings. What is written so far can be added to at any time."""
-
-    def start(self, rows: list[Values], written: Path | None) -> bytes:
-        """What stands before the rows; `rows` are those of the first window, or `written` is what is there already."""
-        ...
-
-    def refusal(self, values: Values) -> str:
-        """Why a row cannot be written; "" if it can."""
-        ...
-
-    def encode(self, rows: list[Values]) -> bytes:
-        """Rows as they are written."""
-        ...
-
-    def finish(self, partial: Path, target: Path) -> None:
-        """The whole output from what is written; it appears at once."""
-        ...
 
 
 def json_line(values: Values) -> bytes:
@@ -49,8 +29,11 @@ def _python(value: Any) -> Any:
     return found if isinstance(found, (bool, int, float, str, list, dict, type(None))) else str(found)
 
 
-class LineWriter:
-    """What the formats that are lines share. `new` are the new columns, and what of an answer each of them holds."""
+class Writer:
+    """What each output format brings; what is written so far can be added to at any time. This one is for text.
+
+    `new` are the new columns, and what of an answer each of them holds.
+    """
 
     def __init__(self, reader: Reader, new: Mapping[str, str]) -> None:
         self.columns = None if reader.columns is None else [*reader.columns, *new]
@@ -60,19 +43,19 @@ class LineWriter:
                 raise InputError(f"column {field.name!r} is {field.type}, which only Parquet can hold; write Parquet")
 
     def start(self, rows: list[Values], written: Path | None) -> bytes:
-        """As `Writer.start`."""
+        """What stands before the rows; `rows` are those of the first window, or `written` is what is there already."""
         return b""
 
     def refusal(self, values: Values) -> str:
-        """As `Writer.refusal`."""
+        """Why a row cannot be written; "" if it can."""
         return ""
 
     def encode(self, rows: list[Values]) -> bytes:
-        """As `Writer.encode`."""
+        """Rows as they are written."""
         raise NotImplementedError
 
     def finish(self, partial: Path, target: Path) -> None:
-        """As `Writer.finish`."""
+        """The whole output from what is written; it appears at once."""
         atomic.move(partial, target)
 
 
@@ -81,19 +64,17 @@ def _is_plain(kind: str) -> bool:
     return not any(word in kind for word in ("binary", "[ns", "extension", "map<", "duration", "interval"))
 
 
-class JsonWriter(LineWriter):
+class _Json(Writer):
     """One JSON object a line."""
 
     def encode(self, rows: list[Values]) -> bytes:
-        """As `Writer.encode`."""
         return b"".join(map(json_line, rows))
 
 
-class TextWriter(LineWriter):
+class _Text(Writer):
     """Labels and scores alone, as `npdistil classify` prints them."""
 
     def encode(self, rows: list[Values]) -> bytes:
-        """As `Writer.encode`."""
         return "".join(self._line([row[name] for name in self.new]) + "\n" for row in rows).encode()
 
     def _line(self, cells: list[Any]) -> str:
@@ -101,11 +82,10 @@ class TextWriter(LineWriter):
         return "\t".join(f"{each['label']} {each['score']:.4f}" for each in labels)
 
 
-class CsvWriter(LineWriter):
+class _Csv(Writer):
     """Commas and double quotes; lists and objects as JSON."""
 
     def start(self, rows: list[Values], written: Path | None) -> bytes:
-        """As `Writer.start`."""
         if self.columns is None and written:
             self.columns = [*Csv(written).columns]
         if self.columns is None:
@@ -114,11 +94,9 @@ class CsvWriter(LineWriter):
         return self._table([self.columns])
 
     def refusal(self, values: Values) -> str:
-        """As `Writer.refusal`."""
         return _unknown(values, self.columns or ())
 
     def encode(self, rows: list[Values]) -> bytes:
-        """As `Writer.encode`."""
         return self._table([[self._cell(row.get(name)) for name in self.columns or ()] for row in rows])
 
     def _cell(self, value: Any) -> Any:
@@ -135,8 +113,11 @@ def _unknown(values: Values, columns: Sequence[str]) -> str:
     return next((f"{name!r} is in none of the first rows" for name in values if name not in columns), "")
 
 
-class ParquetWriter:
-    """Rows so far are messages of Arrow's streaming format, one after the other; at the end they become Parquet."""
+class _Parquet(Writer):
+    """Rows so far are messages of Arrow's streaming format, one after the other; at the end they become Parquet.
+
+    Where the input has no types, columns have those of the first rows.
+    """
 
     def __init__(self, reader: Reader, new: Mapping[str, str]) -> None:
         self.arrow, self.parquet = pyarrow()
@@ -144,7 +125,6 @@ class ParquetWriter:
         self.schema: Any = None
 
     def start(self, rows: list[Values], written: Path | None) -> bytes:
-        """As `Writer.start`; where the input has no types, those that the first rows have."""
         arrow = self.arrow
         if written:
             with arrow.ipc.open_stream(str(written)) as stream:
@@ -169,7 +149,6 @@ class ParquetWriter:
         return fields
 
     def refusal(self, values: Values) -> str:
-        """As `Writer.refusal`."""
         if self.reader.columns:  # each row has the columns and types of the first
             return ""
         if unknown := _unknown(values, self.schema.names):
@@ -183,12 +162,10 @@ class ParquetWriter:
         return ""
 
     def encode(self, rows: list[Values]) -> bytes:
-        """As `Writer.encode`."""
         arrays = [self.arrow.array([row.get(field.name) for row in rows], field.type) for field in self.schema]
         return bytes(self.arrow.record_batch(arrays, schema=self.schema).serialize())
 
     def finish(self, partial: Path, target: Path) -> None:
-        """As `Writer.finish`."""
         beside = target.with_name(target.name + ".new")
         try:
             with (
@@ -208,10 +185,4 @@ class ParquetWriter:
             beside.unlink(missing_ok=True)
 
 
-WRITERS: dict[str, type[LineWriter | ParquetWriter]] = {
-    ".csv": CsvWriter,
-    ".jsonl": JsonWriter,
-    ".ndjson": JsonWriter,
-    ".txt": TextWriter,
-    ".parquet": ParquetWriter,
-}
+WRITERS = {".csv": _Csv, ".jsonl": _Json, ".ndjson": _Json, ".txt": _Text, ".parquet": _Parquet}

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, field, fields, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,17 +44,9 @@ ENTITIES = _structs(entity=TEXT, score=NUMBER, word=TEXT, start=INTEGER, end=INT
 ANNOTATIONS = _structs(annotatorType=TEXT, begin=INTEGER, end=INTEGER, result=TEXT, metadata=NOTES, embeddings=VECTOR)
 
 
-@dataclass(frozen=True)
-class OfSetting:
-    """A param that stands for one of the task's settings, and has its description, its check and its default."""
-
-    name: str
-    default: str = ""  # another one
-
-
-def of_setting(name: str, default: str = "") -> Any:
-    """Declares such a param."""
-    return OfSetting(name, default)
+def of_setting(name: str, default: Any = UNSET) -> Any:
+    """Declares a param that stands for one of the task's settings: description, check and default are the setting's."""
+    return field(default=default, metadata={"setting": name})
 
 
 def new_column(default: str, kind: T.DataType, about: str) -> Any:
@@ -81,16 +73,21 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
     new: ClassVar[dict[str, T.DataType]]  # param that names a new column -> its type
 
     def __init_subclass__(cls) -> None:
+        if "task" not in vars(cls):  # it has all of its parent's
+            return
         record = {each.name: each for each in fields(task_type(cls.task).settings_type)}
-        declared = {name: each for base in reversed(cls.__mro__) for name, each in vars(base).items()}
-        cls.of_task = {each.name: name for name, each in declared.items() if isinstance(each, OfSetting)}
-        own = {name: each for name, each in declared.items() if isinstance(each, Field)}
-        cls.new = {name: each.metadata["type"] for name, each in own.items() if "type" in each.metadata}
-        own |= {param: record[name] for name, param in cls.of_task.items()}
-        given = {param: declared[param].default or own[param].default for param in cls.of_task.values()}
-        cls.defaults = {name: each.default for name, each in own.items()} | given
-        for name, each in own.items():
-            cls._add_param(name, each)
+        declared: dict[str, Field[Any]] = {}
+        for base in reversed(cls.__mro__):
+            declared |= {name: each for name, each in vars(base).items() if isinstance(each, Field)}
+        cls.of_task = {each.metadata["setting"]: name for name, each in declared.items() if "setting" in each.metadata}
+        cls.new = {name: each.metadata["type"] for name, each in declared.items() if "type" in each.metadata}
+        cls.defaults = {}
+        for name, each in declared.items():
+            own = record[each.metadata["setting"]] if "setting" in each.metadata else each
+            default = own.default if each.default is UNSET else each.default
+            if default is not UNSET:
+                cls.defaults[name] = default
+            cls._add_param(name, own)
 
     @classmethod
     def _add_param(cls, name: str, own: "Field[Any]") -> None:
@@ -109,7 +106,7 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
 
     def __init__(self, **params: Any) -> None:
         super().__init__()
-        self._setDefault(**{name: value for name, value in self.defaults.items() if value is not UNSET})
+        self._setDefault(**self.defaults)
         self.setParams(**params)
 
     def setParams(self, **params: Any) -> Any:

@@ -211,6 +211,8 @@ def test_params_are_the_settings_of_the_tasks_under_the_names_that_spark_has_for
     batches = {kind: kind().getBatchSize() for kind in (DistilBertForZeroShotClassification, DistilBertEmbeddings)}
     assert batches == {DistilBertForZeroShotClassification: 16, DistilBertEmbeddings: 64}
     assert DistilBertForTokenClassification().getAggregation() == "simple"
+    mine = type("Mine", (DistilBertForSequenceClassification,), {})
+    assert mine(activation="sigmoid").getActivation() == "sigmoid"
     assert DistilBertForZeroShotClassification(candidateLabels=("a", "b")).getCandidateLabels() == ["a", "b"]
 
 
