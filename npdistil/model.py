@@ -16,8 +16,8 @@ from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
 from .errors import InputError
-from .scores import default_function
 from .settings import check, choice
+from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
 from .text import Text
 
@@ -49,9 +49,22 @@ class Model:
         return f"<npdistil.Model {self.checkpoint.directory.name}: {self.engine}, {self.precision}>"
 
     @property
+    def params(self) -> Params:
+        """The encoder's parameters in the model's precision, as `distilbert.encode` takes them; made anew each time."""
+        return in_precision(self.checkpoint.params, self.precision)
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """The `tokenizers.Tokenizer`; neither truncates nor pads."""
         return self.checkpoint.tokenizer
+
+    def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
+        """A task's answers to items, all of them at once.
+
+        Raises:
+            InputError: an item that the model cannot take.
+        """
+        return task.postprocess(self.forward(task.preprocess(items)))
 
     def forward(self, inputs: Inputs) -> Outputs:
         """What the model says of token ids: the one way from any task to the engine.
@@ -114,8 +127,7 @@ class Model:
         Raises:
             InputError: as `hidden_states`.
         """
-        params = in_precision(self.checkpoint.params, self.precision)
-        return [np.stack([*states]) for states in self._states(token_ids, params)]
+        return [np.stack([*states]) for states in self._states(token_ids, self.params)]
 
     def attentions(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
         """How much each token looks at each, in each block and head: float32 [N, H, L, L] for each text.
@@ -125,8 +137,7 @@ class Model:
         Raises:
             InputError: as `hidden_states`.
         """
-        params = in_precision(self.checkpoint.params, self.precision)
-        found = []
+        params, found = self.params, []
         for states in self._states(token_ids, params):
             weights = []
             for x, block in zip(states, params["layer"], strict=False):  # nothing looks at the last states
@@ -160,7 +171,7 @@ class Model:
         """
         check("combine", choice(*COMBINE), combine)
         task = TextClassification(self.checkpoint, **settings)
-        rows = task.part_scores(self.forward(task.cut(texts)))
+        rows = task.part_scores(self.forward(task.laid_out(texts)))
         return np.array([COMBINE[combine](each) for each in rows]).reshape(len(texts), len(self.config.labels))
 
     def predict_proba(self, texts: Sequence[Text]) -> Array:
@@ -169,7 +180,7 @@ class Model:
         Raises:
             InputError: as `scores`; or the model is a regression, which has no probabilities.
         """
-        if default_function(self.config) == "none":
+        if self.config.function == "none":
             raise InputError("a regression model has no probabilities; `scores` gives its values")
         if isinstance(texts, str):
             raise InputError("expected a list of texts, found a string; put it in a list")
@@ -182,7 +193,7 @@ class Model:
             InputError: as `predict_proba`.
         """
         probabilities = self.predict_proba(texts)
-        if default_function(self.config) == "sigmoid":
+        if self.config.function == "sigmoid":
             return probabilities >= 0.5
         return self.classes_[probabilities.argmax(axis=1)]
 

@@ -3,12 +3,14 @@
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .batch import chunks
 from .errors import InputError
 from .model import Model, load
 from .tasks.base import Task
+from .tasks.explanation import Explanation, ExplanationTask
 
 # Task -> module of tasks/ and the class in it.
 TASKS: dict[str, tuple[str, str]] = {
@@ -66,7 +68,7 @@ class Pipeline:
         items, given = self.task.arguments(*inputs, **given)
         task = self.task.replaced(given)
         if task.is_item(items):
-            return task.shaped(self._run(task, [items]), items, given)
+            return task.shaped(self.model.run(task, [items]), items, given)
         if isinstance(items, list):
             return task.shaped([*self._answers(task, items)], items, given)
         if isinstance(items, Iterator):
@@ -75,14 +77,11 @@ class Pipeline:
 
     def run(self, items: Sequence[Any]) -> list[Any]:
         """An answer for each item, all of them at once."""
-        return self._run(self.task, items)
-
-    def _run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
-        return task.postprocess(self.model.forward(task.preprocess(items)))
+        return self.model.run(self.task, items)
 
     def _answers(self, task: Task[Any], items: Iterable[Any]) -> Iterator[Any]:
         for chunk in chunks(items, task.settings.batch_size):
-            yield from self._run(task, chunk)
+            yield from self.model.run(task, chunk)
 
 
 def pipeline(
@@ -119,3 +118,43 @@ def pipeline(
     elif engine != "auto" or precision is not None or threads is not None:
         raise InputError("engine, precision and threads belong to `load`; this model is loaded already")
     return Pipeline(kind(model.checkpoint, **settings), model)
+
+
+def explain(
+    model: Model,
+    text: str,
+    label: str | None = None,
+    *,
+    method: str = "occlusion",
+    attention: bool = False,
+    samples: int = 16,
+) -> Explanation:
+    """How much each word of a text adds to the log-odds of a label.
+
+    A word is taken away, not masked: the model reads the rest as a text of its own, as it does with the phrases that
+    it was trained on. For labels that exclude each other the log-odds are log(p / (1 - p)); for labels that do not,
+    the logit, which is the same thing; for a regression the value.
+
+    Args:
+        model: for sequence classification.
+        text: one that the model reads at once, so up to 512 tokens for the bundled model.
+        label: by default the one with the highest score.
+        method: "occlusion": the log-odds with the word minus those without it; n + 2 passes for n words. "shapley":
+            what the word adds to the words before it, mean over the orders in which words may come; the values add up
+            to all that the words change together. Exact for up to 8 words, above that from samples.
+        attention: whether to give the attention of each layer and head too.
+        samples: orders of the words that "shapley" samples, rounded up to an even number.
+
+    Raises:
+        InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
+
+    Example:
+        >>> import npdistil
+        >>> found = npdistil.explain(npdistil.load(), "A tedious film.")
+        >>> found.label, max(found.words, key=lambda word: word.value).text
+        ('NEGATIVE', 'tedious')
+    """
+    task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
+    inputs = task.preprocess([text])
+    (found,) = task.postprocess(model.forward(inputs))
+    return replace(found, attention=model.attentions(inputs.token_ids[:1])[0]) if attention else found

@@ -308,9 +308,9 @@ def test_every_character_of_a_long_text_is_in_a_window(small: npdistil.Model) ->
 
 
 def test_a_text_of_exactly_as_many_tokens_as_fit_is_whole(small: npdistil.Model) -> None:
-    for words, parts in ((22, 1), (23, 2)):
+    for words, count in ((22, 1), (23, 2)):
         (cut,) = TextClassification(small.checkpoint).preprocess([" ".join(["good"] * words)]).context
-        assert len(cut) == parts
+        assert len(cut) == count
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..distilbert.encoder import Array, Params
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
 from .config import Config, read_config, read_json
+from .tokenizer import FILES as TOKENIZER_FILES
 from .tokenizer import read_tokenizer
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -40,12 +40,19 @@ class Checkpoint:
     params: Params
     head: Params
     size: int  # bytes of the weights on disk
+    own_tokenizer: Tokenizer | None = field(default=None, repr=False)
     mapped: tuple[mmap.mmap, ...] = field(default=(), repr=False)  # the files
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
-        """The `tokenizers.Tokenizer`; neither truncates nor pads."""
-        return read_tokenizer(self.directory, self.config.vocab_size)
+        """The `tokenizers.Tokenizer`; neither truncates nor pads.
+
+        Raises:
+            CheckpointError: the directory has none; token ids can be used without.
+        """
+        if self.own_tokenizer is None:
+            return read_tokenizer(self.directory, self.config.vocab_size)
+        return self.own_tokenizer
 
     def release(self) -> None:
         """Let go of the pages that have been read; those that are needed come back from the page cache."""
@@ -85,7 +92,9 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     _check(config, tensors, directory)
     params, head = _trees(config, tensors)
     size = sum(file.stat().st_size for file in files)
-    checkpoint = Checkpoint(directory, config, params, head, size, tuple(mapped))
+    has_tokenizer = any((directory / name).exists() for name in TOKENIZER_FILES)
+    tokenizer = read_tokenizer(directory, config.vocab_size) if has_tokenizer else None
+    checkpoint = Checkpoint(directory, config, params, head, size, tokenizer, tuple(mapped))
     checkpoint.release()  # checking has read every page
     return checkpoint
 

@@ -6,10 +6,10 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .. import __version__
-from ..errors import NpdistilError
+from ..errors import InputError, NpdistilError
 
 FAILED, INTERRUPTED = 2, 130
 COMMANDS = {  # name -> the module here that has its options and runs it, and what it does
@@ -56,6 +56,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"npdistil: error: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     return 0
+
+
+def texts_of(options: argparse.Namespace) -> Iterator[str]:
+    """The texts among the arguments, or else the lines of standard input.
+
+    Raises:
+        InputError: a line that is not UTF-8.
+    """
+    yield from options.text
+    if options.text:
+        return
+    try:
+        for line in sys.stdin or ():  # None where it is closed
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input is not UTF-8: {error}") from None
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from ..errors import InputError
 from ..pipelines import pipeline
 from ..tasks.explanation import ExplanationSettings, wants_colour
-from .options import add_model, add_settings, add_texts, examples, loaded, settings_of, texts_of
+from . import texts_of
+from .options import add_model, add_settings, add_texts, examples, loaded, settings_of
 
 
 def add_options(command: argparse.ArgumentParser, name: str) -> None:

@@ -4,7 +4,6 @@ import argparse
 from typing import Any
 
 from .. import __version__
-from ..scores import default_function
 from .options import MODEL_HELP, add_engine, examples, loaded
 
 
@@ -29,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
         "layers": f"{config.n_layers} of width {config.dim}, {config.n_heads} heads, feed-forward {config.hidden_dim}",
         "parameters": f"{parameters:,}",
         "vocabulary": f"{config.vocab_size:,} tokens, texts up to {config.max_position_embeddings}",
-        "labels": f"{', '.join(config.labels)} ({default_function(config)})",
+        "labels": f"{', '.join(config.labels)} ({config.function})",
         "weights": f"{model.checkpoint.size / 1e6:.1f} MB on disk, {'int8' if config.quantized else 'float'}",
         "engine": f"{model.engine}, {model.precision}",
         "threads": str(model.threads),

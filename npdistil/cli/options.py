@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -72,27 +71,6 @@ def loaded(options: argparse.Namespace) -> Model:
 def add_texts(command: argparse.ArgumentParser, what: str = "texts") -> None:
     """Texts as arguments."""
     command.add_argument("text", nargs="*", metavar="TEXT", help=f"{what}; none: each line of standard input is one")
-
-
-def is_typed(options: argparse.Namespace) -> bool:
-    """Whether somebody types the texts, who wants each answer at once."""
-    return not options.text and sys.stdin is not None and sys.stdin.isatty()
-
-
-def texts_of(options: argparse.Namespace) -> Iterator[str]:
-    """The texts among the arguments, or else the lines of standard input.
-
-    Raises:
-        InputError: a line that is not UTF-8.
-    """
-    yield from options.text
-    if options.text:
-        return
-    try:
-        for line in sys.stdin or ():  # None where it is closed
-            yield line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input is not UTF-8: {error}") from None
 
 
 def read_text(path: Path) -> str:

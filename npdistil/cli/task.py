@@ -15,17 +15,16 @@ from ..errors import InputError
 from ..pipelines import Pipeline, pipeline, task_type
 from ..settings import Kind
 from ..tasks.base import Task
+from . import texts_of
 from .options import (
     add_model,
     add_settings,
     add_texts,
     examples,
-    is_typed,
     loaded,
     progress_bar,
     read_text,
     settings_of,
-    texts_of,
 )
 
 Result: TypeAlias = tuple[str, Any]  # a text, and the answer to it
@@ -155,8 +154,11 @@ def _beside(options: argparse.Namespace, field: str, kind: Kind) -> Any:
 
 def _results(pipe: Pipeline, options: argparse.Namespace, beside: dict[str, Any]) -> Iterator[Result]:
     """Each text with its answer, a batch at a time."""
-    for some in chunks(texts_of(options), 1 if is_typed(options) else pipe.task.settings.batch_size):
-        yield from zip(some, pipe.run([pipe.task.item(text, **beside) for text in some]), strict=True)
+    task = pipe.task
+    typed = not options.text and sys.stdin is not None and sys.stdin.isatty()  # and each answer is wanted at once
+    for some in chunks(texts_of(options), 1 if typed else task.settings.batch_size):
+        items = [{task.text: text, **beside} for text in some] if task.text else some
+        yield from zip(some, pipe.model.run(task, items), strict=True)
 
 
 def _write_text(task: Task[Any], results: Iterable[Result]) -> None:

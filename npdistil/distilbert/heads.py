@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .encoder import ACTIVATIONS, Array, Params, layer_norm, linear, relu
+from .encoder import ACTIVATIONS, Array, Params, layer_norm, linear, relu, sigmoid, softmax
 
 Linear: TypeAlias = Callable[..., Array]  # (x [M, in], weight [out, in], bias [out]) -> [M, out]
 
@@ -78,6 +78,29 @@ def masked_lm(
     """
     x = layer_norm(ACTIVATIONS[activation](linear(hidden, **vocab_transform)), **vocab_layer_norm)
     return linear(x, **vocab_projector)
+
+
+FUNCTIONS = ("none", "sigmoid", "softmax")
+
+
+def scores(logits: Array, function: str) -> Array:  # [B, C] -> [B, C]
+    """Scores by one of `FUNCTIONS`, in float64, so that a row of probabilities adds up to 1 to the last digit shown.
+
+    >>> scores(np.log(np.array([[1.0, 3.0]])), "softmax")
+    array([[0.25, 0.75]])
+    """
+    logits = logits.astype(np.float64)
+    return {"none": lambda x: x, "sigmoid": sigmoid, "softmax": softmax}[function](logits)
+
+
+def best_first(scores: Array) -> list[int]:  # [C] -> C numbers
+    """The numbers of the classes, best first; of equal scores the first one.
+
+    >>> best_first(np.array([0.2, 0.5, 0.2]))
+    [1, 0, 2]
+    """
+    order: list[int] = (-scores).argsort(kind="stable").tolist()
+    return order
 
 
 # What makes one vector of a text's hidden states: [L, D] -> [D].

@@ -9,7 +9,7 @@ from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
 from ..settings import Kind, Settings, check, choice, setting, whole
-from ..text import LONG_TEXT, Part, Text, cut, default_stride
+from ..text import LONG_TEXT, default_stride
 
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
@@ -62,10 +62,14 @@ class Task(Generic[S]):
 
     def _set(self, settings: TaskSettings) -> None:
         self.settings: S = settings  # type: ignore[assignment]
-        self.check()
+        self.resolve()
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """Work out what follows from settings and checkpoint together; once, and not at each call.
+
+        Raises:
+            InputError: a setting that the model cannot take.
+        """
 
     def replaced(self: Self, given: Mapping[str, Any]) -> Self:
         """The same task with other settings; itself where none are given.
@@ -91,10 +95,6 @@ class Task(Generic[S]):
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """An answer for each item, from what the model says."""
         raise NotImplementedError
-
-    def item(self, text: str, **beside: Any) -> Any:
-        """The item that a text is, with what stands beside it."""
-        return {self.text: text, **beside} if self.text else text
 
     def rows(self, answer: Any) -> Iterator[list[Any]]:
         """An answer as rows of a table with `columns`."""
@@ -140,15 +140,29 @@ class LongTextSettings(TaskSettings):
     )
 
 
-def cut_texts(
-    checkpoint: Checkpoint, settings: LongTextSettings, texts: Sequence[Text], long_text: str | None = None
-) -> list[list[Part]]:
-    """What of each text is read at once; `long_text` is the settings' unless given."""
-    length = settings.max_length or checkpoint.config.max_position_embeddings
-    stride = default_stride(length) if settings.stride is None else settings.stride
-    return cut(checkpoint.tokenizer, texts, long_text or settings.long_text, length, stride)
+L = TypeVar("L", bound=LongTextSettings)
 
 
-def check_length(checkpoint: Checkpoint, settings: LongTextSettings) -> None:
-    """InputError where texts may be longer than the model."""
-    check("max_length", whole(4, checkpoint.config.max_position_embeddings), settings.max_length, None)
+class LongTextTask(Task[L]):
+    """A task that reads texts of any length, or pairs of texts.
+
+    Attributes:
+        tokenizer: the checkpoint's.
+        max_length: tokens of a window.
+        stride: tokens that neighbouring windows share.
+    """
+
+    settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
+
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        self.tokenizer = self.checkpoint.tokenizer
+        limit = self.checkpoint.config.max_position_embeddings
+        check("max_length", whole(4, limit), self.settings.max_length, None)
+        self.max_length = self.settings.max_length or limit
+        given = self.settings.stride
+        self.stride = default_stride(self.max_length) if given is None else given
+
+    def is_item(self, inputs: Any) -> bool:
+        """As `Task.is_item`; a pair is a dict."""
+        return isinstance(inputs, (str, dict))

@@ -14,8 +14,8 @@ from ..distilbert.encoder import Array
 from ..distilbert.heads import POOLING
 from ..errors import CheckpointError
 from ..settings import choice, flag, setting, whole
-from ..text import as_text, laid_out
-from .base import LongTextSettings, Task, check_length, cut_texts
+from ..text import as_text, cut, laid_out
+from .base import LongTextSettings, LongTextTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class EmbeddingSettings(LongTextSettings):
     batch_size: int = setting(64, whole(), "texts that are run at once; results do not depend on it.")
 
 
-class Embedding(Task[EmbeddingSettings]):
+class Embedding(LongTextTask[EmbeddingSettings]):
     """One vector a text, as sentence-transformers makes them; vectors of the windows of a long text are averaged.
 
     Items are strings, or pairs {"text", "text_pair"}. An answer is float32 [D].
@@ -43,18 +43,15 @@ class Embedding(Task[EmbeddingSettings]):
     answer = "vector"
     architectures = ()  # every head stands on hidden states
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
-        check_length(self.checkpoint, self.settings)
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        super().resolve()
         self.pooling = self.settings.pooling or stored_pooling(self.checkpoint.directory)
-
-    def is_item(self, inputs: Any) -> bool:
-        """As `Task.is_item`."""
-        return isinstance(inputs, (str, dict))
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
-        cuts = cut_texts(self.checkpoint, self.settings, [as_text(item) for item in items])
+        texts = [as_text(item) for item in items]
+        cuts = cut(self.tokenizer, texts, self.settings.long_text, self.max_length, self.stride)
         return laid_out(cuts, output=self.pooling)
 
     def postprocess(self, outputs: Outputs) -> list[Array]:

@@ -6,23 +6,21 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from tokenizers import Encoding
 
 from ..batch import Inputs, Outputs
+from ..checkpoint.config import Config
 from ..distilbert.encoder import Array
+from ..distilbert.heads import best_first, scores
 from ..errors import InputError
-from ..scores import apply_function, best_first, default_function
 from ..settings import check, choice, setting, string, whole
 from ..text import tokenize
 from .base import Task, TaskSettings
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 METHODS = ("occlusion", "shapley")
 EXACT_WORDS = 8  # up to so many, Shapley values are computed from all sets of words; above, from samples
@@ -132,8 +130,8 @@ class ExplanationTask(Task[ExplanationSettings]):
 
     settings_type = ExplanationSettings
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
         if self.settings.label is not None:
             check("label", choice(*self.checkpoint.config.labels), self.settings.label)
 
@@ -159,8 +157,8 @@ class ExplanationTask(Task[ExplanationSettings]):
 
     def _explanation(self, variants: "Variants", logits: Array) -> Explanation:  # [variants, C]
         config = self.checkpoint.config
-        scores = apply_function(default_function(config), logits[:1])[0]
-        chosen = int(scores.argmax()) if self.settings.label is None else config.labels.index(self.settings.label)
+        row = scores(logits[:1], config.function)[0]
+        chosen = int(row.argmax()) if self.settings.label is None else config.labels.index(self.settings.label)
         values = log_odds(logits.astype(np.float64), chosen, config).tolist()
         words = [
             Word(variants.text[start:end], start, end, float(each))
@@ -169,7 +167,7 @@ class ExplanationTask(Task[ExplanationSettings]):
         return Explanation(
             text=variants.text,
             label=config.labels[chosen],
-            scores={config.labels[i]: float(scores[i]) for i in best_first(scores)},
+            scores={config.labels[i]: float(row[i]) for i in best_first(row)},
             method=variants.method,
             log_odds=values[0],
             base=values[min(1, len(values) - 1)],
@@ -235,49 +233,9 @@ class Variants:
         return values
 
 
-def explain(
-    model: "Model",
-    text: str,
-    label: str | None = None,
-    *,
-    method: str = "occlusion",
-    attention: bool = False,
-    samples: int = 16,
-) -> Explanation:
-    """How much each word of a text adds to the log-odds of a label.
-
-    A word is taken away, not masked: the model reads the rest as a text of its own, as it does with the phrases that
-    it was trained on. For labels that exclude each other the log-odds are log(p / (1 - p)); for labels that do not,
-    the logit, which is the same thing; for a regression the value.
-
-    Args:
-        model: for sequence classification.
-        text: one that the model reads at once, so up to 512 tokens for the bundled model.
-        label: by default the one with the highest score.
-        method: "occlusion": the log-odds with the word minus those without it; n + 2 passes for n words. "shapley":
-            what the word adds to the words before it, mean over the orders in which words may come; the values add up
-            to all that the words change together. Exact for up to 8 words, above that from samples.
-        attention: whether to give the attention of each layer and head too.
-        samples: orders of the words that "shapley" samples, rounded up to an even number.
-
-    Raises:
-        InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
-
-    Example:
-        >>> import npdistil
-        >>> found = npdistil.explain(npdistil.load(), "A tedious film.")
-        >>> found.label, max(found.words, key=lambda word: word.value).text
-        ('NEGATIVE', 'tedious')
-    """
-    task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
-    inputs = task.preprocess([text])
-    (found,) = task.postprocess(model.forward(inputs))
-    return replace(found, attention=model.attentions(inputs.token_ids[:1])[0]) if attention else found
-
-
-def log_odds(logits: Array, label: int, config: Any) -> Array:  # [B, C] -> [B]
+def log_odds(logits: Array, label: int, config: Config) -> Array:  # [B, C] -> [B]
     """log(p / (1 - p)) of the label's score; where scores are logits, the logits."""
-    if default_function(config) != "softmax":
+    if config.function != "softmax":
         return logits[:, label]
     others = np.delete(logits, label, axis=1)
     most = others.max(axis=1)

@@ -55,8 +55,8 @@ class FillMask(Task[FillMaskSettings]):
     architectures = ("DistilBertForMaskedLM",)
     columns = ("token_str", "score", "sequence")
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
         self.candidates = self._candidates()
 
     def _candidates(self) -> Any:

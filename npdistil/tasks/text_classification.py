@@ -1,6 +1,6 @@
 """Text classification: the label of a text or of a pair of texts, and its score."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
-from ..scores import FUNCTIONS, apply_function, best_first, default_function
+from ..distilbert.heads import FUNCTIONS, best_first, scores
 from ..settings import UNSET, Unset, choice, flag, number, setting, whole
-from ..text import Text, as_text, laid_out
-from .base import LongTextSettings, Task, check_length, cut_texts
+from ..text import Text, as_text, cut, laid_out
+from .base import LongTextSettings, LongTextTask
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
 COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a text [parts, C] -> [C]
@@ -51,7 +51,7 @@ class TextClassificationSettings(LongTextSettings):
     batch_size: int = setting(256, whole(), "texts that are run at once; results do not depend on it.")
 
 
-class TextClassification(Task[TextClassificationSettings]):
+class TextClassification(LongTextTask[TextClassificationSettings]):
     """transformers' pipeline of that name: same calls, same arguments, same results.
 
     One thing differs: a text of more tokens than the model has positions for is not an IndexError. It is scored in
@@ -67,28 +67,29 @@ class TextClassification(Task[TextClassificationSettings]):
     answer = "labels"
     columns = ("label", "score")
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
-        check_length(self.checkpoint, self.settings)
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        super().resolve()
+        self.function = self.settings.function_to_apply or self.checkpoint.config.function
+        self.long_text = "truncate" if self.settings.truncation else self.settings.long_text
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
-        return self.cut([as_text(item) for item in items])
+        return self.laid_out([as_text(item) for item in items])
 
-    def cut(self, texts: Sequence[Text]) -> Inputs:
+    def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""
-        long_text = "truncate" if self.settings.truncation else None
-        return laid_out(cut_texts(self.checkpoint, self.settings, texts, long_text))
+        return laid_out(cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""
         combine = self.settings.combine
         answers: list[Any] = []
-        for cut, rows in zip(outputs.inputs.context, self.part_scores(outputs), strict=True):
+        for read, rows in zip(outputs.inputs.context, self.part_scores(outputs), strict=True):
             # Who says `truncation=True` knows, and gets what transformers gives.
-            note: Answer = {"truncated": True} if cut[0].truncated and not self.settings.truncation else {}
+            note: Answer = {"truncated": True} if read[0].truncated and not self.settings.truncation else {}
             if combine == "none":
-                spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in cut]
+                spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in read]
                 answers.append([self._chosen(row, note | span) for row, span in zip(rows, spans, strict=True)])
             else:
                 answers.append(self._chosen(COMBINE[combine](rows), note))
@@ -98,23 +99,22 @@ class TextClassification(Task[TextClassificationSettings]):
         """Scores of each label for each part: for each text float64 [parts, C]."""
         if not outputs.values:
             return []
-        function = self.settings.function_to_apply or default_function(self.checkpoint.config)
-        scores = apply_function(function, np.concatenate(outputs.values))
-        return np.split(scores, np.cumsum(outputs.inputs.counts)[:-1])
+        rows = scores(np.concatenate(outputs.values), self.function)
+        return np.split(rows, np.cumsum(outputs.inputs.counts)[:-1])
 
-    def _chosen(self, scores: Array, note: Answer) -> Answer | list[Answer]:
+    def _chosen(self, row: Array, note: Answer) -> Answer | list[Answer]:
         """The labels to give, best first; one by itself unless more may be asked for."""
         labels, top_k, threshold = self.checkpoint.config.labels, self.settings.top_k, self.settings.threshold
-        answers: list[Answer] = [{"label": labels[i], "score": float(scores[i])} | note for i in best_first(scores)]
+        answers: list[Answer] = [{"label": labels[i], "score": float(row[i])} | note for i in best_first(row)]
         if threshold is not None:
             answers = [answer for answer in answers if answer["score"] >= threshold]
         elif top_k is UNSET:
             return answers[0]
         return answers if isinstance(top_k, Unset) else answers[:top_k]
 
-    def is_item(self, inputs: Any) -> bool:
-        """As `Task.is_item`."""
-        return isinstance(inputs, (str, dict))
+    def rows(self, answer: Any) -> Iterator[list[Any]]:
+        """As `Task.rows`."""
+        return ([each["label"], each["score"]] for each in answer)
 
     def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
         """As `Task.shaped`; transformers wraps a string's answer in a list, unless the call has `top_k`."""

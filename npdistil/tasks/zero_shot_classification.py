@@ -9,8 +9,8 @@ import numpy as np
 from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..distilbert.encoder import softmax
+from ..distilbert.heads import best_first
 from ..errors import InputError
-from ..scores import best_first
 from ..settings import UNSET, Kind, Unset, flag, setting, string, strings, whole
 from ..text import default_stride, laid_out, parts, tokenize
 from .base import Task, TaskSettings
@@ -69,8 +69,8 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         self.entailment = entailment
         super().__init__(checkpoint, **settings)
 
-    def check(self) -> None:
-        """Refuse settings that the model cannot take."""
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
         given = self.settings.candidate_labels
         self.labels = [] if given is UNSET else _labels(given)
         hypotheses = _hypotheses(self.labels or ["a label"], self.settings.hypothesis_template)
