@@ -58,6 +58,12 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
 
     Raises:
         CheckpointError, InputError, EngineError: the model cannot run.
+
+    Example:
+        >>> import npdistil
+        >>> app = npdistil.make_app(npdistil.load())
+        >>> sorted(route.path for route in app.routes)[:3]
+        ['/', '/embed', '/explain']
     """
     service = Service(model, settings or Settings())
     service.warm_up()

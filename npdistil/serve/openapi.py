@@ -127,7 +127,11 @@ def settings_schema(record: type[Settings], most: int) -> Schema:
 
 def _example(task: Task[Any]) -> Schema:
     beside: Schema = {"context": "I live in Paris.", "choices": ["In Paris.", "Yes."]}
-    example = {"inputs": task.item("Where do I [MASK]?", **{name: beside[name] for name in task.beside})}
+    example = {
+        "inputs": {task.text: "Where?", **{name: beside[name] for name in task.beside}}
+        if task.text
+        else "A [MASK] film."
+    }
     return example | {"parameters": {"candidate_labels": ["life", "work"]}} if hasattr(task, "hypotheses") else example
 
 

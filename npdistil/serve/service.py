@@ -4,10 +4,10 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from copy import copy
+from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tokenizers import Encoding, Tokenizer
 
@@ -95,9 +95,8 @@ class Service:
         self.model, self.settings = model, settings
         self.name = model.checkpoint.directory.resolve().name
         self.metrics = Metrics()
-        self.tokenizer: Any = LimitedTokenizer(model.tokenizer, settings.max_request_tokens)
-        checkpoint = copy(model.checkpoint)
-        vars(checkpoint)["tokenizer"] = self.tokenizer
+        self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.tokenizer, settings.max_request_tokens))
+        checkpoint = replace(model.checkpoint, own_tokenizer=self.tokenizer)
         self.tasks: dict[str, Task[Any]] = {}
         for name in TASKS:
             with suppress(InputError):  # it needs another head, or other labels
@@ -230,7 +229,7 @@ class Service:
         task: Any = self.task("text-classification").replaced(given)
         lists = [[each] if isinstance(each, str) else each for each in (inputs if is_batch(inputs) else [inputs])]
         texts = [each[0] if len(each) == 1 else tuple(each) for each in lists]
-        answers, _ = await self.answers(task, texts, task.cut)
+        answers, _ = await self.answers(task, texts, task.laid_out)
         return answers if is_batch(inputs) else answers[0]
 
     async def embed(self, inputs: Any, normalize: bool = True, truncate: bool = False) -> Any:

@@ -10,7 +10,6 @@ from npdistil.batch import Inputs, Outputs
 from npdistil.errors import InputError
 from npdistil.serve.batching import Batcher, Metrics, OverloadedError
 
-
 BROKEN = 666
 
 
