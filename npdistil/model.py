@@ -40,6 +40,8 @@ class Model:
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
         self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
+        if checkpoint.head:  # no rows: so that an engine packs the head's weights now, and not with the first text
+            self._logits(np.empty((0, self.config.dim), np.float32))
         checkpoint.release()  # an engine that packs the weights has read them all
         self.engine = self.encoder.name
         self.threads = self.encoder.threads
@@ -79,21 +81,24 @@ class Model:
             states = self.hidden_states(inputs.token_ids)
             pooled = heads.POOLING.get(inputs.output)
             return Outputs(inputs, [*map(pooled, states)] if pooled else states)
-        architecture = self.config.architecture
         if not self.checkpoint.head:
-            raise InputError(f"{self.checkpoint.directory} is a {architecture}, which has no head, and so no logits")
+            raise InputError(
+                f"{self.checkpoint.directory} is a {self.config.architecture}, which has no head, and so no logits"
+            )
         ids, bounds = self._pack(inputs.token_ids)
         rows, ends = None, bounds
         if inputs.rows is not None:
             shifted = zip(inputs.rows, bounds[:-1], strict=True)
             rows = np.concatenate([np.asarray(each, np.int64) + start for each, start in shifted])
             ends = np.cumsum([0, *map(len, inputs.rows)])
-        elif architecture in heads.FIRST_TOKEN:
+        elif self.config.architecture in heads.FIRST_TOKEN:
             rows, ends = bounds[:-1], np.arange(len(bounds))
-        hidden = self.encoder.encode(ids, bounds, rows)
-        head, activation = self.checkpoint.head, self.config.activation
-        logits = heads.logits(architecture, hidden, head, activation, self.encoder.linear)
+        logits = self._logits(self.encoder.encode(ids, bounds, rows))
         return Outputs(inputs, [logits[i:j] for i, j in pairwise(ends.tolist())])
+
+    def _logits(self, hidden: Array) -> Array:
+        config, linear = self.config, self.encoder.linear
+        return heads.logits(config.architecture, hidden, self.checkpoint.head, config.activation, linear)
 
     def logits(self, token_ids: Sequence[Sequence[int]]) -> Array:
         """The sequence-classification head's answer to texts given as token ids: float32 [B, C].

@@ -60,8 +60,11 @@ class CompiledEncoder:
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
         self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
-        self._pool: deque[PooledWorkspaces] = deque()  # those that no call is using
+        self._pool = deque([self._workspaces()])  # those that no call is using
         self._run = _kernels()
+
+    def _workspaces(self) -> PooledWorkspaces:
+        return PooledWorkspaces(*self._workspace, self.threads, GUARD)
 
     @property
     def _width(self) -> int:
@@ -194,7 +197,7 @@ class CompiledEncoder:
         try:
             workspaces = self._pool.pop()
         except IndexError:
-            workspaces = PooledWorkspaces(*self._workspace, self.threads, GUARD)
+            workspaces = self._workspaces()
         counters = np.zeros(stages * STAGE + CACHE_LINE, np.uint8)
         call["threads"], call["workspaces"] = self.threads, workspaces.records.ctypes.data
         call["counters"] = rounded_up(counters.ctypes.data, CACHE_LINE)
