@@ -25,8 +25,8 @@ import startup
 from llvmlite import ir
 
 sys.path.append(str(Path(__file__).parent / "kernels"))
-SLOTS = ("encode", "linear_panel", "int8_tile", "float_tile")
-SLOTS += ("attention", "float_product", "softmax", "quantize", "norm")
+SLOTS = ["encode", "linear_panel", "int8_tile", "float_tile"]
+SLOTS += ["attention", "float_product", "softmax", "quantize", "norm"]
 TICKS = np.zeros(len(SLOTS), np.int64)
 
 
