@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from client import running
+from service_client import running
 
 
 def test_the_service_keeps_to_its_openapi_description(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from client import Server, running
 from playwright.sync_api import Page, expect
+from service_client import Server, running
 
 import npdistil
 
