@@ -167,12 +167,9 @@ def _read(file: Path) -> bytes:
 def _from_memory(content: bytes) -> Any:
     import ctypes
 
-    descriptor = os.memfd_create("npdistil")
-    try:
-        os.write(descriptor, content)
-        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
+    descriptor = os.memfd_create("npdistil")  # stays open: the loader knows files by their names, which must differ
+    os.write(descriptor, content)
+    return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
 
 
 def _function(files: Files, name: str) -> Run:

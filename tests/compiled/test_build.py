@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from npdistil.compiled import build, emit
 from npdistil.compiled.isa import BY_NAME
-from npdistil.compiled.kernels import FOLDER
+from npdistil.compiled.kernels import FOLDER, system
 
 FILES = [(architecture, name) for architecture in emit.TRIPLES for name in build.names(architecture)]
 
@@ -86,3 +87,25 @@ def test_the_same_bytes_are_made_again() -> None:
 def test_the_extra_has_the_versions_that_the_bytes_depend_on() -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert f"kernels = {json.dumps([f'{name}=={version}' for name, version in build.TOOLS.items()])}" in text
+
+
+LOADER = """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char **files) {
+    for (int i = 1; i < count; i++)
+        if (!dlopen(files[i], RTLD_NOW)) return puts(dlerror());
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "musl-gcc"])
+def test_a_process_of_either_c_library_resolves_every_symbol(tmp_path: Path, compiler: str) -> None:
+    if not shutil.which(compiler):
+        pytest.skip(f"needs {compiler}")
+    (tmp_path / "loader.c").write_text(LOADER)
+    subprocess.run([compiler, "-o", tmp_path / "loader", tmp_path / "loader.c", "-ldl"], check=True)
+    files = sorted((FOLDER / system()).glob("*.so"))
+    done = subprocess.run([tmp_path / "loader", *files], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
