@@ -1,7 +1,8 @@
 """The one switch: which encoder runs, in which precision, on how many threads."""
 
-import importlib.util
 import os
+import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +12,7 @@ from .batch import blocks
 from .checkpoint.config import Config
 from .distilbert import encoder
 from .distilbert.encoder import Array, Params
-from .errors import EngineError, InputError, MissingExtraError
+from .errors import InputError
 
 ENGINES = ("auto", "numpy", "compiled")
 PRECISIONS = ("float32", "int8")
@@ -83,21 +84,42 @@ def make_encoder(config: Config, params: Params, engine: str, threads: int | Non
 
     Raises:
         InputError: no engine of this name.
-        MissingExtraError: "compiled" without numba.
-        EngineError: "compiled" on a machine that it has no kernels for. "auto" takes the numpy engine in both cases.
+        EngineError: "compiled" on a machine that no kernels are for, where "auto" takes the numpy engine and warns; or
+            kernels that are damaged, cannot be loaded, or are not what NPDISTIL_ISA asks for.
+        MissingExtraError: NPDISTIL_ISA=jit without numba.
     """
     if engine not in ENGINES:
         raise InputError(f"engine is {engine!r}; known are {', '.join(ENGINES)}")
     threads = thread_count(threads)
-    if engine == "compiled" or (engine == "auto" and importlib.util.find_spec("numba")):
-        try:
-            from .compiled.encoder import CompiledEncoder
+    if engine == "auto" and (reason := why_not_compiled()):
+        _warn(reason)
+        engine = "numpy"
+    if engine == "numpy":
+        return NumpyEncoder(config, params, threads)
+    from .compiled.encoder import CompiledEncoder
 
-            return CompiledEncoder(config, params, threads, MAX_TOKENS)
-        except (EngineError, MissingExtraError):
-            if engine == "compiled":
-                raise
-    return NumpyEncoder(config, params, threads)
+    return CompiledEncoder(config, params, threads, MAX_TOKENS)
+
+
+def why_not_compiled() -> str | None:
+    """Why "auto" takes the numpy engine on this machine; None where it takes the compiled one.
+
+    Raises:
+        EngineError, MissingExtraError: as `make_encoder` with "auto".
+    """
+    from .compiled.kernels import NoKernelsError, kernels
+
+    try:
+        kernels()
+    except NoKernelsError as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _warn(reason: str) -> None:
+    """Once in a process."""
+    warnings.warn(f"running on the numpy engine, which is slower: {reason}", RuntimeWarning, stacklevel=5)
 
 
 def thread_count(asked: int | None = None) -> int:
