@@ -30,7 +30,7 @@ class Model:
         config: sizes, labels and settings.
         precision: "float32" or "int8".
         engine: "numpy" or "compiled".
-        threads: what the engine uses.
+        threads: how many the engine shares a batch among; on the numpy engine a single text has one.
         classes_: the labels, as scikit-learn's classifiers have them: str [C].
     """
 
@@ -216,7 +216,7 @@ def load(
         path_or_name: None is the bundled sentiment classifier.
         engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
-        threads: for the compiled engine; by default NPDISTIL_THREADS, or the CPUs that this process may use.
+        threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
 
     Raises:
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.
