@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from time import perf_counter
-from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from tokenizers import Encoding, Tokenizer
@@ -29,7 +28,6 @@ from .settings import Settings
 Result = TypeVar("Result")
 
 EXPLANATION, ZERO_SHOT = "explanation", "zero-shot-classification"
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 DEFAULTS: dict[str, dict[str, Any]] = {  # where the Hugging Face Inference API has others than a pipeline
     name: {"top_k": None} for name in ("text-classification", "sentiment-analysis")
 }
@@ -195,16 +193,17 @@ class Service:
 
     # The endpoints.
 
-    async def infer(self, inputs: Any, parameters: Mapping[str, Any] = NOTHING, name: str = "") -> Any:
+    async def infer(self, inputs: Any, parameters: Mapping[str, Any] | None = None, name: str = "") -> Any:
         """`POST /` in the form of the Hugging Face Inference API, and `/pipeline/NAME`: as `npdistil.pipeline` answers.
 
         Without a name it is what the model was made for, or zero-shot classification where labels are given.
         """
-        name = name or (ZERO_SHOT if "candidate_labels" in parameters else self.own)
+        given = parameters or {}
+        name = name or (ZERO_SHOT if "candidate_labels" in given else self.own)
         task = self.task(name)
         try:
-            self._check_parameters(parameters)
-            given = {**DEFAULTS.get(name, NOTHING), **parameters}
+            self._check_parameters(given)
+            given = {**DEFAULTS.get(name, {}), **given}
             task = await self._run(isinstance(task, QUICK), task.replaced, given)
             answers, _ = await self.answers(task, [inputs] if task.is_item(inputs) else inputs)
         except InputError as error:
