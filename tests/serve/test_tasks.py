@@ -41,7 +41,7 @@ LABELS: dict[str, Any] = {"candidate_labels": ["good", "bad", "boring"]}
 # The head, the task that `POST /` should run, its inputs and parameters.
 CASES: list[tuple[str, str, Any, dict[str, Any]]] = [
     ("classifier", "text-classification", TEXT, {}),
-    ("classifier", "text-classification", [LONG, {"text": TEXT, "text_pair": OTHER}], {"top_k": 1}),
+    ("classifier", "text-classification", [LONG, {"text": TEXT, "text_pair": OTHER}], {"top_k": 1, "threshold": 1e9}),
     ("classifier", "text-classification", LONG, {"combine": "none", "long_text": "sentences", "max_length": 12}),
     ("nli", "zero-shot-classification", [TEXT, LONG], {**LABELS, "multi_label": True}),
     ("nli", "zero-shot-classification", TEXT, {"candidate_labels": "good,bad", "hypothesis_template": "it is {} ."}),
@@ -129,7 +129,6 @@ def test_settings_are_refused_by_name(
         ({"tok_k": 1}, "unknown setting: tok_k; known are"),
         ({"batch_size": 2}, "batch_size is no parameter of a request"),
         ({"return_tensors": True}, "return_tensors is no parameter of a request"),
-        ({"stride": 10**6}, "stride is 1000000; expected at most"),
         ({"hypothesis_template": "{:>999999999}"}, "hypothesis_template is '{:>999999999}'"),
         ({"inputs": 1, "self": 1}, "unknown setting: inputs, self"),
     ):
@@ -142,6 +141,9 @@ def test_settings_are_refused_by_name(
 @pytest.mark.parametrize(
     ("head", "parameters", "message"),
     [
+        ("classifier", {"stride": 10**6}, "stride is 1000000; expected at most 24"),
+        ("questions", {"max_answer_len": 1e30}, "max_answer_len is 1e+30; expected at most 24"),
+        ("masked", {"top_k": 2.5}, "top_k is 2.5; expected a whole number above 0"),
         ("classifier", {"top_k": 0}, "top_k is 0; expected a whole number above 0"),
         ("classifier", {"function_to_apply": "tanh"}, "function_to_apply is 'tanh'; known are"),
         ("tokens", {"aggregation_strategy": None}, "aggregation_strategy is None; known are"),
@@ -154,6 +156,24 @@ def test_values_are_checked_by_the_record(make: Make, head: str, parameters: dic
     ((status, answer),) = Inside(loaded(make, head)).run(("/", {"inputs": TEXT, "parameters": parameters}))
     assert status == 422
     assert message in answer["error"]
+
+
+def test_whole_numbers_may_be_written_as_json_writes_any_number(make: Make) -> None:
+    asked = [("/", {"inputs": LONG, "parameters": {"top_k": 1, "max_length": length}}) for length in (12, 12.0)]
+    first, second = Inside(loaded(make, "classifier")).run(*asked)
+    assert first[0] == 200
+    assert first == second
+
+
+def test_an_input_is_needed(make: Make) -> None:
+    asked: list[tuple[str, Any]] = [("/", {}), ("/", {"inputs": None}), ("/", {"inputs": []}), ("/", {"inputs": 3})]
+    answers = Inside(loaded(make, "classifier")).run(*asked)
+    assert [status for status, _ in answers] == [422] * 4
+    found = [answer["error"] for _, answer in answers]
+    assert found[:2] == ["inputs is missing", "inputs is None; expected anything else"]
+    assert found[2:] == [
+        f"text-classification: expected an input or a list of them, found {each}" for each in ("[]", 3)
+    ]
 
 
 def test_a_request_for_a_task_that_the_model_was_not_made_for_says_so(make: Make) -> None:
