@@ -81,6 +81,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
                 response = _error(error.status, error.kind, str(error))
             except InputError as error:
                 response = _error(422, "validation", str(error))
+            except RecursionError:
+                response = _error(400, "validation", "the body is nested too deeply")
             except OverloadedError as error:
                 response = _error(429, "overloaded", str(error))
             except (NpdistilError, MemoryError) as error:
@@ -129,6 +131,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         "/openapi.json": lambda: _json(description),
         **{f"/{name}": _static(name) for name in STATIC},
     }
+    cors: dict[str, Any] = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
+    origins, token = service.settings.allow_origin, service.settings.token
     app = Starlette(
         routes=[
             Route("/", root, methods=["GET", "POST"]),
@@ -136,8 +140,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
             *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
         ],
         middleware=[
-            *_cors(service.settings),
-            Middleware(Guard, token=service.settings.token, origins=service.settings.allow_origin),
+            *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
+            Middleware(Guard, token=token, origins=origins),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=service.lifespan,
@@ -145,16 +149,6 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     app.state.service = service
     app.router.redirect_slashes = False  # to where the request says that it came from
     return app
-
-
-def _cors(settings: Settings) -> list[Middleware]:
-    if not settings.allow_origin:
-        return []
-    headers = ["authorization", "content-type"]
-    methods = ["GET", "POST"]
-    return [
-        Middleware(CORSMiddleware, allow_origins=settings.allow_origin, allow_methods=methods, allow_headers=headers)
-    ]
 
 
 class Guard:

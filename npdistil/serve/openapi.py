@@ -7,6 +7,7 @@ from typing import Any
 from ..checkpoint.config import Config
 from ..settings import UNSET, Kind, Settings, kind_of
 from ..tasks.base import Task
+from ..tasks.fill_mask import FillMask
 from ..tasks.token_classification import TokenClassification
 from .requests import BODIES
 from .service import EXPLANATION, PYTHON_ONLY, ZERO_SHOT
@@ -115,7 +116,7 @@ def settings_schema(record: type[Settings], most: int) -> Schema:
             continue
         schema, also = dict(kind_of(each).schema), each.metadata["also"]
         if schema.get("type") == "integer":
-            schema["maximum"] = most
+            schema["maximum"] = min(most, schema.get("maximum", most))
         if None in also:
             schema = {"anyOf": [schema, {"type": "null"}]}
         elif each.default is UNSET:
@@ -126,13 +127,11 @@ def settings_schema(record: type[Settings], most: int) -> Schema:
 
 
 def _example(task: Task[Any]) -> Schema:
-    beside: Schema = {"context": "I live in Paris.", "choices": ["In Paris.", "Yes."]}
-    example = {
-        "inputs": {task.text: "Where?", **{name: beside[name] for name in task.beside}}
-        if task.text
-        else "A [MASK] film."
-    }
-    return example | {"parameters": {"candidate_labels": ["life", "work"]}} if hasattr(task, "hypotheses") else example
+    text = "A [MASK] film." if isinstance(task, FillMask) else "I like you. I love you."
+    beside: Schema = {"context": text, "choices": ["Yes.", "No."]}
+    inputs = {task.text: "Whom?", **{name: beside[name] for name in task.beside}} if task.text else text
+    labels = {"parameters": {"candidate_labels": ["praise", "blame"]}} if hasattr(task, "hypotheses") else {}
+    return {"inputs": inputs, **labels}
 
 
 def _schemas() -> Schema:

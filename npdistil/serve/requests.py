@@ -22,7 +22,7 @@ def _is_text_or_pair(value: Any) -> bool:
 
 
 FLAG = Kind("expected true or false", lambda value: isinstance(value, bool), bool, {"type": "boolean"})
-ANYTHING = Kind("expected JSON", lambda value: True, str, {})
+ANYTHING = Kind("expected anything else", lambda value: value is not None, str, {})
 OBJECT = Kind("expected an object", lambda value: isinstance(value, dict), str, {"type": "object"})
 TEXTS = Kind(
     "expected a string, or a list of strings that is not empty",

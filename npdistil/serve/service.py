@@ -2,11 +2,10 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from time import perf_counter
-from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from tokenizers import Encoding, Tokenizer
@@ -16,6 +15,7 @@ from ..batch import Inputs, chunks, pack
 from ..errors import InputError
 from ..model import Model
 from ..pipelines import TASKS, task_type
+from ..settings import kind_of
 from ..tasks.base import Task
 from ..tasks.embedding import Embedding
 from ..tasks.explanation import packed
@@ -29,7 +29,6 @@ from .settings import Settings
 Result = TypeVar("Result")
 
 EXPLANATION, ZERO_SHOT = "explanation", "zero-shot-classification"
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 DEFAULTS: dict[str, dict[str, Any]] = {  # where the Hugging Face Inference API has others than a pipeline
     name: {"top_k": None} for name in ("text-classification", "sentiment-analysis")
 }
@@ -195,33 +194,37 @@ class Service:
 
     # The endpoints.
 
-    async def infer(self, inputs: Any, parameters: Mapping[str, Any] = NOTHING, name: str = "") -> Any:
+    async def infer(self, inputs: Any, parameters: dict[str, Any] | None = None, name: str = "") -> Any:
         """`POST /` in the form of the Hugging Face Inference API, and `/pipeline/NAME`: as `npdistil.pipeline` answers.
 
         Without a name it is what the model was made for, or zero-shot classification where labels are given.
         """
-        name = name or (ZERO_SHOT if "candidate_labels" in parameters else self.own)
+        given = parameters or {}
+        name = name or (ZERO_SHOT if "candidate_labels" in given else self.own)
         task = self.task(name)
         try:
-            self._check_parameters(parameters)
-            given = {**DEFAULTS.get(name, NOTHING), **parameters}
+            given = DEFAULTS.get(name, {}) | self._parameters(task, given)
             task = await self._run(isinstance(task, QUICK), task.replaced, given)
             answers, _ = await self.answers(task, [inputs] if task.is_item(inputs) else inputs)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         return task.shaped(answers, inputs, given)
 
-    def _check_parameters(self, given: Mapping[str, Any]) -> None:
-        """InputError for what is not a client's to set, or would cost more than any answer is worth."""
+    def _parameters(self, task: Task[Any], given: dict[str, Any]) -> dict[str, Any]:
+        """The settings; InputError for what is not a client's to set, or would cost more than any answer is worth."""
+        if name := next((name for name in PYTHON_ONLY if name in given), None):
+            raise InputError(f"{name} is no parameter of a request")
         most = self.model.config.max_position_embeddings
-        for name, value in given.items():
-            if name in PYTHON_ONLY:
-                raise InputError(f"{name} is no parameter of a request")
-            if isinstance(value, int) and value > most:
+        for name in (each.name for each in fields(task.settings_type) if kind_of(each).schema.get("type") == "integer"):
+            value = given.get(name)
+            if isinstance(value, (int, float)) and value > most:
                 raise InputError(f"{name} is {value}; expected at most {most}, the tokens that the model reads at once")
+            if isinstance(value, float) and value.is_integer():  # JSON has one kind of numbers
+                given = {**given, name: int(value)}
         template = given.get("hypothesis_template")
         if isinstance(template, str) and (len(template) > TEMPLATE or "{" in template.replace("{}", "")):
             raise InputError(f"hypothesis_template is {template!r:.80}; expected {{}} in at most {TEMPLATE} characters")
+        return given
 
     async def predict(self, inputs: Any, truncate: bool = False, raw_scores: bool = False) -> Any:
         """`/predict`: every label with its score, best first."""

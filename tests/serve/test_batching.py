@@ -73,11 +73,42 @@ def test_requests_of_any_sizes_get_their_own_rows_whatever_the_batches() -> None
                     task.cancel()  # before, while and after its batches run
                 answers = await asyncio.gather(*tasks, return_exceptions=True)
             for ids, answer in zip(requests, answers, strict=True):
-                if isinstance(answer, BaseException):
-                    assert isinstance(answer, asyncio.CancelledError)
-                else:
+                if not isinstance(answer, asyncio.CancelledError):
+                    assert isinstance(answer, Outputs), answer
                     assert found(answer) == [[len(text)] for text in ids]
             assert sum(isinstance(answer, asyncio.CancelledError) for answer in answers) == len(requests[::7])
             assert (batcher.texts, batcher.tokens, len(batcher.waiting)) == (0, 0, 0)
 
     asyncio.run(scenario())
+
+
+def test_batches_hold_only_what_the_same_is_asked_about_and_rows_stay_with_their_sequences() -> None:
+    ran: list[Inputs] = []
+
+    def picked(inputs: Inputs) -> Outputs:
+        """The ids in the asked rows, or all."""
+        ran.append(inputs)
+        rows = inputs.rows or [range(len(ids)) for ids in inputs.token_ids]
+        pairs = zip(inputs.token_ids, rows, strict=True)
+        return Outputs(inputs, [np.array([ids[i] for i in asked]) for ids, asked in pairs])
+
+    async def scenario() -> None:
+        rng = random.Random(0)
+        requests = []
+        for i in range(120):
+            token_ids = [[rng.randrange(9) for _ in range(rng.randint(1, 12))] for _ in range(rng.randint(0, 6))]
+            rows = [sorted(rng.sample(range(len(ids)), rng.randint(1, len(ids)))) for ids in token_ids]
+            output = ("logits", "logits", "mean", "attentions")[i % 4]
+            requests.append(Inputs(token_ids, output=output, rows=rows if i % 4 == 0 else None, context=i))
+        batcher = Batcher(picked, 60, 100_000, 0.001, Metrics())
+        with batcher.running():
+            answers = await asyncio.gather(*map(batcher.run, requests))
+        for inputs, answer in zip(requests, answers, strict=True):
+            assert answer.inputs is inputs
+            assert found(answer) == found(picked(inputs))
+
+    asyncio.run(scenario())
+    assert {(inputs.output, inputs.rows is None) for inputs in ran} == {
+        ("logits", False), ("logits", True), ("mean", True), ("attentions", True)
+    }  # fmt: skip
+    assert all(sum(map(len, inputs.token_ids)) <= 72 for inputs in ran)
