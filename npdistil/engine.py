@@ -125,7 +125,7 @@ def _floats(node: Params) -> Params:
 
 
 def make_encoder(config: Config, params: Params, engine: str, threads: int | None) -> Encoder:
-    """The encoder for `engine`; params are in the output_rows precision already.
+    """The encoder for `engine`; params are in the wanted precision already.
 
     Raises:
         InputError: no engine of this name.
