@@ -182,6 +182,14 @@ def site(shell: Shell) -> None:
         raise RuntimeError(f"pages that ask other hosts: {asking}")
 
 
+def kernels(shell: Shell) -> None:
+    """The committed shared objects have the bytes that anybody makes of the sources."""
+    shell.venv(next(python for python in pythons() if "3.10" not in python))
+    shell.run('pip install -q ".[kernels]"')
+    shell.run("pip install -q --no-deps -e .")  # or the check would be of the installed copy
+    shell.run("python -m npdistil.compiled.build --check")
+
+
 def musl(shell: Shell) -> None:
     """What docs/minimal.md says of Alpine: the core's dependencies are wheels there, none is built."""
     for machine in ("x86_64", "aarch64"):
@@ -202,6 +210,7 @@ def wheel(shell: Shell) -> None:
     model = "npdistil/weights/minilm-l6-sst2"
     wanted = {f"{model}/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md")}
     wanted |= {"npdistil/distilbert/encoder.py", "npdistil/py.typed", "npdistil/page/index.html"}
+    wanted |= {f"npdistil/compiled/kernels/{os.uname().machine}/manifest.json"}
     strange = [name for name in names if not name.startswith(("npdistil/", "npdistil-"))]
     if wanted - names or strange:
         raise RuntimeError(f"not in the wheel: {wanted - names}; should not be in it: {strange}")
@@ -246,6 +255,7 @@ STEPS = [  # the longest first
     Step("docs", site),
     Step("page", page),
     Step("wheel", wheel),
+    Step("kernels", kernels),
     Step("lint", lint),
     Step("readme", first_command),
     Step("musl", musl),
