@@ -74,8 +74,8 @@ class Shell:
                 self.run(f"apt-get install -y -qq --no-install-recommends {package}")
 
 
-def pythons() -> list[str]:
-    """Every Python on the machine that is new enough, oldest first."""
+def pythons(first: tuple[int, int] = (3, 10), last: tuple[int, int] = (3, 99)) -> list[str]:
+    """Every Python on the machine from one version to another, oldest first."""
     folders = [*map(Path, os.environ["PATH"].split(os.pathsep))]
     folders += [*Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.*/bin")]
     found = {}
@@ -85,7 +85,7 @@ def pythons() -> list[str]:
         if done.returncode == 0:
             major, minor, executable = done.stdout.split(maxsplit=2)
             found[int(major), int(minor)] = executable.strip()
-    return [found[version] for version in sorted(found) if version >= (3, 10)]
+    return [found[version] for version in sorted(found) if first <= version <= last]
 
 
 def readme_command(number: int) -> str:
@@ -184,7 +184,7 @@ def site(shell: Shell) -> None:
 
 def kernels(shell: Shell) -> None:
     """The committed shared objects have the bytes that anybody makes of the sources."""
-    shell.venv(next(python for python in pythons() if "3.10" not in python))
+    shell.venv(pythons((3, 11), (3, 13))[0])
     shell.run('pip install -q ".[kernels]"')
     shell.run("pip install -q --no-deps -e .")  # or the check would be of the installed copy
     shell.run("python -m npdistil.compiled.build --check")
