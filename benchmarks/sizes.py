@@ -57,7 +57,7 @@ def _bytes(folder: Path) -> int:
 def table(result: dict[str, Any]) -> tuple[report.Row, list[report.Row]]:
     """Head and rows, smallest first."""
     found = sorted(result["installed"].items(), key=lambda item: item[1]["bytes"])
-    rows = [(name, f"{each['bytes'] / 1e6:.0f}", str(len(each["packages"]))) for name, each in found]
+    rows: list[report.Row] = [(name, f"{each['bytes'] / 1e6:.0f}", str(len(each["packages"]))) for name, each in found]
     return ("installed", "MB", "packages"), rows
 
 

@@ -25,8 +25,8 @@ import startup
 from llvmlite import ir
 
 sys.path.append(str(Path(__file__).parent / "kernels"))
-SLOTS = ("encode", "linear_panel", "int8_tile", "float_tile")
-SLOTS += ("attention", "float_product", "softmax", "quantize", "norm")
+SLOTS = ["encode", "linear_panel", "int8_tile", "float_tile"]
+SLOTS += ["attention", "float_product", "softmax", "quantize", "norm"]
 TICKS = np.zeros(len(SLOTS), np.int64)
 
 
@@ -36,7 +36,7 @@ def clocked(slot: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     address = TICKS.ctypes.data + 8 * SLOTS.index(slot)
 
-    @operation(i64, twin=time.perf_counter_ns)
+    @operation(i64, reference=time.perf_counter_ns)
     def cycles(builder: ir.IRBuilder) -> ir.Value:
         """Of the time stamp counter."""
         return builder.call(declared(builder, "llvm.readcyclecounter", I64), [])

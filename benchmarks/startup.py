@@ -134,9 +134,9 @@ def cold(command: list[str]) -> tuple[float, int, float]:
         shutil.rmtree(folder)
 
 
-def table(result: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def table(result: dict[str, Any]) -> tuple[report.Row, list[report.Row]]:
     """Head and rows: seconds with their spread, peak memory, targets."""
-    rows = []
+    rows: list[report.Row] = []
     for name, found in result["commands"].items():
         seconds, peak = median(found["seconds"]), median(found["peak"]) / 1e6
         target = TARGETS.get(name)

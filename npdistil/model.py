@@ -30,7 +30,7 @@ class Model:
         config: sizes, labels and settings.
         precision: "float32" or "int8".
         engine: "numpy" or "compiled".
-        threads: what the engine uses.
+        threads: how many the engine shares a batch among; on the numpy engine a single text has one.
         classes_: the labels, as scikit-learn's classifiers have them: str [C].
     """
 
@@ -40,6 +40,8 @@ class Model:
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
         self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
+        if checkpoint.head:  # no rows: so that an engine packs the head's weights now, and not with the first text
+            self._logits(np.empty((0, self.config.dim), np.float32))
         checkpoint.release()  # an engine that packs the weights has read them all
         self.engine = self.encoder.name
         self.threads = self.encoder.threads
@@ -79,21 +81,24 @@ class Model:
             states = self.hidden_states(inputs.token_ids)
             pooled = heads.POOLING.get(inputs.output)
             return Outputs(inputs, [*map(pooled, states)] if pooled else states)
-        architecture = self.config.architecture
         if not self.checkpoint.head:
-            raise InputError(f"{self.checkpoint.directory} is a {architecture}, which has no head, and so no logits")
+            raise InputError(
+                f"{self.checkpoint.directory} is a {self.config.architecture}, which has no head, and so no logits"
+            )
         ids, bounds = self._pack(inputs.token_ids)
         rows, ends = None, bounds
         if inputs.rows is not None:
             shifted = zip(inputs.rows, bounds[:-1], strict=True)
             rows = np.concatenate([np.asarray(each, np.int64) + start for each, start in shifted])
             ends = np.cumsum([0, *map(len, inputs.rows)])
-        elif architecture in heads.FIRST_TOKEN:
+        elif self.config.architecture in heads.FIRST_TOKEN:
             rows, ends = bounds[:-1], np.arange(len(bounds))
-        hidden = self.encoder.encode(ids, bounds, rows)
-        head, activation = self.checkpoint.head, self.config.activation
-        logits = heads.logits(architecture, hidden, head, activation, self.encoder.linear)
+        logits = self._logits(self.encoder.encode(ids, bounds, rows))
         return Outputs(inputs, [logits[i:j] for i, j in pairwise(ends.tolist())])
+
+    def _logits(self, hidden: Array) -> Array:
+        config, linear = self.config, self.encoder.linear
+        return heads.logits(config.architecture, hidden, self.checkpoint.head, config.activation, linear)
 
     def logits(self, token_ids: Sequence[Sequence[int]]) -> Array:
         """The sequence-classification head's answer to texts given as token ids: float32 [B, C].
@@ -211,7 +216,7 @@ def load(
         path_or_name: None is the bundled sentiment classifier.
         engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
-        threads: for the compiled engine; by default NPDISTIL_THREADS, or the CPUs that this process may use.
+        threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
 
     Raises:
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from npdistil.batch import blocks, chunks, pack
 from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.errors import InputError
-from npdistil.text import as_text, laid_out, parts, tokenize, tokenize_words, window_positions
+from npdistil.text import Text, as_text, laid_out, parts, tokenize, tokenize_words, window_positions
 
 TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), max_size=6)
 
@@ -118,7 +118,7 @@ def test_blocks_cover_all_texts_in_order_with_at_most_so_many_rows(lengths: list
 
 
 def test_one_text_and_many_are_encoded_alike(tokenizer: Tokenizer) -> None:
-    texts = ["a film", ("a", "film"), "", "東京"]
+    texts: list[Text] = ["a film", ("a", "film"), "", "東京"]
     many = [encoding.ids for encoding in tokenize(tokenizer, texts)]
     assert many == [tokenize(tokenizer, [text])[0].ids for text in texts]
 

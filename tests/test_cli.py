@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from npdistil.cli import main
 NUMPY = ("--engine", "numpy")
 
 
-def command_line(*arguments: str, stdin: str | bytes = "", **settings: object) -> subprocess.CompletedProcess[bytes]:
+def command_line(*arguments: str, stdin: str | bytes = "", **settings: Any) -> subprocess.CompletedProcess[bytes]:
     data = stdin.encode() if isinstance(stdin, str) else stdin
     return subprocess.run(
         [sys.executable, "-m", "npdistil", *arguments], input=data, capture_output=True, timeout=120, **settings
@@ -173,7 +174,8 @@ def test_help_ends_with_examples(capsys: pytest.CaptureFixture[str], command: tu
 
 
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
-TASKS = {  # command -> task, what the model is, options, the pipeline's settings
+# Command -> task, what the model is, options, the pipeline's settings.
+TASKS: dict[str, tuple[str, dict[str, Any], tuple[str, ...], dict[str, Any]]] = {
     "ner": ("ner", {"architectures": ["DistilBertForTokenClassification"]}, (), {"aggregation_strategy": "simple"}),
     "fill-mask": (
         "fill-mask",

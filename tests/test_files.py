@@ -320,7 +320,7 @@ def test_rows_that_do_not_fit_the_table_begun_are_bad_rows(
     ],
 )
 def test_files_that_cannot_be_used_are_refused_and_leave_nothing(
-    tmp_path: Path, task: Any, name: str, data: bytes | None, arguments: dict[str, str], says: str
+    tmp_path: Path, task: Any, name: str, data: bytes | None, arguments: dict[str, Any], says: str
 ) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)

@@ -1,7 +1,5 @@
 """The fast encoder: `engine.Encoder` on compiled kernels. The forward itself is in forward.py."""
 
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -12,14 +10,12 @@ from ..checkpoint.config import Config
 from ..compiled import layout
 from ..distilbert.encoder import Array, Params
 from ..errors import EngineError, InputError
-from .cache import Run, machine_code
-from .isa import Target
+from .kernels import CHECKED, kernels
 from .layout import ATTENTION_STAGES, BLOCK_STAGES, CACHE_LINE, CALL, LAYER, STAGE, TABLES
 from .panels import LANES, aligned_zeros, linear_size, pack_linear, padded, rounded_up
-from .threads import team
+from .threads import real_lock, team
 from .workspace import BLOCK_ROWS, PooledWorkspaces, workspace_layout
 
-CHECKED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")  # run the references, which check every address
 CHUNK = 256  # rows that one thread takes through the whole forward: enough to hide that all panels stream past
 TOGETHER = 128  # rows up to which all threads work on one chunk: panels then stream past once, not once a thread
 PACKED_HEADS = 4  # linear layers of heads that stay packed
@@ -40,8 +36,7 @@ class CompiledEncoder:
         max_tokens: rows in flight; buffers are made for these, not for the batch.
 
     Raises:
-        EngineError: the machine lacks fused multiply-add.
-        MissingExtraError: numba is not installed.
+        EngineError, MissingExtraError: as `kernels.kernels`.
     """
 
     name = "compiled"
@@ -49,7 +44,8 @@ class CompiledEncoder:
     def __init__(self, config: Config, params: Params, threads: int, max_tokens: int) -> None:
         self.config = config
         self.threads = 1 if CHECKED else threads
-        self.isa = Target.current().isa()
+        loaded = kernels()
+        self.isa = loaded.isa
         self.int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
         self.chunk = max(1, min(CHUNK, max_tokens // threads))
         capacity = max(config.max_position_embeddings, self.chunk, TOGETHER)
@@ -60,8 +56,11 @@ class CompiledEncoder:
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
         self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
-        self._pool: deque[PooledWorkspaces] = deque()  # those that no call is using
-        self._run = _kernels()
+        self._pool = deque([self._workspaces()])  # those that no call is using
+        self._run = loaded.run
+
+    def _workspaces(self) -> PooledWorkspaces:
+        return PooledWorkspaces(*self._workspace, self.threads, GUARD)
 
     @property
     def _width(self) -> int:
@@ -194,7 +193,7 @@ class CompiledEncoder:
         try:
             workspaces = self._pool.pop()
         except IndexError:
-            workspaces = PooledWorkspaces(*self._workspace, self.threads, GUARD)
+            workspaces = self._workspaces()
         counters = np.zeros(stages * STAGE + CACHE_LINE, np.uint8)
         call["threads"], call["workspaces"] = self.threads, workspaces.records.ctypes.data
         call["counters"] = rounded_up(counters.ctypes.data, CACHE_LINE)
@@ -211,15 +210,6 @@ class CompiledEncoder:
         running.close()
 
 
-def _kernels() -> Run:
-    """`forward.run`, as machine code or, checked, as Python."""
-    if CHECKED:
-        from .forward import run
-
-        return run
-    return machine_code()
-
-
 class _RunningCall:
     """A CALL and the arrays whose addresses it has, which stay until the last thread has left it."""
 
@@ -227,7 +217,7 @@ class _RunningCall:
         self, encoder: CompiledEncoder, call: Array, workspaces: PooledWorkspaces, arrays: tuple[Array, ...]
     ) -> None:
         self.encoder, self.call, self.workspaces, self.arrays = encoder, call, workspaces, arrays
-        self.lock = threading.Lock()
+        self.lock = real_lock()
         self.inside = 0
         self.closed = False
 

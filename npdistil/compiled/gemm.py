@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from .isa import Target
+from .isa import compiled_for
 from .layout import NONE
 from .rowwise import activate
 from .simd import (
@@ -42,7 +42,7 @@ from .simd import (
     void,
 )
 
-ISA = Target.current().isa()
+ISA = compiled_for()
 WIDTH = ISA.vectors * LANES  # columns of a panel
 INTERLEAVE, OFFSET = ISA.interleave, ISA.offset
 ACTIVATION_BYTES = ISA.activation_bytes

@@ -1,57 +1,35 @@
-"""The machine that kernels are built for, and what its instruction set offers.
+"""The instruction sets that kernels are compiled for: what each needs, and how products run on it.
 
-Nothing here imports numba: a kernel that is on disk already is loaded with llvmlite alone.
+Names of features are LLVM's. Everything here is data: which instruction set a process uses is decided in kernels.py.
 """
 
-import os
 from dataclasses import dataclass
-from functools import lru_cache
 
-from ..errors import EngineError, MissingExtraError
-
-try:
-    import llvmlite.binding as llvm
-except ImportError:
-    raise MissingExtraError("numba", "fast") from None
-
-llvm.initialize_all_targets()
-llvm.initialize_all_asmprinters()
-
-# What LLVM makes of a fused multiply-add and of a sum of byte products tells what the target has, whatever its name.
-# Asking it so cannot go wrong; an instruction that the target lacks, asked for by name, ends the process.
-PROBE = """
-declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
-define <16 x float> @fma(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
-  %r = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %c)
-  ret <16 x float> %r
-}
-"""
-PROBE_DOT = """
-declare i32 @llvm.vector.reduce.add.v{n}i32(<{n} x i32>)
-define i32 @dot(ptr %p, ptr %q) {{
-  %a = load <{n} x i8>, ptr %p
-  %b = load <{n} x i8>, ptr %q
-  %x = {extend} <{n} x i8> %a to <{n} x i32>
-  %y = sext <{n} x i8> %b to <{n} x i32>
-  %m = mul <{n} x i32> %x, %y
-  %r = call i32 @llvm.vector.reduce.add.v{n}i32(<{n} x i32> %m)
-  ret i32 %r
-}}
-"""
+# What the levels of the x86-64 psABI ask for, as far as a processor may lack it.
+X86_64_V2 = frozenset(("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"))
+X86_64_V3 = X86_64_V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
+X86_64_V4 = X86_64_V3 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
 
 
 @dataclass(frozen=True)
 class ISA:
-    """How products run on an instruction set. Shapes and layouts differ between them, results do not.
+    """An instruction set. Shapes and layouts of products differ between them, results do not.
 
     Attributes:
-        name: of the instruction set.
+        name: as the setting NPDISTIL_ISA and the file of its kernels have it.
+        architecture: as `os.uname` calls it.
+        cpu, features: what LLVM generates code for.
+        needs: what the processor and the operating system must offer to run that.
         rows, vectors: the tile of accumulators that its registers hold; a vector has 16 lanes.
         interleave: int8 weights of one column that are side by side in a panel, as many as make 4 bytes of activations.
         offset: what is added to an int8 activation before it is stored: 128 where the instruction takes it unsigned.
     """
 
     name: str
+    architecture: str
+    cpu: str
+    features: str
+    needs: frozenset[str]
     rows: int
     vectors: int
     interleave: int
@@ -63,65 +41,42 @@ class ISA:
         return 4 // self.interleave
 
 
-ISAS = {
-    isa.name: isa
-    for isa in (
-        ISA("avx512vnni", rows=6, vectors=4, interleave=4, offset=128),  # vpdpbusd: unsigned times signed bytes
-        ISA("avxvnni", rows=6, vectors=1, interleave=4, offset=128),
-        ISA("avx512", rows=6, vectors=4, interleave=2, offset=0),  # pmaddwd on bytes widened to int16: exact
-        ISA("avx2", rows=6, vectors=1, interleave=2, offset=0),
-        ISA("dotprod", rows=6, vectors=1, interleave=4, offset=0),  # AArch64 sdot: signed times signed bytes
-        ISA("neon", rows=6, vectors=1, interleave=2, offset=0),  # what LLVM makes of products of int16
-    )
-}
+# The best first. Without fused multiply-add in hardware nothing here is fast, so there is none without.
+ISAS = (
+    # vpdpbusd: unsigned times signed bytes
+    ISA("avx512vnni", "x86_64", "x86-64-v4", "+avx512vnni", X86_64_V4 | {"avx512vnni"}, 6, 4, 4, 128),
+    ISA("avxvnni", "x86_64", "x86-64-v3", "+avxvnni", X86_64_V3 | {"avxvnni"}, 6, 1, 4, 128),
+    # pmaddwd on bytes widened to int16: exact, where pmaddubsw saturates
+    ISA("avx512", "x86_64", "x86-64-v4", "", X86_64_V4, 6, 4, 2, 0),
+    ISA("avx2", "x86_64", "x86-64-v3", "", X86_64_V3, 6, 1, 2, 0),
+    # sdot: signed times signed bytes; every processor that has it has atomics of one instruction too
+    ISA("dotprod", "aarch64", "generic", "+neon,+dotprod,+lse", frozenset(("dotprod", "lse", "neon")), 6, 1, 4, 0),
+    # what LLVM makes of products of int16
+    ISA("neon", "aarch64", "generic", "+neon", frozenset(("neon",)), 6, 1, 2, 0),
+)
+BY_NAME = {isa.name: isa for isa in ISAS}
+
+_compiled_for: ISA | None = None
 
 
-@dataclass(frozen=True)
-class Target:
-    """What LLVM generates code for: the host, unless NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say otherwise."""
+def compile_for(isa: ISA) -> None:
+    """Say what the kernel modules are for, before the first of them is imported: it is in their constants.
 
-    triple: str
-    cpu: str
-    features: str
-
-    @classmethod
-    def current(cls) -> "Target":
-        """This process's target, by the same rules as numba's, so that both compile for one machine."""
-        name, features = os.environ.get("NUMBA_CPU_NAME"), os.environ.get("NUMBA_CPU_FEATURES")
-        if features is None:
-            features = "" if name and name.lower() == "generic" else llvm.get_host_cpu_features().flatten()
-        return cls(llvm.get_process_triple(), name or llvm.get_host_cpu_name(), features)
-
-    def machine(self, jit: bool = True) -> "llvm.TargetMachine":
-        """LLVM's code generator for it."""
-        return llvm.Target.from_triple(self.triple).create_target_machine(
-            cpu=self.cpu, features=self.features, opt=3, jit=jit
-        )
-
-    def isa(self) -> ISA:
-        """The best ISA of the target.
-
-        Raises:
-            EngineError: it has no fused multiply-add, without which nothing here is fast or the same everywhere.
-        """
-        return _isa(self)
+    Raises:
+        RuntimeError: they are for another instruction set already.
+    """
+    global _compiled_for
+    if _compiled_for not in (None, isa):
+        raise RuntimeError(f"this process has kernel modules for {_compiled_for}, so it cannot have some for {isa}")
+    _compiled_for = isa
 
 
-@lru_cache
-def _isa(target: Target) -> ISA:
-    def assembly(source: str) -> str:
-        return target.machine().emit_assembly(llvm.parse_assembly(source))
+def compiled_for() -> ISA:
+    """What the kernel modules are for.
 
-    fma = assembly(PROBE)
-    if "fmaf" in fma or not any(name in fma for name in ("vfmadd", "fmla", "fmadd")):
-        raise EngineError(
-            f"the compiled engine needs fused multiply-add in hardware, which {target.cpu} lacks; "
-            "engine='numpy' runs everywhere"
-        )
-    if target.triple.startswith("x86_64"):
-        wide = "zmm" in fma
-        dot = "vpdpbusd" in assembly(PROBE_DOT.format(n=64, extend="zext"))
-        return ISAS[("avx512vnni" if dot else "avx512") if wide else ("avxvnni" if dot else "avx2")]
-    if target.triple.startswith(("aarch64", "arm64")) and "sdot" in assembly(PROBE_DOT.format(n=16, extend="sext")):
-        return ISAS["dotprod"]
-    return ISAS["neon"]
+    Raises:
+        RuntimeError: nobody has said.
+    """
+    if _compiled_for is None:
+        raise RuntimeError("kernel modules are imported after `compile_for` alone")
+    return _compiled_for

@@ -24,8 +24,11 @@ def rounded_up(n: int, unit: int) -> int:
 
 def aligned_zeros(size: int) -> Array:
     """uint8 [size], zeros, from the start of a page, and on large pages where the system has some to give."""
-    # Python's default is memory shared with children, which the system never puts on large pages.
-    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MAP_PRIVATE"):
+        # Python's default is memory shared with children, which the system never puts on large pages.
+        memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:  # Windows
+        memory = mmap.mmap(-1, max(1, size))
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without large pages; small ones do
             memory.madvise(mmap.MADV_HUGEPAGE)

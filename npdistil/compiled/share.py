@@ -20,11 +20,12 @@ ROWS = 4  # rows that are claimed at a time
 def claimed(stage: int, items: int) -> Iterator[int]:
     """The items of a stage that this thread gets; they count as done once it has asked for all of them."""
     done = 0
-    item = fetch_add(stage, 1)
-    while item < items:
+    while True:
+        item = fetch_add(stage, 1)
+        if item >= items:
+            break
         yield item
         done += 1
-        item = fetch_add(stage, 1)
     if done:
         fetch_add(stage + DONE, done)
 

@@ -1,8 +1,8 @@
 """Vectors of 16 lanes as numba values, memory by address, atomics; nothing else.
 
-Each operation is an intrinsic that emits LLVM IR, with a reference in NumPy that serves where numba's compiler is off
-(NUMBA_DISABLE_JIT=1). The references refuse every address outside the arrays given to `allow`, so a forward that runs
-on them proves its own address arithmetic.
+Each operation is an intrinsic that emits LLVM IR, with a reference in NumPy that serves where NPDISTIL_CHECKED is 1.
+The references refuse every address outside the arrays given to `allow`, so a forward that runs on them proves its own
+address arithmetic.
 
 A target with narrower registers splits a vector without changing any lane, and sums over lanes follow one fixed
 tree: results do not depend on the target.
@@ -18,11 +18,13 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import config, from_dtype, njit, types
+from numba import from_dtype, njit, types
 from numba.core.imputils import lower_builtin
 from numba.core.typing import signature as typed
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, models, register_model
+
+from .kernels import CHECKED
 
 LANES = 16
 VECTOR = 64  # bytes of a vector
@@ -38,14 +40,16 @@ I1, I8, I16, I32, I64, F32 = (
     ir.IntType(64),
     ir.FloatType(),
 )
-COMPILED = not config.DISABLE_JIT
+COMPILED = not CHECKED
 
 
 def kernel(function: Function) -> Function:
     """Compile a function: no check of divisors, which would keep loops from becoming vectors, and no way in for Python.
 
-    cache.py finds the one that Python calls.
+    build.py and jit.py find the one that is called.
     """
+    if not COMPILED:
+        return function
     compiled: Function = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return compiled
 

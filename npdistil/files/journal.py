@@ -84,11 +84,11 @@ class PartialOutput:
 
     def add(self, rows: bytes, report: list[Values], count: int, last: Row | None) -> None:
         """Write the rows of a window and its report, then the journal."""
-        self.rows_file.write(rows)
-        self.bad_file.write(b"".join(map(json_line, report)))
-        for file in (self.rows_file, self.bad_file):
-            file.flush()
-            os.fsync(file.fileno())
+        for file, data in ((self.rows_file, rows), (self.bad_file, b"".join(map(json_line, report)))):
+            if data:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
         state = self.state
         state.rows, state.bad = state.rows + count, state.bad + len(report)
         state.bytes, state.error_bytes = self.rows_file.tell(), self.bad_file.tell()

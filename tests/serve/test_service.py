@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from client import COMMAND, Server, running
+from service_client import COMMAND, Server, running
 
 import npdistil
 from npdistil import Embedder

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from client import running
+from service_client import running
 
 # Settings of a task may ask for a refusal, of long texts for instance; which ones, no schema says.
 CONFIGURATION = """
