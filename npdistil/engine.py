@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from . import blas
-from .batch import blocks
+from .batch import blocks, check_ids
 from .checkpoint.config import Config
 from .distilbert import encoder
 from .distilbert.encoder import Array, Params
@@ -38,7 +38,7 @@ class Encoder(Protocol):
         ...
 
     def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
-        """Checked ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`."""
+        """Ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`."""
         ...
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
@@ -61,20 +61,22 @@ class NumpyEncoder:
         # texts at a time; float32 takes one, or its result would depend on its neighbours.
         self.max_tokens = max(1, max_tokens // threads) if int8 else 1
         self.threads = threads
+        self.vocab_size, self.max_length = config.vocab_size, config.max_position_embeddings
         self.settings: dict[str, Any] = {"n_heads": config.n_heads, "activation": config.activation}
         self.params = params | {"layer": [_floats(block) for block in params["layer"]]} if int8 else params
 
     def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
         """As `Encoder.encode`."""
-        wanted = np.arange(len(ids)) if rows is None else rows
-        out = np.empty((len(wanted), self.params["embeddings"]["LayerNorm"]["weight"].size), np.float32)
+        check_ids(ids, bounds, self.vocab_size, self.max_length)
+        output_rows = np.arange(len(ids)) if rows is None else rows
+        out = np.empty((len(output_rows), self.params["embeddings"]["LayerNorm"]["weight"].size), np.float32)
 
         def encode_block(texts: tuple[int, int]) -> None:
             i, j = texts
             first, last = bounds[i], bounds[j]
             hidden = encoder.encode(ids[first:last], bounds[i : j + 1] - first, **self.params, **self.settings)
-            some = slice(*np.searchsorted(wanted, [first, last]))
-            out[some] = hidden[wanted[some] - first]
+            some = slice(*np.searchsorted(output_rows, [first, last]))
+            out[some] = hidden[output_rows[some] - first]
 
         with blas.one_thread():
             _shared(encode_block, blocks(bounds, self.max_tokens), self.threads)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from .batch import Inputs, Outputs, pack
+from .batch import Inputs, Outputs, check_ids, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
 from .checkpoint.weights import Checkpoint, read_checkpoint
@@ -85,7 +85,7 @@ class Model:
             raise InputError(
                 f"{self.checkpoint.directory} is a {self.config.architecture}, which has no head, and so no logits"
             )
-        ids, bounds = self._pack(inputs.token_ids)
+        ids, bounds = pack(inputs.token_ids)
         rows, ends = None, bounds
         if inputs.rows is not None:
             shifted = zip(inputs.rows, bounds[:-1], strict=True)
@@ -120,7 +120,7 @@ class Model:
         Raises:
             InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary.
         """
-        ids, bounds = self._pack(token_ids)
+        ids, bounds = pack(token_ids)
         hidden = self.encoder.encode(ids, bounds)
         return [hidden[start:stop] for start, stop in pairwise(bounds.tolist())]
 
@@ -154,13 +154,11 @@ class Model:
 
     def _states(self, token_ids: Sequence[Sequence[int]], params: Params) -> Iterator[Iterator[Array]]:
         """The states of each text after each block, text by text."""
-        ids, bounds = self._pack(token_ids)
+        ids, bounds = pack(token_ids)
+        check_ids(ids, bounds, self.config.vocab_size, self.config.max_position_embeddings)
         settings: dict[str, Any] = {"n_heads": self.config.n_heads, "activation": self.config.activation}
         for start, stop in pairwise(bounds):
             yield encoder.hidden_states(ids[start:stop], np.array([0, stop - start]), **params, **settings)
-
-    def _pack(self, token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-        return pack(token_ids, self.config.vocab_size, self.config.max_position_embeddings)
 
     def scores(self, texts: Sequence[Text], combine: str = "mean", **settings: Any) -> Array:
         """Scores of each label for each text or pair: float64 [B, C].

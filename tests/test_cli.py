@@ -162,7 +162,7 @@ def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None
     assert exit_.value.code == 2
 
 
-COMMANDS = ("classify", "ner", "qa", "fill-mask", "zero-shot", "embed", "info", "eval", "quantize", "bench", "warmup")
+COMMANDS = ("classify", "ner", "qa", "fill-mask", "zero-shot", "embed", "info", "eval", "quantize", "bench")
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])

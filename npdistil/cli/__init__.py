@@ -26,7 +26,6 @@ COMMANDS = {  # name -> the module here that has its options and runs it, and wh
     "quantize": ("quantize", "write an int8 copy of a float checkpoint, and say what error that made"),
     "bench": ("bench", "measure throughput, latency and memory on this machine; a table, then one line of JSON"),
     "serve": ("serve", "answer requests over HTTP, with a page to look at"),
-    "warmup": ("warmup", "compile the kernels of the compiled engine now, for example when an image is built"),
 }
 
 

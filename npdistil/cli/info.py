@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from .. import __version__
+from ..engine import why_not_compiled
 from .options import MODEL_HELP, add_engine, examples, loaded
 
 
@@ -31,11 +32,22 @@ def run(options: argparse.Namespace) -> None:
         "labels": f"{', '.join(config.labels)} ({config.function})",
         "weights": f"{model.checkpoint.size / 1e6:.1f} MB on disk, {'int8' if config.quantized else 'float'}",
         "engine": f"{model.engine}, {model.precision}",
+        "kernels": _kernels(),
         "threads": str(model.threads),
         "version": __version__,
     }
     for name, value in rows.items():
         print(f"{name:<13} {value}")
+
+
+def _kernels() -> str:
+    """The instruction set of the compiled engine's kernels here, or why there are none."""
+    if reason := why_not_compiled():
+        return f"none: {reason}"
+    from ..compiled.kernels import kernels
+
+    found = kernels()
+    return f"{found.isa.name}, {found.origin}"
 
 
 def _count(node: Any) -> int:

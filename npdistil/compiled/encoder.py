@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..batch import blocks
+from ..batch import blocks, check_ids
 from ..checkpoint.config import Config
 from ..compiled import layout
 from ..distilbert.encoder import Array, Params
@@ -56,7 +56,8 @@ class CompiledEncoder:
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
         self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
-        self._pool = deque([self._workspaces()])  # those that no call is using
+        # Those that no call is using. A helper may leave a call after the next one has begun.
+        self._pool = deque(self._workspaces() for _ in range(min(2, threads)))
         self._run = loaded.run
 
     def _workspaces(self) -> PooledWorkspaces:
@@ -164,7 +165,7 @@ class CompiledEncoder:
         if {x.dtype, weight.dtype, bias.dtype} != {np.dtype(np.float32)}:
             raise InputError(f"a linear layer is float32, not {x.dtype}, {weight.dtype}, {bias.dtype}")
         lin = self._packed(weight, bias)
-        out = np.empty((len(x), rounded_up(len(weight), LANES)), np.float32)
+        out = np.empty((len(x), lin["start"].size), np.float32)  # whole vectors
         if not x.size:
             return np.broadcast_to(bias, (len(x), len(bias))).copy()
         call = self._model.copy()
@@ -196,7 +197,7 @@ class CompiledEncoder:
             workspaces = self._workspaces()
         counters = np.zeros(stages * STAGE + CACHE_LINE, np.uint8)
         call["threads"], call["workspaces"] = self.threads, workspaces.records.ctypes.data
-        call["counters"] = rounded_up(counters.ctypes.data, CACHE_LINE)
+        call["counters"] = counters.ctypes.data + -counters.ctypes.data % CACHE_LINE
         for name, array in arrays.items():
             call[name] = array.ctypes.data
         running = _RunningCall(self, call, workspaces, (counters, *arrays.values(), *others))
@@ -261,14 +262,7 @@ def _check(config: Config, ids: Array, bounds: Array, output_rows: Array) -> Non
             raise InputError(f"{name} is {array.dtype} {list(array.shape)}; expected int64, one after the other")
     if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(ids):
         raise InputError(f"bounds go from {bounds[:1]} to {bounds[-1:]}; expected 0 to {len(ids)}")
-    lengths = np.diff(bounds)
-    if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= config.max_position_embeddings:
-        most = config.max_position_embeddings
-        raise InputError(f"texts have {lengths.min()} to {lengths.max()} tokens; the model takes 1 to {most}")
-    if len(ids) and not 0 <= ids.min() <= ids.max() < config.vocab_size:
-        raise InputError(
-            f"token ids go from {ids.min()} to {ids.max()}; the vocabulary from 0 to {config.vocab_size - 1}"
-        )
+    check_ids(ids, bounds, config.vocab_size, config.max_position_embeddings)
     if len(output_rows) and not 0 <= output_rows[0] <= output_rows[-1] < len(ids):
         raise InputError(f"rows go from {output_rows[0]} to {output_rows[-1]}; there are {len(ids)}")
     if len(output_rows) > 1 and np.diff(output_rows).min() < 1:

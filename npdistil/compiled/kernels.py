@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -186,11 +186,4 @@ def as_run(function: Any) -> Run:
 
     pointer = ctypes.c_void_p
     function.argtypes, function.restype = [pointer, pointer, ctypes.c_int64, ctypes.c_int64], ctypes.c_int32
-    result, exception = pointer(), pointer()  # nothing is returned or raised
-    ends = ctypes.addressof(result), ctypes.addressof(exception)
-
-    def run(call: int, rank: int) -> None:
-        function(*ends, call, rank)
-
-    run.keeps = result, exception  # type: ignore[attr-defined] # as long as they may be written to
-    return run
+    return partial(function, ctypes.byref(pointer()), ctypes.byref(pointer()))  # nothing is returned or raised
