@@ -187,7 +187,7 @@ class Service:
         """What the queue would suffer from."""
         config, token_ids = self.model.config, inputs.token_ids
         if any(len(ids) > config.max_position_embeddings for ids in token_ids):
-            check_ids(*pack(token_ids), config.vocab_size, config.max_position_embeddings)  # raises
+            check_ids(*pack(token_ids), config.vocab_size, config.max_position_embeddings)  # else for others too
         check_tokens(map(len, token_ids), self.settings.max_request_tokens, where)
         if inputs.output == "hidden_states":
             check_tokens(map(len, token_ids), STATE_NUMBERS // config.dim, " whose hidden states are asked for")
