@@ -59,14 +59,14 @@ def _paths(config: Config, tasks: Mapping[str, Task[Any]], own: str) -> Schema:
     bodies["/v1/embeddings"]["properties"]["dimensions"] = {"enum": [config.dim, None]}
     served = {name: task for name, task in tasks.items() if name != EXPLANATION}
     asked = {name: _task_body(task, config) for name, task in served.items()}
-    hosted = {"anyOf": [asked[name] for name in (own, ZERO_SHOT) if name in asked]}
+    own_body = {"anyOf": [asked[name] for name in (own, ZERO_SHOT) if name in asked]}
     about = "What the model was made for, as the Hugging Face Inference API has it"
     pipelines = {
         f"/pipeline/{name}": _post(f"As pipeline({name!r})", asked[name], {}, _example(task))
         for name, task in served.items()
     }
     return {
-        "/": _get("The page", page, free=True) | _post(about, hosted, {}, _example(served[own])),
+        "/": _get("The page", page, free=True) | _post(about, own_body, {}, _example(served[own])),
         **pipelines,
         "/predict": _post("Every label with its score, best first", bodies["/predict"], labels, some),
         "/embed": _post("A vector for each text", bodies["/embed"], vectors, {"inputs": ["I like you."]}),

@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields, replace
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, TypeVar, cast
 
@@ -102,6 +103,7 @@ class Service:
                 self.tasks[name] = task_type(name)(checkpoint)
         architecture = model.config.architecture
         self.own = next((name for name, task in self.tasks.items() if architecture in task.architectures), "embedding")
+        self.variant = lru_cache(16)(lambda name, **given: self.task(name).replaced(given))  # of a few settings only
         self.healthy = False
         self.batcher: Batcher
         self.aside: asyncio.Semaphore
@@ -185,7 +187,7 @@ class Service:
         """What the queue would suffer from."""
         config, token_ids = self.model.config, inputs.token_ids
         if any(len(ids) > config.max_position_embeddings for ids in token_ids):
-            check_ids(*pack(token_ids), config.vocab_size, config.max_position_embeddings)  # raises
+            check_ids(*pack(token_ids), config.vocab_size, config.max_position_embeddings)  # else for others too
         check_tokens(map(len, token_ids), self.settings.max_request_tokens, where)
         if inputs.output == "hidden_states":
             check_tokens(map(len, token_ids), STATE_NUMBERS // config.dim, " whose hidden states are asked for")
@@ -228,8 +230,8 @@ class Service:
 
     async def predict(self, inputs: Any, truncate: bool = False, raw_scores: bool = False) -> Any:
         """`/predict`: every label with its score, best first."""
-        given = {"top_k": None, "truncation": truncate, "function_to_apply": "none" if raw_scores else None}
-        task: Any = self.task("text-classification").replaced(given)
+        function = "none" if raw_scores else None
+        task: Any = self.variant("text-classification", top_k=None, truncation=truncate, function_to_apply=function)
         lists = [[each] if isinstance(each, str) else each for each in (inputs if is_batch(inputs) else [inputs])]
         texts = [each[0] if len(each) == 1 else tuple(each) for each in lists]
         answers, _ = await self.answers(task, texts, task.laid_out)
@@ -237,14 +239,14 @@ class Service:
 
     async def embed(self, inputs: Any, normalize: bool = True, truncate: bool = False) -> Any:
         """`/embed`: a vector for each text."""
-        given = {"normalize": normalize, "long_text": "truncate" if truncate else "windows"}
-        return (await self.answers(self.tasks["embedding"].replaced(given), _listed(inputs)))[0]
+        task = self.variant("embedding", normalize=normalize, long_text="truncate" if truncate else "windows")
+        return (await self.answers(task, _listed(inputs)))[0]
 
     async def openai(self, encoding_format: str = "float", dimensions: int | None = None, **given: Any) -> Any:
         """`/v1/embeddings`: a vector for each text, in the form of OpenAI."""
         if dimensions not in (None, self.model.config.dim):
             raise InputError(f"dimensions should be {self.model.config.dim}, which the model has")
-        task = self.tasks["embedding"].replaced({"normalize": True})
+        task = self.variant("embedding", normalize=True)
         vectors, inputs = await self.answers(task, _listed(given["input"]))
         tokens = sum(map(len, inputs.token_ids))
         if encoding_format == "base64":

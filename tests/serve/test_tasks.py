@@ -231,6 +231,15 @@ def test_what_would_cost_too_much_is_refused_before_it_runs(make: Make) -> None:
         assert message in answer["error"]
 
 
+def test_windows_that_hardly_advance_are_refused_before_they_are_made(make: Make) -> None:
+    model = npdistil.load(make(max_position_embeddings=128), engine="numpy")
+    asked = [("/", {"inputs": "a " * 200, "parameters": {"stride": stride}}) for stride in (124, 125)]
+    asked.append(("/predict", {"inputs": ["a " * 92, "a " * 200]}))  # 33 tokens beside the first text, and 32 shared
+    answers = Inside(model).run(*asked)
+    assert [status for status, _ in answers] == [200, 422, 422]
+    assert "with a stride of 125 leave 126 for the text to be cut" in answers[1][1]["error"]
+
+
 def test_a_text_too_long_for_the_model_is_refused_without_harm_to_its_neighbours(make: Make) -> None:
     right = {"inputs": "the [MASK] is good"}
     answers = Inside(loaded(make, "masked"), gather_ms=100).run(
