@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import checkpoint
+from encoders import checkpoint
 
 from npdistil.compiled.isa import BY_NAME
 
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 import numpy as np
-from helpers import encoder, reference, texts
+from encoders import encoder, reference, texts
 from npdistil.checkpoint.weights import read_checkpoint
 from npdistil.compiled.kernels import CHECKED
 assert CHECKED

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import checkpoint, encoder, texts
+from encoders import checkpoint, encoder, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,7 +67,7 @@ SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-from helpers import encoder, texts
+from encoders import encoder, texts
 from npdistil.checkpoint.weights import read_checkpoint
 digest = hashlib.sha256()
 found = read_checkpoint(Path(sys.argv[3]))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import checkpoint, encoder, texts
+from encoders import checkpoint, encoder, texts
 
 from npdistil.compiled.encoder import CompiledEncoder
 from npdistil.compiled.threads import Team
@@ -49,7 +49,7 @@ def test_memory_does_not_grow_with_the_batch(tmp_path: Path) -> None:
 import resource, sys
 import numpy as np
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
-from helpers import encoder, texts
+from encoders import encoder, texts
 from npdistil.checkpoint.weights import read_checkpoint
 one = encoder(read_checkpoint({str(found.directory)!r}), threads=2)
 ids, bounds = texts([100] * 20)
@@ -109,7 +109,7 @@ def test_a_forward_ends_with_fewer_cores_than_threads(tmp_path: Path) -> None:
 import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
-from helpers import encoder, texts
+from encoders import encoder, texts
 from npdistil.checkpoint.weights import read_checkpoint
 one = encoder(read_checkpoint({str(found.directory)!r}), threads=6)
 print(len({{one.encode(*texts([120, 3])).tobytes() for _ in range(5)}}))
