@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 import npdistil
-from npdistil import blas
+from npdistil import blas, distilbert
 
 # OpenBLAS's kernels on x86-64, and what of NumPy's names for a processor's features they need.
 KERNELS = {
@@ -111,7 +111,7 @@ def test_numpys_own_wheels_are_held() -> None:
 def test_threads_share_the_texts_of_a_batch(models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
     both = threading.Barrier(2, timeout=60)
-    real = npdistil.engine.encoder.encode
+    real = distilbert.encoder.encode
 
     def encode(*args: Any, **settings: Any) -> Any:
         seen.add(threading.get_ident())

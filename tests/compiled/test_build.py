@@ -12,7 +12,7 @@ import pytest
 
 from npdistil.compiled import build, emit
 from npdistil.compiled.isa import BY_NAME
-from npdistil.compiled.kernels import FOLDER, system
+from npdistil.compiled.kernels import FOLDER, SYMBOL, system
 
 FILES = [(architecture, name) for architecture in emit.TRIPLES for name in build.names(architecture)]
 
@@ -60,7 +60,7 @@ def test_a_file_has_its_entry_and_asks_for_two_functions(architecture: str, name
     if name == "cpuid":
         assert (found.defined, found.imported) == (["npdistil_cpuid", "npdistil_xgetbv"], [])
     else:
-        assert (found.defined, sorted(found.imported)) == ([emit.SYMBOL], sorted(emit.IMPORTED))
+        assert (found.defined, sorted(found.imported)) == ([SYMBOL], sorted(emit.IMPORTED))
     needs = {elf.DT_NEEDED, elf.DT_RPATH, elf.DT_RUNPATH, elf.DT_TEXTREL, elf.DT_INIT, elf.DT_INIT_ARRAY}
     assert not needs & found.tags.keys(), "no library by name, no path, no code that runs by itself or is changed"
     assert found.tags[elf.DT_FLAGS] & elf.DF_BIND_NOW

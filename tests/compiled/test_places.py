@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -64,7 +65,8 @@ def directory(tmp_path: Path) -> Path:
     ids=str,
 )
 def test_variables_of_others_change_nothing(directory: Path, variables: dict[str, str]) -> None:
-    done = run(directory, **variables)
+    others: dict[str, Any] = {**variables}
+    done = run(directory, **others)
     assert (done.returncode, done.stdout) == (0, "compiled\n")
 
 
@@ -183,6 +185,7 @@ def test_only_installed_files_are_executed(directory: Path) -> None:
 mapped = {line.split()[-1] for line in open("/proc/self/maps") if " r-xp " in line and "/" in line}
 ours = sorted(file for file in mapped if "npdistil" in file and file.endswith(".so"))
 from pathlib import Path
+from typing import Any
 assert ours and all(Path(file).parents[1].name == "kernels" for file in ours), ours
 """
     )

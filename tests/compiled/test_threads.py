@@ -96,7 +96,11 @@ def test_a_child_after_a_fork_gets_the_same_answers(tmp_path: Path) -> None:
 
 def test_a_team_has_as_many_helpers_as_were_asked_for_at_once() -> None:
     team, done = Team(), threading.Barrier(4)
-    team.ask([done.wait] * 3)
+
+    def wait() -> None:
+        done.wait()
+
+    team.ask([wait] * 3)
     done.wait(timeout=10)
     assert team._helpers == 3
     team.ask([lambda: None])
