@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
+from inspect import Parameter
 from typing import Any
 
 import numpy as np
@@ -19,28 +20,17 @@ class Embedder:
 
     Args:
         model: what `load` takes, or a loaded `Model`.
-        settings: those of the task "embedding": pooling, normalize, long_text, max_length, stride, batch_size.
+        settings: those of the task "embedding"; see `pipeline`.
     """
 
-    def __init__(
-        self,
-        model: Any = None,
-        *,
-        pooling: str | None = None,
-        normalize: bool = False,
-        long_text: str = "windows",
-        max_length: int | None = None,
-        stride: int | None = None,
-        batch_size: int = 64,
-    ) -> None:
+    __signature__ = EmbeddingSettings.signature(Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, default=None))
+
+    def __init__(self, model: Any = None, **settings: Any) -> None:
         # Kept as they are and checked later: scikit-learn makes copies from exactly these.
         self.model = model
-        self.pooling = pooling
-        self.normalize = normalize
-        self.long_text = long_text
-        self.max_length = max_length
-        self.stride = stride
-        self.batch_size = batch_size
+        for each in fields(EmbeddingSettings):
+            setattr(self, each.name, each.default)
+        self.set_params(**settings)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name, as scikit-learn asks for them."""

@@ -1,7 +1,7 @@
 """The protocol of a task: `task.postprocess(model.forward(task.preprocess(items)))`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from inspect import Parameter, Signature, cleandoc
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -35,6 +35,7 @@ class Task(Generic[S]):
         columns: fields of a row of an answer, in the order in which a table has them.
     """
 
+    __signature__: ClassVar[Signature]
     settings_type: ClassVar[type[TaskSettings]] = TaskSettings
     architectures: ClassVar[tuple[str, ...]] = ("DistilBertForSequenceClassification",)
     text: ClassVar[str] = ""
@@ -47,8 +48,7 @@ class Task(Generic[S]):
         record = cls.settings_type
         if cls.__doc__:  # python -OO has none
             cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{record.described()}\n"
-        own = [Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default) for each in fields(record)]
-        cls.__signature__ = Signature([Parameter("checkpoint", Parameter.POSITIONAL_ONLY), *own])  # type: ignore[attr-defined]
+        cls.__signature__ = record.signature(Parameter("checkpoint", Parameter.POSITIONAL_ONLY))
 
     def __init__(self, checkpoint: Checkpoint, /, **settings: Any) -> None:
         architecture = checkpoint.config.architecture
