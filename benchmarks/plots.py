@@ -228,7 +228,7 @@ def ladder(result: dict[str, Any]) -> Figure:
     _log(axes, "x", (1,))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("thousand million operations a second, one core (grey: its limit)")
+    axes.set_xlabel("billion operations a second, one core (grey: its limit)")
     axes.set_title(f"One matrix product, M = {result['m']}, K = {result['k']}, N = {result['n']}")
     return figure
 

@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def plan(result: dict[str, Any]) -> str:
-    """What the figures mean for a thousand million texts, in Markdown."""
+    """What the figures mean for a billion texts, in Markdown."""
     rate = statistics.median(result["texts a second, Spark with two workers"]) / 2
     without = statistics.median(result["texts a second, two threads"]) / 2
     hours = TEXTS / rate / 3600

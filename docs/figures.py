@@ -116,3 +116,23 @@ def lines_of_code(module: ModuleType) -> int:
     empty = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return len({token.start[0] for token in tokens if token.type not in empty} - prose)
+
+
+def layers(rows: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """A house: rows of rooms from the roof down, each with its name and what it holds."""
+    figure, axes = plt.subplots(figsize=(8, 0.72 * len(rows)))
+    for height, row in enumerate(reversed(rows)):
+        width = 1 / len(row)
+        for number, (name, about) in enumerate(row):
+            left = number * width
+            axes.add_patch(
+                plt.Rectangle((left + 0.004, height + 0.08), width - 0.008, 0.84, facecolor=BLUE + "14", edgecolor=BLUE)
+            )
+            axes.text(left + width / 2, height + 0.63, name, ha="center", va="center", family="monospace", color=BLUE)
+            axes.text(left + width / 2, height + 0.3, about, ha="center", va="center", fontsize=8)
+    axes.annotate("imports", (1.02, 0.2), (1.02, len(rows) - 0.2), rotation=90, va="top", ha="center", color=GREY,
+                  arrowprops={"arrowstyle": "->", "color": GREY})  # fmt: skip
+    axes.set(xlim=(0, 1.04), ylim=(0, len(rows)))
+    axes.set_axis_off()
+    figure.tight_layout(pad=0)
+    plt.show()

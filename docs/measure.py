@@ -19,7 +19,7 @@ import transformers
 from safetensors.numpy import load_file, save_file
 
 import npdistil
-from npdistil.tasks.feature_extraction import Embedder
+from npdistil import Embedder
 
 DOCS = Path(__file__).parent
 ENGINES = ("numpy", "compiled")

@@ -6,14 +6,22 @@
 'POSITIVE'
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .checkpoint.config import Config
 from .checkpoint.hub import bundled_model
 from .checkpoint.quantize import quantize_checkpoint
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
+from .estimators import Embedder
 from .model import Model, load
-from .tasks import pipeline
-from .tasks.explanation import Explanation, explain
+from .pipelines import Pipeline, explain, pipeline
+from .tasks.explanation import Explanation
+
+if TYPE_CHECKING:
+    from .files import classify_file
+    from .serve.app import make_app
 
 __version__ = "0.1.0"
 
@@ -21,16 +29,29 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Config",
+    "Embedder",
     "EngineError",
     "Explanation",
     "InputError",
     "MissingExtraError",
     "Model",
     "NpdistilError",
+    "Pipeline",
     "bundled_model",
+    "classify_file",
     "explain",
     "load",
+    "make_app",
     "pipeline",
     "quantize_checkpoint",
     "read_checkpoint",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take any name for known
+
+    def __getattr__(name: str) -> Any:
+        """What needs modules that most programs do without, imported when it is first asked for."""
+        places = {"classify_file": ".files", "make_app": ".serve.app"}
+        if name not in places:
+            raise AttributeError(f"module 'npdistil' has no attribute {name!r}")
+        return getattr(importlib.import_module(places[name], __name__), name)

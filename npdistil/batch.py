@@ -1,7 +1,9 @@
-"""Token ids -> rows laid end to end: what a model takes at once."""
+"""What goes into a model's forward and what comes out, for any task; token ids laid end to end."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +13,48 @@ from .errors import InputError
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """Token ids of some sequences, and what is asked of the model about them.
+
+    Attributes:
+        token_ids: of each sequence, special tokens included.
+        counts: how many sequences, one after the other, each item of the task was laid out in.
+        output: "logits" of the model's head; "hidden_states", the last ones; "attentions"; or the name of a pooling.
+        rows: tokens of each sequence that logits are wanted for; None: those that the head reads.
+        context: what the task needs again to make answers.
+    """
+
+    token_ids: Sequence[Sequence[int]]
+    counts: Sequence[int] = ()
+    output: str = "logits"
+    rows: Sequence[Sequence[int]] | None = None
+    context: Any = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the model says.
+
+    Attributes:
+        inputs: what it was asked.
+        values: an array for each sequence: logits float32 [rows, C], hidden states [L, D], attentions [N, H, L, L], or
+            a pooled vector [D].
+    """
+
+    inputs: Inputs
+    values: Sequence[Array]
+
+    def by_item(self) -> Iterator[Sequence[Array]]:
+        """The arrays of each item's sequences."""
+        start = 0
+        for count in self.inputs.counts:
+            yield self.values[start : start + count]
+            start += count
+
+
 def pack(token_ids: Sequence[Sequence[int]], vocab_size: int, max_length: int) -> tuple[Array, Array]:
-    """Lists of token ids as one array: ids int64 [T] and bounds int64 [B + 1].
+    """Lists of token ids as one array: ids int64 [T], and bounds int64 [B + 1] (what others call cu_seqlens).
 
     Raises:
         InputError: an empty list, one longer than `max_length`, or an id that is not a whole number in the vocabulary.
@@ -56,11 +98,6 @@ def blocks(bounds: Array, max_tokens: int) -> Iterator[tuple[int, int]]:
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of at most `size` items, drawn only when asked for."""
-    chunk: list[Item] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
         yield chunk

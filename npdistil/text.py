@@ -2,17 +2,26 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from tokenizers import Encoding, Tokenizer
 
+from .batch import Inputs
 from .errors import InputError
 
 Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
+LONG_TEXT = ("windows", "sentences", "truncate", "error")
+STRIDE = 128  # tokens that two neighbouring windows of a long text share
 LONG = 4096  # characters of a text from which on others should not wait for its tokens
 
 # Where a sentence may end: its marks and what closes with them, if a blank or a line break follows, or none is needed.
 SENTENCE_END = re.compile(r"""[.!?\u2026]+["'\u2019\u201d)\]]*(?=\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\uff09]*|\n""")
+
+
+def default_stride(max_length: int) -> int:
+    """Tokens that neighbouring windows share unless told otherwise."""
+    return min(STRIDE, max_length // 4)
 
 
 def as_text(item: Any) -> Text:
@@ -82,26 +91,88 @@ def _check_text(text: Any, number: int) -> None:
         ) from None
 
 
-class Part(NamedTuple):
-    """What is read of a text at once."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is read of a text at once.
 
-    ids: list[int]  # its tokens, special ones included
-    start: int  # the characters that they are; of a pair, characters of the text that is cut
-    end: int
-    truncated: bool = False  # whether what follows is never read
+    Attributes:
+        encoding: of what the part was cut from.
+        positions: which of its tokens these are, special ones included.
+        shift: where in the whole text that begins of which `encoding` is.
+        truncated: whether what follows is never read.
+    """
+
+    encoding: Encoding
+    positions: Sequence[int]
+    shift: int = 0
+    truncated: bool = False
+
+    def span(self) -> tuple[int, int]:
+        """The characters that it is; of a pair, characters of the second text."""
+        offsets, sequences = self.encoding.offsets, self.encoding.sequence_ids
+        last = max((s for s in sequences if s is not None), default=None)
+        inside = [offsets[i] for i in self.positions if sequences[i] == last is not None]
+        return (self.shift + inside[0][0], self.shift + inside[-1][1]) if inside else (self.shift, self.shift)
 
 
-def parts(encoding: Encoding, max_length: int, stride: int) -> list[Part]:
+def parts(encoding: Encoding, max_length: int, stride: int, **how: bool) -> list[Part]:
     """One text in windows, as `window_positions` cuts it."""
-    cuts = window_positions(encoding, max_length, stride)
-    offsets, sequences = encoding.offsets, encoding.sequence_ids
-    last = max((s for s in sequences if s is not None), default=None)
-    found = []
-    for ids, positions in zip(ids_at(encoding, cuts), cuts, strict=True):
-        inside = [offsets[i] for i in positions if sequences[i] == last is not None]
-        start, end = (inside[0][0], inside[-1][1]) if inside else (0, 0)
-        found.append(Part(ids, start, end))
-    return found
+    return [Part(encoding, positions) for positions in window_positions(encoding, max_length, stride, **how)]
+
+
+def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
+    """The parts of each text as what a model takes; they are what answers are made with again, too."""
+    token_ids: list[list[int]] = []
+    last, ids = None, []
+    for cut in cuts:
+        for part in cut:
+            if part.encoding is not last:
+                last, ids = part.encoding, part.encoding.ids  # every look at a field of an encoding copies all of it
+            whole = len(part.positions) == len(ids)
+            token_ids.append(ids if whole else [ids[i] for i in part.positions])
+    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts} | asked))
+
+
+def cut(tokenizer: Tokenizer, texts: Sequence[Text], long_text: str, max_length: int, stride: int) -> list[list[Part]]:
+    """What of each text is read at once: a single part where a text fits and is not read by sentences.
+
+    Args:
+        tokenizer: of the model.
+        texts: strings, or tuples of two strings.
+        long_text: what to do with a text of more tokens than `max_length`. "windows": overlapping windows that cover
+            all of it; "truncate": its first tokens; "error": refuse it. "sentences": read the sentences of any text one
+            by one, one that is still too long in windows.
+        max_length: tokens, special ones included.
+        stride: tokens that neighbouring windows share.
+
+    Raises:
+        InputError: a text that is too long, with "error"; a pair, with "sentences"; and as `tokenize`.
+    """
+    if long_text == "sentences":
+        return _cut_sentences(tokenizer, texts, max_length, stride)
+    cuts = []
+    for i, encoding in enumerate(tokenize(tokenizer, texts)):
+        found = parts(encoding, max_length, stride)
+        if long_text == "error" and len(found) > 1:
+            raise InputError(f"text {i} has {len(encoding)} tokens; {max_length} are allowed")
+        if long_text == "truncate" and len(found) > 1:
+            found = [replace(found[0], truncated=True)]
+        cuts.append(found)
+    return cuts
+
+
+def _cut_sentences(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int, stride: int) -> list[list[Part]]:
+    check_texts(texts)
+    singles = [text for text in texts if isinstance(text, str)]
+    if len(singles) < len(texts):
+        raise InputError("pairs cannot be read by sentences, only single texts")
+    spans = [sentences(text) for text in singles]
+    flat = [text[start:end] for text, found in zip(singles, spans, strict=True) for start, end in found]
+    encodings = iter(tokenize(tokenizer, flat))
+    return [
+        [replace(part, shift=start) for start, _ in found for part in parts(next(encodings), max_length, stride)]
+        for found in spans
+    ]
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -120,20 +191,9 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return spans or [(0, len(text))]
 
 
-def windows(encoding: Encoding, max_length: int, stride: int) -> list[list[int]]:
-    """One text's token ids as lists of at most `max_length`, cut as `window_positions` says."""
-    return ids_at(encoding, window_positions(encoding, max_length, stride))
-
-
-def ids_at(encoding: Encoding, cuts: list[list[int]]) -> list[list[int]]:
-    """The token ids of each window."""
-    ids = encoding.ids  # every look at a field of an encoding copies all of it
-    return [[ids[i] for i in positions] for positions in cuts]
-
-
 def window_positions(
     encoding: Encoding, max_length: int, stride: int, reach_back: bool = True, cut_first: bool = False
-) -> list[list[int]]:
+) -> list[Sequence[int]]:
     """Which tokens of a text go into each window; all of them, in one, where they are at most `max_length`.
 
     A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
@@ -142,20 +202,21 @@ def window_positions(
     first stands in every window; or with `cut_first` the other way round.
 
     Raises:
-        InputError: the other text of a pair leaves no room for more than `stride` tokens of the one to be cut.
+        InputError: the other text of a pair leaves no space for more than `stride` tokens of the one to be cut.
     """
-    total, sequences = len(encoding), encoding.sequence_ids
+    total = len(encoding)
     if total <= max_length:
-        return [[*range(total)]]
+        return [range(total)]
+    sequences = encoding.sequence_ids
     which = 0 if cut_first else max(s for s in sequences if s is not None)
     cut = [i for i, s in enumerate(sequences) if s == which]
     start, stop = cut[0], cut[-1] + 1
-    room = max_length - (total - (stop - start))
-    if room <= stride:
+    space = max_length - (total - (stop - start))
+    if space <= stride:
         raise InputError(
-            f"windows of {max_length} tokens with a stride of {stride} leave {max(room, 0)} for the text to be cut: "
+            f"windows of {max_length} tokens with a stride of {stride} leave {max(space, 0)} for the text to be cut: "
             "shorten the other text of the pair, or the stride"
         )
-    starts = [*range(start, stop - room, room - stride)]
-    starts.append(stop - room if reach_back else starts[-1] + room - stride)
-    return [[*range(start), *range(i, min(i + room, stop)), *range(stop, total)] for i in starts]
+    starts = [*range(start, stop - space, space - stride)]
+    starts.append(stop - space if reach_back else starts[-1] + space - stride)
+    return [[*range(start), *range(i, min(i + space, stop)), *range(stop, total)] for i in starts]

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from npdistil.batch import blocks, chunks, pack
 from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.errors import InputError
-from npdistil.text import as_text, tokenize, tokenize_words, window_positions, windows
+from npdistil.text import as_text, laid_out, parts, tokenize, tokenize_words, window_positions
 
 TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), max_size=6)
 
@@ -160,11 +160,12 @@ def test_windows_cover_every_token_with_the_special_ones_in_each(
     cuts = window_positions(encoding, length, stride)
     last = len(encoding.ids) - 1
     assert {i for cut in cuts for i in cut} == set(range(last + 1))
-    assert windows(encoding, length, stride) == [[encoding.ids[i] for i in cut] for cut in cuts]
+    ids = laid_out([parts(encoding, length, stride)]).token_ids
+    assert ids == [[encoding.ids[i] for i in cut] for cut in cuts]
     for cut in cuts:
         assert cut[0] == 0
         assert cut[-1] == last
-        assert cut[1:-1] == list(range(cut[1], cut[1] + len(cut) - 2)) if len(cut) > 2 else True
+        assert [*cut[1:-1]] == list(range(cut[1], cut[1] + len(cut) - 2)) if len(cut) > 2 else True
     if last + 1 <= length:
         assert len(cuts) == 1
     else:
@@ -189,7 +190,7 @@ def test_of_a_pair_the_first_text_stands_in_every_window(
     cuts = window_positions(encoding, 20, stride)
     assert {i for cut in cuts for i in cut} == set(range(total))
     for cut in cuts:
-        assert cut[: first + 2] == list(range(first + 2))
+        assert [*cut[: first + 2]] == list(range(first + 2))
         assert cut[-1] == total - 1
 
 
@@ -198,10 +199,10 @@ def test_of_a_pair_the_first_text_stands_in_every_window(
 
 @given(count=st.integers(0, 20), size=st.integers(1, 8))
 def test_chunks_hold_everything_in_order(count: int, size: int) -> None:
-    parts = list(chunks(range(count), size))
-    assert [item for part in parts for item in part] == list(range(count))
-    assert all(len(part) == size for part in parts[:-1])
-    assert all(parts)
+    found = list(chunks(range(count), size))
+    assert [item for chunk in found for item in chunk] == list(range(count))
+    assert all(len(chunk) == size for chunk in found[:-1])
+    assert all(found)
 
 
 def test_chunks_draw_no_more_than_was_asked_for() -> None:
@@ -212,9 +213,9 @@ def test_chunks_draw_no_more_than_was_asked_for() -> None:
             drawn.append(i)
             yield i
 
-    parts = chunks(items(), 3)
+    found = chunks(items(), 3)
     assert drawn == []
-    next(parts)
+    next(found)
     assert drawn == [0, 1, 2]
 
 

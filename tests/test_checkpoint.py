@@ -351,7 +351,7 @@ NAMES = list(tiny.tensors(tiny.config()))
 PLAIN_NAMES = [name.removeprefix("distilbert.") for name in NAMES]
 
 
-def test_missing_unexpected_and_misshapen_tensors_are_all_named_in_one_message(make: Make) -> None:
+def test_missing_unexpected_and_wrongly_shaped_tensors_are_all_named_in_one_message(make: Make) -> None:
     arrays = tiny.tensors(tiny.config())
     del arrays["classifier.bias"], arrays["distilbert.transformer.layer.1.ffn.lin2.weight"]
     arrays["distilbert.pooler.dense.weight"] = np.zeros((8, 8), np.float32)
@@ -364,7 +364,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named_in_one_message(m
         make(arrays=arrays),
         "missing: classifier.bias ([2]), transformer.layer.1.ffn.lin2.weight ([8, 12])",
         "unexpected: extra ([]), pooler.dense.weight ([8, 8])",
-        "misshapen: embeddings.LayerNorm.bias ([] for [8]), pre_classifier.weight ([8, 9] for [8, 8])",
+        "of another shape: embeddings.LayerNorm.bias ([] for [8]), pre_classifier.weight ([8, 9] for [8, 8])",
         "of the wrong type: pre_classifier.bias (int8 for a float)",
         "not finite: classifier.weight",
     )
@@ -444,7 +444,7 @@ def test_float_weights_with_the_config_of_int8_ones_lack_their_scales(make: Make
     refused(directory / "int8", "missing", "q_lin.weight_scale ([8, 1])", "float32 for int8")
 
 
-def test_scales_of_another_shape_are_misshapen(make: Make) -> None:
+def test_scales_of_another_shape_are_refused(make: Make) -> None:
     directory = make()
     quantize_checkpoint(directory, directory / "int8")
     arrays = int8_arrays(directory / "int8")

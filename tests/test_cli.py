@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import npdistil
+from npdistil import Embedder
 from npdistil.cli import main
-from npdistil.tasks.feature_extraction import Embedder
 
 NUMPY = ("--engine", "numpy")
 
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_clear_error() -> None:
         (("qa", *NUMPY, "--context", "a", "x"), "QuestionAnswering"),
         (("qa", *NUMPY, "--context-file", "/nowhere.txt", "x"), "/nowhere.txt"),
         (("fill-mask", *NUMPY, "a [MASK]"), "MaskedLM"),
-        (("zero-shot", *NUMPY, "--labels", "a,b", "x"), "entail"),
+        (("zero-shot", *NUMPY, "--candidate-labels", "a,b", "x"), "entail"),
         (("embed", *NUMPY, "\ud800"), "surrogate"),
         (("eval", "/nowhere.tsv"), "/nowhere.tsv"),
         (("quantize", "/nowhere", "/tmp/unused"), "/nowhere"),
@@ -184,7 +184,7 @@ TASKS = {  # command -> task, what the model is, options, the pipeline's setting
     "zero-shot": (
         "zero-shot-classification",
         {"id2label": NLI},
-        ("--labels", "film,food", "--multi-label"),
+        ("--candidate-labels", "film,food", "--multi-label"),
         {"candidate_labels": ["film", "food"], "multi_label": True},
     ),
     "qa": (

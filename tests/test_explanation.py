@@ -119,7 +119,7 @@ def test_log_odds_of_labels_that_do_not_exclude_each_other_are_logits(make: Make
     ("arguments", "message"),
     [
         ({"text": "good " * 30}, "32 tokens"),
-        ({"text": 3}, "the text is a int"),
+        ({"text": 3}, "text 0 is a int"),
         ({"text": "\ud800"}, "lone surrogate"),
         ({"text": "good", "label": "MAYBE"}, "known are NEGATIVE, POSITIVE"),
         ({"text": "good", "method": "magic"}, "known are occlusion, shapley"),
@@ -132,7 +132,7 @@ def test_what_cannot_be_explained_is_refused(model: Model, arguments: dict[str, 
 
 
 def test_a_model_without_classes_is_refused(make: Make) -> None:
-    with pytest.raises(InputError, match="text classification needs"):
+    with pytest.raises(InputError, match="ExplanationTask needs a DistilBertForSequenceClassification"):
         npdistil.explain(npdistil.load(make(architectures=["DistilBertModel"]), engine="numpy"), "good")
 
 

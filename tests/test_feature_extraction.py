@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import npdistil
-from npdistil import pipeline
+from npdistil import Embedder, pipeline
 from npdistil.errors import CheckpointError, InputError
-from npdistil.tasks.feature_extraction import Embedder
+from npdistil.tasks.embedding import Embedding
 
 Make = Callable[..., Path]
 TEXTS = ["I like it!", "", "the film was boring", "a"]
@@ -116,7 +116,7 @@ def test_a_texts_vector_has_the_same_bits_alone_and_in_any_batch(loaded: npdisti
 
 
 def test_the_vector_of_a_long_text_is_the_mean_over_its_windows(loaded: npdistil.Model) -> None:
-    parts = loaded.hidden_states([part.ids for part in loaded.cut([LONG])[0]])
+    parts = loaded.hidden_states(Embedding(loaded.checkpoint).preprocess([LONG]).token_ids)
     expected = np.mean([each.mean(axis=0) for each in parts], axis=0)
     assert Embedder(loaded).transform([LONG])[0] == pytest.approx(expected, abs=1e-6)
     with pytest.raises(InputError, match="24 are allowed"):

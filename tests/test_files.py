@@ -23,7 +23,7 @@ import npdistil
 from npdistil import files
 from npdistil.cli import main
 from npdistil.errors import InputError, MissingExtraError
-from npdistil.files import classify_file
+from npdistil.files import classify_file, readers
 
 Make = Callable[..., Path]
 TEXTS = [
@@ -247,7 +247,7 @@ def test_a_text_that_is_too_long_is_a_bad_row_where_the_setting_says_error(tmp_p
 def test_a_line_without_end_is_a_bad_row_and_takes_no_memory(
     tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LONGEST", 1000)
+    monkeypatch.setattr(readers, "LONGEST", 1000)
     for suffix, row in ((".txt", b"%s"), (".jsonl", b'{"text": "%s"}'), (".csv", b"%s")):
         source, out = tmp_path / f"in{suffix}", tmp_path / f"{suffix[1:]}.jsonl"
         rows = [row % each for each in (b"good", b"x" * 5000, b"bad", b"y" * 999 if suffix == ".txt" else b"y")]
@@ -358,7 +358,7 @@ def test_what_another_job_has_left_is_not_continued(
     if change == "input":
         write(source, ["bad"] * 9)
     else:
-        task.settings["long_text"] = "error"
+        task = npdistil.pipeline("text-classification", task.model, long_text="error")
     with pytest.raises(InputError, match=f"are of another {change}; delete them to start from the beginning"):
         classify_file(task, source, out)
     for name in beside(out):

@@ -17,7 +17,8 @@ from npdistil.distilbert import encoder, heads
 from npdistil.distilbert.encoder import sigmoid, softmax
 from npdistil.errors import CheckpointError, InputError
 from npdistil.model import load
-from npdistil.text import windows
+from npdistil.tasks.text_classification import TextClassification
+from npdistil.text import laid_out, parts
 
 Make = Callable[..., Path]
 TEXTS = ["I like it!", "the film is boring", "", "a", "the movie was very good . not bad ?"]
@@ -250,7 +251,7 @@ def test_many_threads_may_use_one_model(small: npdistil.Model) -> None:
 
 
 def window_scores(loaded: npdistil.Model, text: str, length: int, stride: int) -> Any:
-    rows = windows(loaded.tokenizer.encode(text), length, stride)
+    rows = laid_out([parts(loaded.tokenizer.encode(text), length, stride)]).token_ids
     return softmax(loaded.logits(rows).astype(np.float64))
 
 
@@ -274,8 +275,8 @@ def test_truncation_reads_the_first_tokens_with_the_special_ones_around(small: n
     for length in (4, 10, 24):
         expected = softmax(small.logits([[*whole[: length - 1], whole[-1]]]).astype(np.float64))
         assert np.array_equal(small.scores([LONG], long_text="truncate", max_length=length), expected)
-    assert small.cut([LONG], "truncate")[0][0].truncated
-    assert not small.cut(["good"], "truncate")[0][0].truncated
+    assert TextClassification(small.checkpoint, long_text="truncate").preprocess([LONG]).context[0][0].truncated
+    assert not TextClassification(small.checkpoint, long_text="truncate").preprocess(["good"]).context[0][0].truncated
 
 
 def test_a_long_text_is_an_error_where_that_is_asked_for(small: npdistil.Model) -> None:
@@ -291,24 +292,25 @@ def test_sentences_are_scored_one_by_one(small: npdistil.Model) -> None:
     text = "I like it. The film is boring!\nvery very bad"
     expected = small.predict_proba(["I like it.", "The film is boring!", "very very bad"])
     assert small.scores([text], long_text="sentences") == pytest.approx(expected.mean(axis=0)[None])
-    (cut,) = small.cut([text], "sentences")
-    assert [text[part.start : part.end] for part in cut] == ["I like it.", "The film is boring!", "very very bad"]
+    (cut,) = TextClassification(small.checkpoint, long_text="sentences").preprocess([text]).context
+    assert [text[slice(*part.span())] for part in cut] == ["I like it.", "The film is boring!", "very very bad"]
     with pytest.raises(InputError, match="pairs cannot be read by sentences"):
         small.scores([("a", "b")], long_text="sentences")
 
 
 def test_every_character_of_a_long_text_is_in_a_window(small: npdistil.Model) -> None:
-    (cut,) = small.cut([LONG], max_length=20, stride=5)
-    assert cut[0].start == 0
-    assert cut[-1].end == len(LONG.rstrip())
-    assert all(after.start < before.end for before, after in pairwise(cut))
-    assert {len(part.ids) for part in cut} == {20}
+    (cut,) = TextClassification(small.checkpoint, max_length=20, stride=5).preprocess([LONG]).context
+    spans = [part.span() for part in cut]
+    assert spans[0][0] == 0
+    assert spans[-1][1] == len(LONG.rstrip())
+    assert all(after[0] < before[1] for before, after in pairwise(spans))
+    assert {len(part.positions) for part in cut} == {20}
 
 
 def test_a_text_of_exactly_as_many_tokens_as_fit_is_whole(small: npdistil.Model) -> None:
-    for words, parts in ((22, 1), (23, 2)):
-        (cut,) = small.cut([" ".join(["good"] * words)])
-        assert len(cut) == parts
+    for words, count in ((22, 1), (23, 2)):
+        (cut,) = TextClassification(small.checkpoint).preprocess([" ".join(["good"] * words)]).context
+        assert len(cut) == count
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ def test_a_text_of_exactly_as_many_tokens_as_fit_is_whole(small: npdistil.Model)
     [
         ({"long_text": "split"}, "long_text is 'split'; known are windows, sentences, truncate, error"),
         ({"combine": "median"}, "combine is 'median'; known are mean, max, first"),
-        ({"function": "tanh"}, "known are none, sigmoid, softmax"),
+        ({"function_to_apply": "tanh"}, "known are none, sigmoid, softmax"),
         ({"max_length": 3}, "max_length is 3; expected a whole number from 4 to 24"),
         ({"max_length": 25}, "max_length is 25"),
         ({"max_length": 10.0}, "max_length is 10.0"),

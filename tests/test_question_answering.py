@@ -16,12 +16,12 @@ from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.distilbert import heads
 from npdistil.distilbert.encoder import softmax
 from npdistil.errors import InputError
-from npdistil.tasks.question_answering import best_answers
+from npdistil.tasks.question_answering import QuestionAnsweringSettings, best_answers
 
 Make = Callable[..., Path]
 QUESTION, CONTEXT = "who ?", "john lives in paris . anna x12 ."
 LONG = "the city is great . john lives in paris . she like it . " * 6  # far more tokens than 24 positions
-SETTINGS = {"top_k": 1, "max_answer_len": 15, "handle_impossible_answer": False, "align_to_words": False}
+SETTINGS = QuestionAnsweringSettings(align_to_words=False)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def best(tokenizer: Tokenizer, context: str, start: dict[str, float], end: dict[
         context,
         encoding,
         [(window, logits(encoding, **start), logits(encoding, **end))],
-        SETTINGS | settings,
+        SETTINGS.replaced(settings),
     )
 
 
@@ -112,7 +112,7 @@ def test_the_same_answer_twice_in_a_text_is_one_with_the_first_place(tokenizer: 
     both = np.zeros(len(encoding.ids), np.float32)
     both[places] = [8, 7.5]
     # Spans from one to the other are too long.
-    settings = SETTINGS | {"top_k": 2, "max_answer_len": 1}
+    settings = SETTINGS.replaced({"top_k": 2, "max_answer_len": 1})
     first, *_ = best_answers(context, encoding, [([*range(len(both))], both, both)], settings)
     starts = softmax(both[[0, *(i for i, s in enumerate(encoding.sequence_ids) if s == 1)]].astype(np.float64))
     expected = np.sort(starts)[-2:]
@@ -130,7 +130,7 @@ def test_windows_compete_with_the_scores_that_they_have_alone(tokenizer: Tokeniz
         window = [*head, place, last]
         values = np.array([0, 0, 0, 0, height, 0], np.float32)
         windows.append((window, values, values))
-    answers = best_answers(CONTEXT, encoding, windows, SETTINGS | {"top_k": 2})
+    answers = best_answers(CONTEXT, encoding, windows, SETTINGS.replaced({"top_k": 2}))
     chance = [(np.exp(height) / (np.exp(height) + 1)) ** 2 for height in (6, 3)]
     assert [each["answer"] for each in answers] == ["paris", "john"]
     assert [each["score"] for each in answers] == pytest.approx(chance)
@@ -163,7 +163,7 @@ def test_over_windows_the_least_chance_of_no_answer_counts(tokenizer: Tokenizer,
     encoding = tokenizer.encode(QUESTION, CONTEXT)
     window = [*range(len(encoding.ids))]
     rows = [(window, *[logits(encoding, **{"[CLS]": height})] * 2) for height in heights]
-    chosen = SETTINGS | {"handle_impossible_answer": True, "top_k": 10}
+    chosen = SETTINGS.replaced({"handle_impossible_answer": True, "top_k": 10})
 
     def no_answer(windows: list[Any]) -> float:
         answers = best_answers(CONTEXT, encoding, windows, chosen)
@@ -191,7 +191,7 @@ def test_the_question_does_not_win_where_all_logits_are_far_below_zero(tokenizer
     encoding = tokenizer.encode(QUESTION, CONTEXT)
     low = np.full(len(encoding.ids), -1e6, np.float32)
     low[1:3] = 0  # the question
-    answers = best_answers(CONTEXT, encoding, [([*range(len(low))], low, low)], SETTINGS | {"top_k": 3})
+    answers = best_answers(CONTEXT, encoding, [([*range(len(low))], low, low)], SETTINGS.replaced({"top_k": 3}))
     assert all(CONTEXT[each["start"] : each["end"]] == each["answer"] != "" for each in answers)
 
 
@@ -208,7 +208,7 @@ def test_every_answer_is_a_place_in_the_context(
     encoding = tokenizer.encode("b", context)
     assert encoding.tokens == ["[CLS]", "b", "[SEP]", "a", "x", "##1", "[SEP]"]
     values = [np.array([*each[:3], *each[3:], 0], np.float32) for each in (start, end)]
-    chosen = SETTINGS | {"top_k": 4, "max_answer_len": most, "align_to_words": align}
+    chosen = SETTINGS.replaced({"top_k": 4, "max_answer_len": most, "align_to_words": align})
     for answer in best_answers(context, encoding, [([*range(7)], *values)], chosen):
         assert answer["answer"] == context[answer["start"] : answer["end"]]
         assert answer["answer"] or answer["score"] == 0

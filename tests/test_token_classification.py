@@ -253,7 +253,7 @@ def test_several_texts_of_words(ner: Any) -> None:
     [
         ({"aggregation_strategy": "best"}, "aggregation_strategy is 'best'; known are none, simple"),
         ({"aggregation_strategy": None}, "aggregation_strategy is None"),
-        ({"ignore_labels": "O"}, "ignore_labels is a string"),
+        ({"ignore_labels": "O"}, "ignore_labels is 'O'; expected a list of strings"),
         ({"is_split_into_words": "yes"}, "is_split_into_words is 'yes'"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"grouped_entities": True}, "unknown setting: grouped_entities"),

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from detokenize import natural
 from matplotlib.figure import Figure
-from surface import natural
 
 import npdistil
 

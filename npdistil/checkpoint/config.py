@@ -47,6 +47,15 @@ class Config:
     tied: bool
     quantized: bool
 
+    @property
+    def function(self) -> str:
+        """What makes scores of this model's logits: transformers' rule for text classification."""
+        if self.problem_type == "regression":
+            return "none"
+        if self.problem_type == "multi_label_classification" or len(self.labels) == 1:
+            return "sigmoid"
+        return "softmax"
+
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], source: str = "config.json") -> "Config":
         """The checked form of a parsed config.json.

@@ -2,8 +2,8 @@
 
 Weights of the encoder's linear layers become int8 with one symmetric scale for each output channel; activations are
 quantised a row at a time as they come (`encoder.quantize_rows`), so nothing is calibrated. Embeddings are stored as
-int8 with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so do the
-heads.
+int8 with a scale for each row, and are float32 when they are used. Layer norm, GELU and softmax stay float32, and so
+do the heads.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from .. import atomic
 from ..distilbert.encoder import Array, Params, quantize_rows
 from ..errors import CheckpointError
 from .config import read_json
@@ -126,7 +127,7 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
             for name in TOKENIZER_FILES:
                 if (src / name).exists():
                     shutil.copyfile(src / name, beside / name)
-            beside.rename(dst)
+            atomic.move(beside, dst)
     except OSError as error:
         raise CheckpointError(f"{dst} cannot be written: {error}") from None
     return weight_errors(checkpoint.params)

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from ..errors import CheckpointError
 from .config import read_json
 
+FILES = ("tokenizer.json", "vocab.txt")  # the first that is there is read
 SPECIAL = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
@@ -32,12 +33,12 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
     settings = read_json(path) if path.exists() else {}
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds a {type(settings).__name__}, not an object")
-    if (directory / "tokenizer.json").exists():
-        tokenizer = _from_json(directory / "tokenizer.json", settings)
-    elif (directory / "vocab.txt").exists():
-        tokenizer = _from_vocabulary(directory / "vocab.txt", settings)
+    if (directory / FILES[0]).exists():
+        tokenizer = _from_json(directory / FILES[0], settings)
+    elif (directory / FILES[1]).exists():
+        tokenizer = _from_vocabulary(directory / FILES[1], settings)
     else:
-        raise CheckpointError(f"{directory} has neither tokenizer.json nor vocab.txt, so texts cannot become token ids")
+        raise CheckpointError(f"{directory} has neither {' nor '.join(FILES)}, so texts cannot become token ids")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     vocabulary = tokenizer.get_vocab()

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
 
 from ..distilbert.encoder import Array, Params
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
 from .config import Config, read_config, read_json
+from .tokenizer import FILES as TOKENIZER_FILES
+from .tokenizer import read_tokenizer
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}  # NumPy has no bfloat16
@@ -37,7 +40,19 @@ class Checkpoint:
     params: Params
     head: Params
     size: int  # bytes of the weights on disk
+    own_tokenizer: Tokenizer | None = field(default=None, repr=False)
     mapped: tuple[mmap.mmap, ...] = field(default=(), repr=False)  # the files
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The `tokenizers.Tokenizer`; neither truncates nor pads.
+
+        Raises:
+            CheckpointError: the directory has none; token ids can be used without.
+        """
+        if self.own_tokenizer is None:
+            return read_tokenizer(self.directory, self.config.vocab_size)
+        return self.own_tokenizer
 
     def release(self) -> None:
         """Let go of the pages that have been read; those that are needed come back from the page cache."""
@@ -49,7 +64,7 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     """Read and check a model directory.
 
     Raises:
-        CheckpointError: anything missing, broken, misshapen, of another type or not finite; says all of it at once.
+        CheckpointError: anything missing, broken, of another shape or type, or not finite; says all of it at once.
 
     Example:
         >>> import npdistil
@@ -77,7 +92,9 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     _check(config, tensors, directory)
     params, head = _trees(config, tensors)
     size = sum(file.stat().st_size for file in files)
-    checkpoint = Checkpoint(directory, config, params, head, size, tuple(mapped))
+    has_tokenizer = any((directory / name).exists() for name in TOKENIZER_FILES)
+    tokenizer = read_tokenizer(directory, config.vocab_size) if has_tokenizer else None
+    checkpoint = Checkpoint(directory, config, params, head, size, tokenizer, tuple(mapped))
     checkpoint.release()  # checking has read every page
     return checkpoint
 
@@ -192,7 +209,7 @@ def _check(config: Config, tensors: Mapping[str, Array], directory: Path) -> Non
     missing = {name: list(shape) for name, shape in expected.items() if name not in tensors}
     unexpected = {name: list(array.shape) for name, array in tensors.items() if name not in expected}
     known = {name: array for name, array in tensors.items() if name in expected}
-    misshapen = {
+    mismatched = {
         name: f"{list(array.shape)} for {list(expected[name])}"
         for name, array in known.items()
         if array.shape != expected[name]
@@ -206,7 +223,7 @@ def _check(config: Config, tensors: Mapping[str, Array], directory: Path) -> Non
     found: dict[str, Mapping[str, object]] = {
         "missing": missing,
         "unexpected": unexpected,
-        "misshapen": misshapen,
+        "of another shape": mismatched,
         "of the wrong type": mistyped,
         "not finite": infinite,
     }

@@ -22,9 +22,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from .target import Target
+from .isa import Target
 
-Run = Callable[[int, int], Any]  # (address of a JOB, rank of the thread)
+Run = Callable[[int, int], Any]  # (address of a CALL, rank of the thread)
 SYMBOL = "npdistil_run"
 IMPORTED = ("sched_yield", "usleep", "memset", "memcpy")  # what LLVM makes of loops, and simd.sleep
 _lock = threading.Lock()

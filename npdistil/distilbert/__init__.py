@@ -1,1 +1,45 @@
 """DistilBERT on NumPy arrays: the specification, which imports nothing of this package outside of this folder."""
+
+from .encoder import (
+    ACTIVATIONS,
+    attention_weights,
+    block,
+    embed,
+    embedding,
+    encode,
+    feed_forward,
+    gelu,
+    hidden_states,
+    layer_norm,
+    linear,
+    quantize_rows,
+    relu,
+    self_attention,
+    softmax,
+    split_heads,
+)
+from .heads import masked_lm, multiple_choice, question_answering, sequence_classification, token_classification
+
+__all__ = [
+    "ACTIVATIONS",
+    "attention_weights",
+    "block",
+    "embed",
+    "embedding",
+    "encode",
+    "feed_forward",
+    "gelu",
+    "hidden_states",
+    "layer_norm",
+    "linear",
+    "masked_lm",
+    "multiple_choice",
+    "quantize_rows",
+    "question_answering",
+    "relu",
+    "self_attention",
+    "sequence_classification",
+    "softmax",
+    "split_heads",
+    "token_classification",
+]

@@ -7,7 +7,9 @@ neighbours as long as `linear` keeps rows apart; both engines bring a `linear` t
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from .encoder import ACTIVATIONS, Array, Params, layer_norm, linear, relu
+import numpy as np
+
+from .encoder import ACTIVATIONS, Array, Params, layer_norm, linear, relu, sigmoid, softmax
 
 Linear: TypeAlias = Callable[..., Array]  # (x [M, in], weight [out, in], bias [out]) -> [M, out]
 
@@ -17,7 +19,6 @@ def sequence_classification(
 ) -> Array:  # [B, D], the hidden state of each text's first token -> [B, C]
     """Logits of each class for each text. The ReLU is fixed, whatever the encoder's activation.
 
-    >>> import numpy as np
     >>> same = {"weight": np.eye(2), "bias": np.zeros(2)}
     >>> sequence_classification(np.array([[3.0, -1.0]]), pre_classifier=same, classifier=same)
     array([[3., 0.]])
@@ -30,7 +31,6 @@ def multiple_choice(
 ) -> Array:  # [choices, D] -> [choices]
     """One logit for each choice; every choice was encoded as a text of its own.
 
-    >>> import numpy as np
     >>> same, total = {"weight": np.eye(2), "bias": np.zeros(2)}, {"weight": np.ones((1, 2)), "bias": np.zeros(1)}
     >>> multiple_choice(np.array([[3.0, -1.0], [1.0, 1.0]]), pre_classifier=same, classifier=total)
     array([3., 2.])
@@ -41,7 +41,6 @@ def multiple_choice(
 def token_classification(hidden: Array, classifier: Params, linear: Linear = linear) -> Array:  # [T, D] -> [T, C]
     """Logits of each class for each token.
 
-    >>> import numpy as np
     >>> two = {"weight": np.array([[1.0], [2.0]]), "bias": np.zeros(2)}
     >>> token_classification(np.array([[3.0], [5.0]]), classifier=two)
     array([[ 3.,  6.],
@@ -55,7 +54,6 @@ def question_answering(
 ) -> tuple[Array, Array]:  # [T, D] -> [T], [T]
     """For each token: the logit that the answer starts here, and that it ends here.
 
-    >>> import numpy as np
     >>> two = {"weight": np.array([[1.0], [2.0]]), "bias": np.zeros(2)}
     >>> question_answering(np.array([[3.0], [5.0]]), qa_outputs=two)
     (array([3., 5.]), array([ 6., 10.]))
@@ -74,7 +72,6 @@ def masked_lm(
 ) -> Array:  # [M, D] -> [M, V]
     """Logits of each word of the vocabulary for each row. The projector's weight is the word embeddings' own.
 
-    >>> import numpy as np
     >>> same, unit = {"weight": np.eye(2), "bias": np.zeros(2)}, {"weight": np.ones(2), "bias": np.zeros(2)}
     >>> masked_lm(np.array([[1.0, 3.0]]), same, unit, same, activation="relu")
     array([[-1.,  1.]])
@@ -82,6 +79,36 @@ def masked_lm(
     x = layer_norm(ACTIVATIONS[activation](linear(hidden, **vocab_transform)), **vocab_layer_norm)
     return linear(x, **vocab_projector)
 
+
+FUNCTIONS = ("none", "sigmoid", "softmax")
+
+
+def scores(logits: Array, function: str) -> Array:  # [B, C] -> [B, C]
+    """Scores by one of `FUNCTIONS`, in float64, so that a row of probabilities adds up to 1 to the last digit shown.
+
+    >>> scores(np.log(np.array([[1.0, 3.0]])), "softmax")
+    array([[0.25, 0.75]])
+    """
+    logits = logits.astype(np.float64)
+    return {"none": lambda x: x, "sigmoid": sigmoid, "softmax": softmax}[function](logits)
+
+
+def best_first(scores: Array) -> list[int]:  # [C] -> C numbers
+    """The numbers of the classes, best first; of equal scores the first one.
+
+    >>> best_first(np.array([0.2, 0.5, 0.2]))
+    [1, 0, 2]
+    """
+    order: list[int] = (-scores).argsort(kind="stable").tolist()
+    return order
+
+
+# What makes one vector of a text's hidden states: [L, D] -> [D].
+POOLING: dict[str, Callable[[Array], Array]] = {
+    "mean": lambda states: states.mean(axis=0),
+    "cls": lambda states: states[0],
+    "max": lambda states: states.max(axis=0),
+}
 
 # Architecture in config.json -> the head's linear layers: name -> (out, in), in letters of encoder.py.
 SHAPES: dict[str, dict[str, tuple[Any, Any]]] = {
@@ -92,3 +119,28 @@ SHAPES: dict[str, dict[str, tuple[Any, Any]]] = {
     "DistilBertForQuestionAnswering": {"qa_outputs": (2, "D")},
     "DistilBertForMaskedLM": {"vocab_transform": ("D", "D"), "vocab_projector": ("V", "D")},
 }
+
+FIRST_TOKEN = ("DistilBertForSequenceClassification", "DistilBertForMultipleChoice")  # these read no other state
+
+
+def logits(
+    architecture: str, hidden: Array, head: Params, activation: str, linear: Linear = linear
+) -> Array:  # [R, D] -> [R, C]
+    """What the head of an architecture says of hidden states: a row of logits for each.
+
+    C is the number of labels; 1 for multiple choice, 2 for question answering (start and end), V for a masked LM.
+
+    >>> two = {"weight": np.array([[1.0], [2.0]]), "bias": np.zeros(2)}
+    >>> logits("DistilBertForQuestionAnswering", np.array([[3.0], [5.0]]), {"qa_outputs": two}, "gelu")
+    array([[ 3.,  6.],
+           [ 5., 10.]])
+    """
+    if architecture == "DistilBertForSequenceClassification":
+        return sequence_classification(hidden, **head, linear=linear)
+    if architecture == "DistilBertForMultipleChoice":
+        return multiple_choice(hidden, **head, linear=linear)[:, None]
+    if architecture == "DistilBertForTokenClassification":
+        return token_classification(hidden, **head, linear=linear)
+    if architecture == "DistilBertForQuestionAnswering":
+        return np.stack(question_answering(hidden, **head, linear=linear), axis=1)
+    return masked_lm(hidden, **head, activation=activation, linear=linear)

@@ -1,79 +1,168 @@
-"""What the tasks share: settings with defaults, and inputs that are one, a list or an iterator."""
+"""The protocol of a task: `task.postprocess(model.forward(task.preprocess(items)))`."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from inspect import Parameter, Signature, cleandoc
+from typing import Any, ClassVar, Generic, TypeVar
 
-from ..batch import chunks
+from ..batch import Inputs, Outputs
+from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
-from ..model import Model
+from ..settings import Kind, Settings, check, choice, setting, whole
+from ..text import LONG_TEXT, default_stride
 
-UNSET: Any = object()  # the default of settings for which None means something
+S = TypeVar("S", bound="TaskSettings")
+Self = TypeVar("Self", bound="Task[Any]")
 
 
-class Task:
-    """A model, and the settings that a call uses unless it is given others."""
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings(Settings):
+    """What every task can be told."""
 
-    architecture = "DistilBertForSequenceClassification"  # that the task needs; "" where any will do
+    batch_size: int = setting(64, whole(), "items that are run at once; results do not depend on it.")
 
-    def __init__(self, model: Model, settings: dict[str, Any]) -> None:
-        if self.architecture and model.config.architecture != self.architecture:
+
+class Task(Generic[S]):
+    """What is done before a model's forward and after it; a checkpoint's facts and settings, and nothing that computes.
+
+    Attributes:
+        checkpoint: whose configuration, labels and tokenizer are used.
+        settings: the record of them.
+        architectures: the heads that the task works with; none: any.
+        text: the field of an item that has its text; "": an item is its text.
+        beside: the other fields of an item.
+        answer: what an answer is called in a record beside its text.
+        columns: fields of a row of an answer, in the order in which a table has them.
+    """
+
+    settings_type: ClassVar[type[TaskSettings]] = TaskSettings
+    architectures: ClassVar[tuple[str, ...]] = ("DistilBertForSequenceClassification",)
+    text: ClassVar[str] = ""
+    beside: ClassVar[Mapping[str, Kind]] = {}
+    answer: ClassVar[str] = "answer"
+    columns: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """The settings' record is the signature and the documentation too."""
+        record = cls.settings_type
+        if cls.__doc__:  # python -OO has none
+            cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{record.described()}\n"
+        own = [Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default) for each in fields(record)]
+        cls.__signature__ = Signature([Parameter("checkpoint", Parameter.POSITIONAL_ONLY), *own])  # type: ignore[attr-defined]
+
+    def __init__(self, checkpoint: Checkpoint, /, **settings: Any) -> None:
+        architecture = checkpoint.config.architecture
+        if self.architectures and architecture not in self.architectures:
             raise InputError(
-                f"{model.checkpoint.directory} is a {model.config.architecture}; {type(self).__name__} needs a "
-                f"{self.architecture}"
+                f"{checkpoint.directory} is a {architecture}; {type(self).__name__} needs a "
+                f"{' or '.join(self.architectures)}"
             )
-        self.model = model
-        self.settings = settings
-        self.choose({})
+        self.checkpoint = checkpoint
+        self._set(self.settings_type.of(settings))
 
-    def choose(self, given: dict[str, Any]) -> dict[str, Any]:
-        """The settings of one call: those given to it, and for the rest those of the task.
+    def _set(self, settings: TaskSettings) -> None:
+        self.settings: S = settings  # type: ignore[assignment]
+        self.resolve()
+
+    def resolve(self) -> None:
+        """Work out what follows from settings and checkpoint together; once, and not at each call.
 
         Raises:
-            InputError: a setting that the task does not have, or a value that it cannot take.
+            InputError: a setting that the model cannot take.
         """
-        if unknown := [name for name in given if name not in self.settings]:
-            raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(self.settings)}")
-        chosen = self.settings | given
-        self.check(chosen)
-        return chosen
 
-    def check(self, chosen: dict[str, Any]) -> None:
-        """Refuse values that the task cannot take."""
-        check_count("batch_size", chosen["batch_size"])
+    def replaced(self: Self, given: Mapping[str, Any]) -> Self:
+        """The same task with other settings; itself where none are given.
+
+        Raises:
+            InputError: a setting that it does not have, or a value that it cannot take.
+        """
+        if not given:
+            return self
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._set(self.settings.replaced(given))
+        return other
+
+    def preprocess(self, items: Sequence[Any]) -> Inputs:
+        """What the model is to be asked about these items.
+
+        Raises:
+            InputError: an item that the model cannot take.
+        """
+        raise NotImplementedError
+
+    def postprocess(self, outputs: Outputs) -> list[Any]:
+        """An answer for each item, from what the model says."""
+        raise NotImplementedError
+
+    def rows(self, answer: Any) -> Iterator[list[Any]]:
+        """An answer as rows of a table with `columns`."""
+        if isinstance(answer, Mapping):
+            yield [answer[name] for name in self.columns]
+        else:
+            for each in answer:
+                yield from self.rows(each)
+
+    # How users call it.
+
+    def arguments(self, inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
+        """The inputs and the settings of a call."""
+        return inputs, given
+
+    def is_item(self, inputs: Any) -> bool:
+        """Whether this is one item, and not several."""
+        return isinstance(inputs, str)
+
+    def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
+        """Answers in the form that a call has them: that of one item, or a list."""
+        return answers[0] if self.is_item(inputs) else answers
 
 
-def run(inputs: Any, one: tuple[type, ...], size: int, answer: Callable[[list[Any]], Iterable[Any]]) -> Any:
-    """An answer for a single input of the types `one`, a list for a list, a lazy iterator for an iterator.
+@dataclass(frozen=True, kw_only=True)
+class LongTextSettings(TaskSettings):
+    """What becomes of texts longer than the model."""
 
-    `answer` maps a list of at most `size` inputs to as many answers.
+    long_text: str = setting(
+        "windows",
+        choice(*LONG_TEXT),
+        'what becomes of a text of more tokens than `max_length`: "windows" reads overlapping windows that cover all '
+        'of it, "truncate" its first tokens, "error" refuses it; "sentences" reads sentences of any text one by one.',
+    )
+    max_length: int | None = setting(
+        None,
+        whole(),
+        "tokens, special ones included, above which a text is long; by default all the model takes.",
+        None,
+    )
+    stride: int | None = setting(
+        None, whole(0), "tokens that neighbouring windows share; by default 128, or a quarter of `max_length`.", None
+    )
 
-    Raises:
-        InputError: anything else.
+
+L = TypeVar("L", bound=LongTextSettings)
+
+
+class LongTextTask(Task[L]):
+    """A task that reads texts of any length, or pairs of texts.
+
+    Attributes:
+        tokenizer: the checkpoint's.
+        max_length: tokens of a window.
+        stride: tokens that neighbouring windows share.
     """
-    if isinstance(inputs, one):
-        return next(iter(answer([inputs])))
-    if isinstance(inputs, list):
-        return list(_answers(inputs, size, answer))
-    if isinstance(inputs, Iterator):
-        return _answers(inputs, size, answer)
-    names = ", ".join(f"a {each.__name__}" for each in one)
-    raise InputError(f"expected {names}, a list of these or an iterator, found {type(inputs).__name__}")
 
+    settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
 
-def _answers(items: Iterable[Any], size: int, answer: Callable[[list[Any]], Iterable[Any]]) -> Iterator[Any]:
-    for chunk in chunks(items, size):
-        yield from answer(chunk)
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        self.tokenizer = self.checkpoint.tokenizer
+        limit = self.checkpoint.config.max_position_embeddings
+        check("max_length", whole(4, limit), self.settings.max_length, None)
+        self.max_length = self.settings.max_length or limit
+        given = self.settings.stride
+        self.stride = default_stride(self.max_length) if given is None else given
 
-
-def check_count(name: str, value: Any, *others: Any) -> None:
-    """InputError unless `value` is a whole number above 0, or one of `others`: None, UNSET or 0."""
-    if any(value is other for other in others):
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} is {value!r}; expected a whole number above 0")
-
-
-def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-    """InputError unless `value` is one of `choices`."""
-    if value not in (known := list(choices)):
-        raise InputError(f"{name} is {value!r}; known are {', '.join(map(str, known))}")
+    def is_item(self, inputs: Any) -> bool:
+        """As `Task.is_item`; a pair is a dict."""
+        return isinstance(inputs, (str, dict))

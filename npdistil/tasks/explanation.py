@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding
 
+from ..batch import Inputs, Outputs
+from ..checkpoint.config import Config
 from ..distilbert.encoder import Array
+from ..distilbert.heads import best_first, scores
 from ..errors import InputError
-from ..model import Model
-from ..scores import apply_function, default_function
+from ..settings import check, choice, setting, string, whole
 from ..text import tokenize
+from .base import Task, TaskSettings
 
 METHODS = ("occlusion", "shapley")
 EXACT_WORDS = 8  # up to so many, Shapley values are computed from all sets of words; above, from samples
@@ -96,39 +99,99 @@ def _painter(share: float) -> Callable[[str], str]:
     return lambda text: f"\033[38;5;16;48;5;{colour}m{text}\033[0m"
 
 
-class Plan:
-    """The texts to run for one explanation, so that a server can run them among those of others.
+@dataclass(frozen=True, kw_only=True)
+class ExplanationSettings(TaskSettings):
+    """Settings of an explanation."""
 
-    Attributes:
-        inputs: token ids of each; their logits, float32 [len(inputs), C], are what `explanation` takes.
+    label: str | None = setting(
+        None, string(), "the label to explain; by default the one with the highest score.", None
+    )
+    method: str = setting(
+        "occlusion",
+        choice(*METHODS),
+        '"occlusion": the log-odds with the word minus those without it; n + 2 passes for n words. "shapley": what the '
+        "word adds to the words before it, mean over the orders in which words may come; the values add up to all that "
+        "the words change together. Exact for up to 8 words, above that from samples.",
+    )
+    samples: int = setting(
+        16, whole(1, 10_000), 'orders of the words that "shapley" samples, rounded up to an even number.'
+    )
+
+
+class ExplanationTask(Task[ExplanationSettings]):
+    """How much each word of a text adds to the log-odds of a label.
+
+    A word is taken away, not masked: the model reads the rest as a text of its own, as it does with the phrases that
+    it was trained on. For labels that exclude each other the log-odds are log(p / (1 - p)); for labels that do not,
+    the logit, which is the same thing; for a regression the value.
+
+    Items are texts that the model reads at once. An answer is an `Explanation`.
     """
 
-    def __init__(
-        self, model: Model, text: str, label: str | None = None, method: str = "occlusion", samples: int = 16
-    ) -> None:
-        if method not in METHODS:
-            raise InputError(f"method is {method!r}; known are {', '.join(METHODS)}")
-        if isinstance(samples, bool) or not isinstance(samples, int) or not 1 <= samples <= 10_000:
-            raise InputError(f"samples is {samples!r}; expected a whole number from 1 to 10000")
-        if label is not None and label not in model.config.labels:
-            raise InputError(f"label is {label!r}; known are {', '.join(model.config.labels)}")
-        if not isinstance(text, str):
-            raise InputError(f"the text is a {type(text).__name__}; expected a string")
-        self.model, self.text, self.label, self.method = model, text, label, method
-        (self.encoding,) = tokenize(model.tokenizer, [text])
-        if len(self.encoding) > model.config.max_position_embeddings:
-            raise InputError(
-                f"the text has {len(self.encoding)} tokens; what the model reads at once can be explained: "
-                f"{model.config.max_position_embeddings}"
-            )
-        self.spans = words_of(text, self.encoding)
+    settings_type = ExplanationSettings
+
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        if self.settings.label is not None:
+            check("label", choice(*self.checkpoint.config.labels), self.settings.label)
+
+    def preprocess(self, items: Sequence[Any]) -> Inputs:
+        """As `Task.preprocess`; the variants of a text, itself first, are its sequences."""
+        encodings = tokenize(self.checkpoint.tokenizer, items)
+        limit = self.checkpoint.config.max_position_embeddings
+        if longest := next((len(each) for each in encodings if len(each) > limit), 0):
+            raise InputError(f"the text has {longest} tokens; what the model reads at once can be explained: {limit}")
+        variants = [
+            Variants(text, encoding, self.settings.method, self.settings.samples)
+            for text, encoding in zip(items, encodings, strict=True)
+        ]
+        token_ids = [ids for each in variants for ids in each.token_ids]
+        return Inputs(token_ids, [len(each.token_ids) for each in variants], context=variants)
+
+    def postprocess(self, outputs: Outputs) -> list[Explanation]:
+        """As `Task.postprocess`."""
+        return [
+            self._explanation(each, np.concatenate(logits))
+            for each, logits in zip(outputs.inputs.context, outputs.by_item(), strict=True)
+        ]
+
+    def _explanation(self, variants: "Variants", logits: Array) -> Explanation:  # [variants, C]
+        config = self.checkpoint.config
+        row = scores(logits[:1], config.function)[0]
+        chosen = int(row.argmax()) if self.settings.label is None else config.labels.index(self.settings.label)
+        values = log_odds(logits.astype(np.float64), chosen, config).tolist()
+        words = [
+            Word(variants.text[start:end], start, end, float(each))
+            for (start, end, _), each in zip(variants.spans, variants.word_values(values), strict=True)
+        ]
+        return Explanation(
+            text=variants.text,
+            label=config.labels[chosen],
+            scores={config.labels[i]: float(row[i]) for i in best_first(row)},
+            method=variants.method,
+            log_odds=values[0],
+            base=values[min(1, len(values) - 1)],
+            words=words,
+            tokens=variants.encoding.tokens,
+        )
+
+
+class Variants:
+    """A text with words left out: all that one explanation has to run.
+
+    Attributes:
+        token_ids: of the whole text, the text without any word, and each set of words that the method asks for.
+    """
+
+    def __init__(self, text: str, encoding: Encoding, method: str, samples: int) -> None:
+        self.text, self.encoding, self.method = text, encoding, method
+        self.spans = words_of(text, encoding)
         n = len(self.spans)
         everything = tuple(range(n))
+        self.orders: list[tuple[int, ...]] = []
         if method == "occlusion":
-            self.orders: list[tuple[int, ...]] = []
             sets = [everything[:i] + everything[i + 1 :] for i in everything]
         elif n <= EXACT_WORDS:
-            self.orders = []
             sets = [kept for size in range(1, n) for kept in itertools.combinations(everything, size)]
         else:
             rng = np.random.default_rng(0)  # the same text is explained in the same way every time
@@ -136,41 +199,18 @@ class Plan:
             # Each order with its reverse: what one counts too early the other counts too late.
             self.orders = [order for pair in forwards for order in (pair, pair[::-1])]
             sets = [tuple(sorted(order[:size])) for order in self.orders for size in range(1, n)]
-        # The whole text, the text without words, and each set of words once.
         self.sets = list(dict.fromkeys([everything, (), *sets]))
-        ids, word_of = self.encoding.ids, np.full(len(self.encoding), -1)
-        for word, (_, _, tokens) in enumerate(self.spans):
-            word_of[tokens] = word
-        belongs = word_of.tolist()
-        self.inputs = [
-            [token for token, word in zip(ids, belongs, strict=True) if word < 0 or word in kept]
+        word_of = {token: word for word, (_, _, tokens) in enumerate(self.spans) for token in tokens}
+        ids = encoding.ids
+        self.token_ids = [
+            [token for i, token in enumerate(ids) if i not in word_of or word_of[i] in kept]
             for kept in map(set, self.sets)
         ]
 
-    def explanation(self, logits: Array, attention: Array | None = None) -> Explanation:
-        """From the logits of `inputs`, float32 [len(inputs), C]."""
-        config = self.model.config
-        scores = apply_function(default_function(config), logits[:1])[0]
-        chosen = int(scores.argmax()) if self.label is None else config.labels.index(self.label)
-        value = dict(zip(self.sets, log_odds(logits.astype(np.float64), chosen, config).tolist(), strict=True))
-        values = self._occlusion(value) if self.method == "occlusion" else self._shapley(value)
-        words = [
-            Word(self.text[start:end], start, end, float(each))
-            for (start, end, _), each in zip(self.spans, values, strict=True)
-        ]
-        order = (-scores).argsort(kind="stable")
-        everything = tuple(range(len(words)))
-        return Explanation(
-            self.text,
-            config.labels[chosen],
-            {config.labels[i]: float(scores[i]) for i in order},
-            self.method,
-            value[everything],
-            value[()],
-            words,
-            self.encoding.tokens,
-            attention,
-        )
+    def word_values(self, values: Sequence[float]) -> Array:
+        """What each word adds, from the log-odds of every variant: float64 [words]."""
+        value = dict(zip(self.sets, values, strict=True))
+        return self._occlusion(value) if self.method == "occlusion" else self._shapley(value)
 
     def _occlusion(self, value: dict[tuple[int, ...], float]) -> Array:
         """What is lost without the word (Li et al. 2016, arXiv:1612.08220)."""
@@ -193,48 +233,9 @@ class Plan:
         return values
 
 
-def explain(
-    model: Model,
-    text: str,
-    label: str | None = None,
-    *,
-    method: str = "occlusion",
-    attention: bool = False,
-    samples: int = 16,
-) -> Explanation:
-    """How much each word of a text adds to the log-odds of a label.
-
-    A word is taken away, not masked: the model reads the rest as a text of its own, as it does with the phrases that
-    it was trained on. For labels that exclude each other the log-odds are log(p / (1 - p)); for labels that do not,
-    the logit, which is the same thing; for a regression the value.
-
-    Args:
-        model: for sequence classification.
-        text: one that the model reads at once, so up to 512 tokens for the bundled model.
-        label: by default the one with the highest score.
-        method: "occlusion": the log-odds with the word minus those without it; n + 2 passes for n words. "shapley":
-            what the word adds to the words before it, mean over the orders in which words may come; the values add up
-            to all that the words change together. Exact for up to 8 words, above that from samples.
-        attention: whether to give the attention of each layer and head too.
-        samples: orders of the words that "shapley" samples, rounded up to an even number.
-
-    Raises:
-        InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
-
-    Example:
-        >>> import npdistil
-        >>> found = npdistil.explain(npdistil.load(), "A tedious film.")
-        >>> found.label, max(found.words, key=lambda word: word.value).text
-        ('NEGATIVE', 'tedious')
-    """
-    plan = Plan(model, text, label, method, samples)
-    weights = model.attentions([plan.encoding.ids])[0] if attention else None
-    return plan.explanation(model.logits(plan.inputs), weights)
-
-
-def log_odds(logits: Array, label: int, config: Any) -> Array:  # [B, C] -> [B]
+def log_odds(logits: Array, label: int, config: Config) -> Array:  # [B, C] -> [B]
     """log(p / (1 - p)) of the label's score; where scores are logits, the logits."""
-    if default_function(config) != "softmax":
+    if config.function != "softmax":
         return logits[:, label]
     others = np.delete(logits, label, axis=1)
     most = others.max(axis=1)

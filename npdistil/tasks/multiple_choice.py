@@ -1,63 +1,60 @@
 """Multiple choice: which of several answers goes with a text best."""
 
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from ..distilbert import heads
+from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
-from ..model import Model
+from ..settings import Kind, setting, strings, whole
 from ..text import tokenize
-from .base import Task, run
+from .base import Task, TaskSettings
 
 Answer: TypeAlias = dict[str, Any]  # {"choice": int, "text": str, "scores": list[float]}
+CHOICES = strings(1)
 
 
-class MultipleChoice(Task):
+@dataclass(frozen=True, kw_only=True)
+class MultipleChoiceSettings(TaskSettings):
+    """Settings of multiple choice."""
+
+    batch_size: int = setting(32, whole(), "questions that are run at once; results do not depend on it.")
+
+
+class MultipleChoice(Task[MultipleChoiceSettings]):
     """The choice that DistilBertForMultipleChoice gives the largest logit; transformers has no pipeline for it.
 
-    Args, also an argument of the call:
-        batch_size: questions that are run at once.
+    Items are {"text": str, "choices": list[str]}, each choice being read as the second text of a pair. An answer is
+    {"choice": its number, "text": the choice, "scores": a probability for each choice}.
     """
 
-    architecture = "DistilBertForMultipleChoice"
+    settings_type = MultipleChoiceSettings
+    architectures = ("DistilBertForMultipleChoice",)
+    text = "text"
+    beside: ClassVar[Mapping[str, Kind]] = {"choices": CHOICES}
+    columns = ("choice", "text", "scores")
 
-    def __init__(self, model: Model, *, batch_size: int = 32) -> None:
-        super().__init__(model, {"batch_size": batch_size})
+    def is_item(self, inputs: Any) -> bool:
+        """As `Task.is_item`."""
+        return isinstance(inputs, dict)
 
-    def __call__(self, inputs: Any, **settings: Any) -> Any:
-        """Choose.
-
-        Args:
-            inputs: {"text": str, "choices": list[str]}, each choice being read as the second text of a pair; a list
-                or an iterator of these.
-            settings: as for the class.
-
-        Returns:
-            {"choice": its number, "text": the choice, "scores": a probability for each choice}; for several a list, or
-            a lazy iterator, of these.
-
-        Raises:
-            InputError: an input or a setting that the model cannot take.
-        """
-        return run(inputs, (dict,), self.choose(settings)["batch_size"], self._answers)
-
-    def _answers(self, items: list[Any]) -> Iterator[Answer]:
-        model = self.model
+    def preprocess(self, items: Sequence[Any]) -> Inputs:
+        """As `Task.preprocess`; a question's choices are its sequences."""
         for item in items:
-            if not isinstance(item, dict) or set(item) != {"text", "choices"} or not _are_choices(item["choices"]):
+            if not isinstance(item, dict) or set(item) != {"text", "choices"} or not CHOICES.takes(item["choices"]):
                 raise InputError(f'expected {{"text": str, "choices": [str, ...]}}, found {item!r:.80}')
         pairs = [(item["text"], choice) for item in items for choice in item["choices"]]
-        hidden = model.hidden_states([encoding.ids for encoding in tokenize(model.tokenizer, pairs)])
-        first = np.stack([states[0] for states in hidden])
-        logits = heads.multiple_choice(first, **model.checkpoint.head, linear=model.encoder.linear)
-        ends = np.cumsum([len(item["choices"]) for item in items])
-        for item, row in zip(items, np.split(logits.astype(np.float64), ends[:-1]), strict=True):
+        token_ids = [encoding.ids for encoding in tokenize(self.checkpoint.tokenizer, pairs)]
+        return Inputs(token_ids, [len(item["choices"]) for item in items], context=items)
+
+    def postprocess(self, outputs: Outputs) -> list[Answer]:
+        """As `Task.postprocess`."""
+        answers = []
+        for item, logits in zip(outputs.inputs.context, outputs.by_item(), strict=True):
+            row = np.concatenate(logits)[:, 0].astype(np.float64)
             best = int(row.argmax())
-            yield {"choice": best, "text": item["choices"][best], "scores": softmax(row).tolist()}
-
-
-def _are_choices(choices: Any) -> bool:
-    return isinstance(choices, (list, tuple)) and bool(choices) and all(isinstance(each, str) for each in choices)
+            answers.append({"choice": best, "text": item["choices"][best], "scores": softmax(row).tolist()})
+        return answers

@@ -1,119 +1,142 @@
 """Text classification: the label of a text or of a pair of texts, and its score."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
+from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
-from ..errors import InputError
-from ..model import COMBINE, LONG_TEXT, Model
-from ..scores import FUNCTIONS
-from ..text import as_text
-from .base import UNSET, Task, check_choice, check_count, run
+from ..distilbert.heads import FUNCTIONS, best_first, scores
+from ..settings import UNSET, Unset, choice, flag, number, setting, whole
+from ..text import Text, as_text, cut, laid_out
+from .base import LongTextSettings, LongTextTask
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
+COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a text [parts, C] -> [C]
+    "mean": lambda scores: scores.mean(axis=0),
+    "max": lambda scores: scores.max(axis=0),
+    "first": lambda scores: scores[0],
+}
 
 
-class TextClassification(Task):
+@dataclass(frozen=True, kw_only=True)
+class TextClassificationSettings(LongTextSettings):
+    """Settings of text classification."""
+
+    top_k: int | Unset | None = setting(
+        UNSET,
+        whole(),
+        "how many labels to give, best first; None gives all. When it is given, a text's answer is a list.",
+        None,
+        UNSET,
+    )
+    function_to_apply: str | None = setting(
+        None,
+        choice(*FUNCTIONS),
+        "what makes scores of logits; by default what the model's problem_type asks for.",
+        None,
+    )
+    threshold: float | None = setting(
+        None, number(), "give the labels that score at least this much, and maybe none.", None
+    )
+    combine: str = setting(
+        "mean",
+        choice(*COMBINE, "none"),
+        'what becomes of the scores of windows or sentences: their "mean", the "max" of each label, those of the '
+        '"first"; or "none": the answer is a list with that of each, with "start" and "end" in the text.',
+    )
+    truncation: bool = setting(False, flag(), 'True is `long_text="truncate"`, without saying so in the answer.')
+    batch_size: int = setting(256, whole(), "texts that are run at once; results do not depend on it.")
+
+
+class TextClassification(LongTextTask[TextClassificationSettings]):
     """transformers' pipeline of that name: same calls, same arguments, same results.
 
     One thing differs: a text of more tokens than the model has positions for is not an IndexError. It is scored in
     overlapping windows whose mean is the answer; `truncation=True` takes its first tokens, as in transformers, and
     `long_text="error"` refuses it. With `long_text="truncate"` the answer to a text that was cut has "truncated": True.
 
-    Each setting is also an argument of the call.
-
-    Args:
-        top_k: how many labels to give, best first; None gives all. When it is given, a text's answer is a list.
-        function_to_apply: "softmax", "sigmoid", "none"; by default what the model's problem_type asks for.
-        truncation: True is `long_text="truncate"`, without that note.
-        threshold: of a multi-label model, give the labels that score at least this much, and maybe none.
-        max_length: texts of more tokens than this, special ones included, are long.
-        long_text: "windows", "sentences", "truncate" or "error"; see `Model.cut`.
-        stride: tokens that neighbouring windows share.
-        combine: what becomes of the scores of windows or sentences: their "mean", the "max" of each label, those of
-            the "first"; or "none": the answer is a list with that of each, with "start" and "end" in the text.
-        batch_size: texts that are tokenised and scored at once; results do not depend on it.
+    Items are strings, or pairs {"text", "text_pair"}. For a string a call gives a list with one {"label", "score"}, for
+    a pair that dict, for a list a list of dicts, for an iterator a lazy iterator of dicts. With `top_k`, a list of
+    dicts stands wherever there was a dict; given in the call, a string's is not wrapped in another list.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        top_k: int | None = UNSET,
-        function_to_apply: str | None = None,
-        truncation: bool = False,
-        threshold: float | None = None,
-        max_length: int | None = None,
-        long_text: str = "windows",
-        stride: int | None = None,
-        combine: str = "mean",
-        batch_size: int = 256,
-    ) -> None:
-        settings: dict[str, Any] = {
-            "top_k": top_k,
-            "function_to_apply": function_to_apply,
-            "truncation": truncation,
-            "threshold": threshold,
-            "max_length": max_length,
-            "long_text": long_text,
-            "stride": stride,
-            "combine": combine,
-            "batch_size": batch_size,
-        }
-        super().__init__(model, settings)
+    settings_type = TextClassificationSettings
+    answer = "labels"
+    columns = ("label", "score")
 
-    def check(self, chosen: dict[str, Any]) -> None:
-        """Refuse values that the task cannot take."""
-        super().check(chosen)
-        check_count("top_k", chosen["top_k"], None, UNSET)
-        check_choice("function_to_apply", chosen["function_to_apply"], (None, *FUNCTIONS))
-        check_choice("truncation", chosen["truncation"], (False, True))
-        check_choice("long_text", chosen["long_text"], LONG_TEXT)
-        check_choice("combine", chosen["combine"], (*COMBINE, "none"))
-        threshold = chosen["threshold"]
-        number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
-        if threshold is not None and not (number and math.isfinite(threshold)):
-            raise InputError(f"threshold is {threshold!r}; expected a number")
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        super().resolve()
+        self.function = self.settings.function_to_apply or self.checkpoint.config.function
+        self.long_text = "truncate" if self.settings.truncation else self.settings.long_text
 
-    def __call__(self, inputs: Any, **settings: Any) -> Any:
-        """Classify.
+    def preprocess(self, items: Sequence[Any]) -> Inputs:
+        """As `Task.preprocess`; a text's parts are its sequences."""
+        return self.laid_out([as_text(item) for item in items])
 
-        Args:
-            inputs: a string; a pair {"text", "text_pair"}; a list of these; or an iterator of these.
-            settings: as for the class.
+    def laid_out(self, texts: Sequence[Text]) -> Inputs:
+        """As `preprocess`, for strings and tuples of two."""
+        return laid_out(cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride))
 
-        Returns:
-            For a string a list with one {"label", "score"}, for a pair that dict, for a list a list of dicts, for an
-            iterator a lazy iterator of dicts. With `top_k`, a list of dicts stands wherever there was a dict; given in
-            this call, a string's is not wrapped in another list.
-
-        Raises:
-            InputError: an input or a setting that the model cannot take.
-        """
-        chosen = self.choose(settings)
-        answer = run(inputs, (str, dict), chosen["batch_size"], lambda items: self._answers(items, chosen))
-        wrapped = isinstance(inputs, str) and "top_k" not in settings
-        return [answer] if wrapped and (isinstance(answer, dict) or chosen["top_k"] is not UNSET) else answer
-
-    def _answers(self, items: list[Any], chosen: dict[str, Any]) -> Iterator[Any]:
-        long_text = "truncate" if chosen["truncation"] else chosen["long_text"]
-        cuts = self.model.cut([as_text(item) for item in items], long_text, chosen["max_length"], chosen["stride"])
-        for cut, rows in zip(cuts, self.model.part_scores(cuts, chosen["function_to_apply"]), strict=True):
+    def postprocess(self, outputs: Outputs) -> list[Any]:
+        """As `Task.postprocess`."""
+        combine = self.settings.combine
+        answers: list[Any] = []
+        for read, rows in zip(outputs.inputs.context, self.part_scores(outputs), strict=True):
             # Who says `truncation=True` knows, and gets what transformers gives.
-            note: Answer = {"truncated": True} if cut[0].truncated and not chosen["truncation"] else {}
-            if chosen["combine"] == "none":
-                spans = [note | {"start": part.start, "end": part.end} for part in cut]
-                yield [self._chosen(row, chosen, span) for row, span in zip(rows, spans, strict=True)]
+            note: Answer = {"truncated": True} if read[0].truncated and not self.settings.truncation else {}
+            if combine == "none":
+                spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in read]
+                answers.append([self._chosen(row, note | span) for row, span in zip(rows, spans, strict=True)])
             else:
-                yield self._chosen(COMBINE[chosen["combine"]](rows), chosen, note)
+                answers.append(self._chosen(COMBINE[combine](rows), note))
+        return answers
 
-    def _chosen(self, scores: Array, chosen: dict[str, Any], note: Answer) -> Answer | list[Answer]:
+    def part_scores(self, outputs: Outputs) -> list[Array]:
+        """Scores of each label for each part: for each text float64 [parts, C]."""
+        if not outputs.values:
+            return []
+        rows = scores(np.concatenate(outputs.values), self.function)
+        return np.split(rows, np.cumsum(outputs.inputs.counts)[:-1])
+
+    def _chosen(self, row: Array, note: Answer) -> Answer | list[Answer]:
         """The labels to give, best first; one by itself unless more may be asked for."""
-        order = (-scores).argsort(kind="stable")
-        answers = [{"label": self.model.config.labels[i], "score": float(scores[i])} | note for i in order]
-        top_k, threshold = chosen["top_k"], chosen["threshold"]
+        labels, top_k, threshold = self.checkpoint.config.labels, self.settings.top_k, self.settings.threshold
+        answers: list[Answer] = [{"label": labels[i], "score": float(row[i])} | note for i in best_first(row)]
         if threshold is not None:
             answers = [answer for answer in answers if answer["score"] >= threshold]
-            return answers if top_k is UNSET else answers[:top_k]
-        return answers[0] if top_k is UNSET else answers[:top_k]
+        elif top_k is UNSET:
+            return answers[0]
+        return answers if isinstance(top_k, Unset) else answers[:top_k]
+
+    def rows(self, answer: Any) -> Iterator[list[Any]]:
+        """As `Task.rows`."""
+        return ([each["label"], each["score"]] for each in answer)
+
+    def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
+        """As `Task.shaped`; transformers wraps a string's answer in a list, unless the call has `top_k`."""
+        if not self.is_item(inputs):
+            return answers
+        (answer,) = answers
+        wrapped = isinstance(inputs, str) and "top_k" not in given
+        return [answer] if wrapped and (isinstance(answer, dict) or self.settings.top_k is not UNSET) else answer
+
+    @property
+    def added_columns(self) -> tuple[str, ...]:
+        """What an answer adds to a table's row: label and score, or "labels"; and whether the text was cut."""
+        settings = self.settings
+        names = self.columns if settings.top_k is UNSET and settings.threshold is None else ("labels",)
+        return (*names, "truncated") if settings.long_text == "truncate" and not settings.truncation else names
+
+    def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
+        """The values of `added_columns`."""
+        labels = answer if isinstance(answer, list) else [answer]
+        values: Answer = {
+            **(labels[0] if labels else {}),
+            "labels": [{name: each[name] for name in self.columns} for each in labels],
+            "truncated": any("truncated" in each for each in labels),
+        }
+        return [values[name] for name in self.added_columns]

@@ -1,140 +1,114 @@
 """Token classification: entities in a text, with the aggregation strategies of transformers' pipeline."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from tokenizers import Encoding, decoders
 
-from ..distilbert import heads
+from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
-from ..errors import InputError
-from ..model import STRIDE, Model
-from ..text import ids_at, tokenize, tokenize_words, window_positions
-from .base import Task, check_choice, check_count, run
+from ..settings import choice, flag, setting, string, strings, whole
+from ..text import Part, default_stride, laid_out, parts, tokenize, tokenize_words
+from .base import Task, TaskSettings
 
 Entity: TypeAlias = dict[str, Any]
 STRATEGIES = ("none", "simple", "first", "average", "max")
 
 
-class TokenClassification(Task):
+@dataclass(frozen=True, kw_only=True)
+class TokenClassificationSettings(TaskSettings):
+    """Settings of token classification."""
+
+    aggregation_strategy: str = setting(
+        "none",
+        choice(*STRATEGIES),
+        '"none" gives tokens. "simple" joins neighbours of one class. "first", "average" and "max" first make the '
+        "tokens of a word agree: on its first token's class, on that of the mean of their scores, on that of the "
+        "highest score.",
+    )
+    ignore_labels: Sequence[str] = setting(("O",), strings(), "labels that are left out.")
+    stride: int | None = setting(
+        None,
+        whole(0),
+        "tokens that neighbouring windows of a long text share; by default 128, or a quarter of the model's positions.",
+        None,
+    )
+    is_split_into_words: bool = setting(
+        False, flag(), "a text is a list of words; offsets are those in the words joined by `delimiter`."
+    )
+    delimiter: str = setting(" ", string(), "what joins words.")
+    batch_size: int = setting(64, whole(), "texts that are run at once; results do not depend on it.")
+
+
+class TokenClassification(Task[TokenClassificationSettings]):
     """transformers' pipeline of that name: same arguments, same results.
 
     One thing differs: a text of more tokens than the model has positions for is never cut silently. It is read in
     windows that share `stride` tokens; of two entities that overlap the longer is kept, then the one with the
     higher score.
 
-    Each setting is also an argument of the call.
-
-    Args:
-        aggregation_strategy: "none" gives tokens. "simple" joins neighbours of one class. "first", "average" and "max"
-            first make the tokens of a word agree: on its first token's class, on that of the mean of their scores, on
-            that of the highest score.
-        ignore_labels: labels that are left out.
-        stride: tokens that neighbouring windows of a long text share; by default 128, or a quarter of the model's
-            positions if that is less.
-        is_split_into_words: a text is a list of words; offsets are those in the words joined by `delimiter`.
-        delimiter: what joins words.
-        batch_size: texts that are run at once.
+    Items are texts, or with `is_split_into_words` lists of words. An answer is a list of {"entity_group", "score",
+    "word", "start", "end"}; with the strategy "none" {"entity", "score", "index", "word", "start", "end"}, a dict a
+    token. `start` and `end` are characters in the text.
     """
 
-    architecture = "DistilBertForTokenClassification"
+    settings_type = TokenClassificationSettings
+    architectures = ("DistilBertForTokenClassification",)
+    columns = ("entity_group", "word", "score", "start", "end")
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        aggregation_strategy: str = "none",
-        ignore_labels: Sequence[str] = ("O",),
-        stride: int | None = None,
-        is_split_into_words: bool = False,
-        delimiter: str = " ",
-        batch_size: int = 64,
-    ) -> None:
-        settings: dict[str, Any] = {
-            "aggregation_strategy": aggregation_strategy,
-            "ignore_labels": ignore_labels,
-            "stride": stride,
-            "is_split_into_words": is_split_into_words,
-            "delimiter": delimiter,
-            "batch_size": batch_size,
-        }
-        super().__init__(model, settings)
+    def preprocess(self, items: Sequence[Any]) -> Inputs:
+        """As `Task.preprocess`; a text's windows are its sequences."""
+        length = self.checkpoint.config.max_position_embeddings
+        stride = default_stride(length) if self.settings.stride is None else self.settings.stride
+        tokenizer, words = self.checkpoint.tokenizer, self.settings.is_split_into_words
+        encodings = tokenize_words(tokenizer, items) if words else tokenize(tokenizer, items)
+        cuts = [parts(encoding, length, stride, reach_back=False) for encoding in encodings]
+        return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
-    def check(self, chosen: dict[str, Any]) -> None:
-        """Refuse values that the task cannot take."""
-        super().check(chosen)
-        check_choice("aggregation_strategy", chosen["aggregation_strategy"], STRATEGIES)
-        check_choice("is_split_into_words", chosen["is_split_into_words"], (False, True))
-        check_count("stride", chosen["stride"], None, 0)
-        if isinstance(chosen["ignore_labels"], str):
-            raise InputError("ignore_labels is a string; expected a list of labels")
-
-    def __call__(self, inputs: Any, **settings: Any) -> Any:
-        """Find entities.
-
-        Args:
-            inputs: a text, a list or an iterator of texts; with `is_split_into_words` a text is a list of words.
-            settings: as for the class.
-
-        Returns:
-            For a text a list of {"entity_group", "score", "word", "start", "end"}; with the strategy "none"
-            {"entity", "score", "index", "word", "start", "end"}, a dict a token. For several texts a list, or a lazy
-            iterator, of these. `start` and `end` are characters in the text.
-
-        Raises:
-            InputError: an input or a setting that the model cannot take.
-        """
-        chosen = self.choose(settings)
-        single = isinstance(inputs, str)
-        if chosen["is_split_into_words"] and isinstance(inputs, list):
-            single = all(isinstance(word, str) for word in inputs)
-        several = [inputs] if single else inputs
-        answers = run(several, (), chosen["batch_size"], lambda items: self._answers(items, chosen))
-        return answers[0] if single else answers
-
-    def _answers(self, items: list[Any], chosen: dict[str, Any]) -> Iterator[list[Entity]]:
-        model, split = self.model, chosen["is_split_into_words"]
-        encodings = tokenize_words(model.tokenizer, items) if split else tokenize(model.tokenizer, items)
-        length = model.config.max_position_embeddings
-        stride = min(STRIDE, length // 4) if chosen["stride"] is None else chosen["stride"]
-        cuts = [window_positions(encoding, length, stride, reach_back=False) for encoding in encodings]
-        ids = [each for encoding, cut in zip(encodings, cuts, strict=True) for each in ids_at(encoding, cut)]
-        hidden = iter(model.hidden_states(ids))
-        for item, encoding, cut in zip(items, encodings, cuts, strict=True):
-            text, offsets = _joined(item, encoding, chosen["delimiter"]) if split else (item, encoding.offsets)
+    def postprocess(self, outputs: Outputs) -> list[list[Entity]]:
+        """As `Task.postprocess`."""
+        labels, ignored = self.checkpoint.config.labels, self.settings.ignore_labels
+        answers = []
+        for (item, cut), windows in zip(outputs.inputs.context, outputs.by_item(), strict=True):
             found: list[Entity] = []
-            fields = encoding.special_tokens_mask, encoding.ids, encoding.tokens
-            for window in cut:
-                head = model.checkpoint.head
-                scores = softmax(heads.token_classification(next(hidden), **head, linear=model.encoder.linear))
-                tokens = self._tokens(text, offsets, fields, window, scores)
-                found += aggregate(tokens, chosen["aggregation_strategy"], model.config.labels)
-            kept = [e for e in found if e.get("entity", e.get("entity_group")) not in chosen["ignore_labels"]]
-            yield without_overlaps(kept) if len(cut) > 1 else kept
+            for tokens in self._tokens(item, cut, windows):
+                found += aggregate(tokens, self.settings.aggregation_strategy, labels)
+            kept = [e for e in found if e.get("entity", e.get("entity_group")) not in ignored]
+            answers.append(without_overlaps(kept) if len(cut) > 1 else kept)
+        return answers
 
-    def _tokens(
-        self,
-        text: str,
-        offsets: list[tuple[int, int]],
-        fields: tuple[list[int], list[int], list[str]],
-        window: list[int],
-        scores: Array,
-    ) -> list[Entity]:
-        """The window's tokens but for special ones: what `aggregate` takes."""
-        unknown = self.model.tokenizer.token_to_id("[UNK]")
-        special, ids, words = fields
-        tokens = []
-        for i, row in zip(window, scores, strict=True):
-            if special[i]:
-                continue
-            start, end = offsets[i]
-            word = words[i]
-            subword = len(word) != end - start  # WordPiece marks the later tokens of a word with ##
-            if ids[i] == unknown:
-                word, subword = text[start:end], False
-            tokens.append({"word": word, "scores": row, "start": start, "end": end, "index": i, "is_subword": subword})
-        return tokens
+    def _tokens(self, item: Any, cut: Sequence[Part], windows: Sequence[Array]) -> Iterable[list[Entity]]:
+        """Each window's tokens but for special ones: what `aggregate` takes."""
+        encoding = cut[0].encoding
+        text, offsets = item, encoding.offsets
+        if self.settings.is_split_into_words:
+            text, offsets = _joined(item, encoding, self.settings.delimiter)
+        unknown = self.checkpoint.tokenizer.token_to_id("[UNK]")
+        special, ids, words = encoding.special_tokens_mask, encoding.ids, encoding.tokens
+        for part, logits in zip(cut, windows, strict=True):
+            tokens = []
+            for i, row in zip(part.positions, softmax(logits), strict=True):
+                if special[i]:
+                    continue
+                (start, end), word = offsets[i], words[i]
+                subword = len(word) != end - start  # WordPiece marks the later tokens of a word with ##
+                if ids[i] == unknown:
+                    word, subword = text[start:end], False
+                token = {"word": word, "scores": row, "start": start, "end": end, "index": i, "is_subword": subword}
+                tokens.append(token)
+            yield tokens
+
+    def rows(self, answer: Any) -> Iterator[list[Any]]:
+        """As `Task.rows`; a token's class stands where a group's does."""
+        return ([each[name if name in each else "entity"] for name in self.columns] for each in answer)
+
+    def is_item(self, inputs: Any) -> bool:
+        """As `Task.is_item`; a list of strings is one text where texts are split into words."""
+        if self.settings.is_split_into_words and isinstance(inputs, list):
+            return all(isinstance(word, str) for word in inputs)
+        return isinstance(inputs, str)
 
 
 def aggregate(tokens: list[Entity], strategy: str, labels: Sequence[str]) -> list[Entity]:

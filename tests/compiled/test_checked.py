@@ -28,10 +28,10 @@ for precision, most in (("float32", 2e-5), ("int8", 0.1)):
             assert difference < most
 x, weight, bias = np.ones((3, 24), np.float32), np.ones((20, 24), np.float32), np.ones(20, np.float32)
 assert (one.linear(x, weight, bias) == 25).all()
-sizes, steps = one._room
+sizes, strides = one._workspace
 for name in [name for name in sizes if "counters" not in name]:
     smaller = encoder(found, "int8")
-    smaller._room = (sizes | {{name: 64}}, steps)
+    smaller._workspace = (sizes | {{name: 64}}, strides)
     try:
         smaller.encode(*texts([20, 3]))
     except IndexError:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from npdistil.checkpoint.weights import Checkpoint
 from npdistil.compiled.encoder import CompiledEncoder
-from npdistil.compiled.target import PROBE, Target
+from npdistil.compiled.isa import PROBE, Target
 
 LONGEST = 90
 
@@ -70,13 +70,13 @@ found = read_checkpoint(Path(sys.argv[3]))
 for precision in ("float32", "int8"):
     one = encoder(found, precision)
     digest.update(one.encode(*texts([1, 7, 60, 3])).tobytes())
-print(one.level.name, digest.hexdigest())
+print(one.isa.name, digest.hexdigest())
 """
-MACHINES = {  # every level of x86-64: AVX-512 with and without VNNI, AVX2
-    "cascadelake": "vnni512",
-    "skylake-avx512": "madd512",
-    "haswell": "madd256",
-    "x86-64-v3": "madd256",
+MACHINES = {  # every ISA of x86-64: AVX-512 with and without VNNI, AVX2
+    "cascadelake": "avx512vnni",
+    "skylake-avx512": "avx512",
+    "haswell": "avx2",
+    "x86-64-v3": "avx2",
 }
 
 
@@ -133,8 +133,8 @@ npdistil.load({str(found.directory)!r}, engine="compiled")
     assert "EngineError: the compiled engine needs fused multiply-add" in done.stderr
 
 
-@pytest.mark.parametrize(("cpu", "level"), [("neoverse-n1", "sdot"), ("cortex-a72", "plain"), ("apple-m1", "sdot")])
-def test_arm_processors_get_the_level_that_they_have(cpu: str, level: str) -> None:
+@pytest.mark.parametrize(("cpu", "isa"), [("neoverse-n1", "dotprod"), ("cortex-a72", "neon"), ("apple-m1", "dotprod")])
+def test_arm_processors_get_the_isa_that_they_have(cpu: str, isa: str) -> None:
     target = Target("aarch64-unknown-linux-gnu", cpu, "")
-    assert target.level().name == level
+    assert target.isa().name == isa
     assert "fmla" in target.machine(jit=False).emit_assembly(llvm.parse_assembly(PROBE))

@@ -33,13 +33,13 @@ def test_buffers_are_given_back_and_do_not_only_grow(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda seed: one.encode(*texts([50, 9], seed)), range(400)))
     settle(one)
-    assert len(one._leases) <= one.threads
+    assert len(one._pool) <= one.threads
 
 
 def settle(one: CompiledEncoder) -> None:
     """Wait for helpers to look at what was left for them."""
     deadline = time.monotonic() + 10
-    while not one._leases and time.monotonic() < deadline:
+    while not one._pool and time.monotonic() < deadline:
         time.sleep(0.01)
 
 

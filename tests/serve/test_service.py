@@ -22,8 +22,8 @@ import pytest
 from client import COMMAND, Server, running
 
 import npdistil
+from npdistil import Embedder
 from npdistil.serve.server import _listen
-from npdistil.tasks.feature_extraction import Embedder
 
 TEXTS = [
     "I like you. I love you.",
@@ -175,21 +175,21 @@ def test_every_answer_tells_browsers_to_do_no_more_than_the_page_needs(server: S
         ("/predict", {"inputs": ["a", "b", "c"]}, 422, "a pair"),
         ("/predict", {"inputs": [["a"], "b"]}, 200, None),
         ("/predict", {"inputs": [["a"], 3]}, 422, "a pair"),
-        ("/predict", {"inputs": "a", "truncate": "yes"}, 422, "truncate should be true or false"),
+        ("/predict", {"inputs": "a", "truncate": "yes"}, 422, "truncate is 'yes'; expected true or false"),
         ("/predict", b'{"inputs": "\\ud800"}', 422, "lone surrogate"),
         ("/predict", {"inputs": [["a"]] * 9}, 413, "9 texts; at most 8"),
         ("/predict", {"inputs": "a " * 2001}, 413, "at most 2000"),
         ("/predict", {"inputs": "a" * 20_001}, 413, "larger than 20000 bytes"),
         ("/", {"inputs": "a", "parameters": {"top_k": 0}}, 422, "top_k"),
         ("/", {"inputs": "a", "parameters": {"function_to_apply": "tanh"}}, 422, "function_to_apply"),
-        ("/", {"inputs": "a", "parameters": 3}, 422, "parameters should be"),
+        ("/", {"inputs": "a", "parameters": 3}, 422, "expected an object"),
         ("/embed", {"inputs": [3]}, 422, "list of strings"),
         ("/embed", {"inputs": []}, 422, "list of strings"),
         ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, 422, "encoding_format"),
         ("/v1/embeddings", {"input": "a", "dimensions": 8}, 422, "dimensions should be 384"),
         ("/tokenize", {"inputs": "a " * 2001}, 413, "at most 2000"),
         ("/tokenize", {"inputs": ["a"] * 9}, 413, "9 texts"),
-        ("/explain", {"inputs": ["a"]}, 422, "should be a string"),
+        ("/explain", {"inputs": ["a"]}, 422, "expected a string"),
         ("/explain", {"inputs": "a", "label": "MAYBE"}, 422, "known are"),
         ("/explain", {"inputs": "a " * 600}, 422, "602 tokens"),
         ("/explain", {"inputs": "a " * 200}, 413, "in 202 variants of the text; at most 2000 a request"),
@@ -470,7 +470,7 @@ def test_a_port_in_use_is_one_line(server: Server) -> None:
 def test_a_model_without_classes_embeds_and_says_what_it_cannot_do(make: Any) -> None:
     with running("--model", str(make(architectures=["DistilBertModel"]))) as server:
         assert len(server.ask("/embed", {"inputs": "good"})[1][0]) == 8
-        for path in ("/predict", "/", "/explain"):
+        for path in ("/predict", "/pipeline/text-classification", "/explain"):
             status, answer = server.ask(path, {"inputs": "good"})
             assert (status, answer["error_type"]) == (422, "backend"), path
         assert "embedding" in server.ask("/info")[1]["model_type"]

@@ -1,4 +1,4 @@
-"""weights/surface.py: what a treebank split comes together again, and nothing else changes."""
+"""weights/detokenize.py: what a treebank split comes together again, and nothing else changes."""
 
 import importlib.util
 from pathlib import Path
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def load_surface() -> ModuleType:
-    path = Path(__file__).parents[1] / "weights" / "surface.py"
-    spec = importlib.util.spec_from_file_location("surface", path)
+def load_detokenize() -> ModuleType:
+    path = Path(__file__).parents[1] / "weights" / "detokenize.py"
+    spec = importlib.util.spec_from_file_location("detokenize", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -19,7 +19,7 @@ def load_surface() -> ModuleType:
     return module
 
 
-natural = load_surface().natural
+natural = load_detokenize().natural
 
 CASES = [
     ("it 's a charming journey . ", "it's a charming journey."),

@@ -41,32 +41,37 @@ define i32 @dot(ptr %p, ptr %q) {{
 
 
 @dataclass(frozen=True)
-class Level:
-    """How products run on an instruction set. Shapes and layouts differ between levels, results do not.
+class ISA:
+    """How products run on an instruction set. Shapes and layouts differ between them, results do not.
 
     Attributes:
-        name: of the multiply-add of integers.
+        name: of the instruction set.
         rows, vectors: the tile of accumulators that its registers hold; a vector has 16 lanes.
-        group: int8 weights of one column that stand side by side in a panel, 4 bytes or 2.
+        interleave: int8 weights of one column that are side by side in a panel, as many as make 4 bytes of activations.
         offset: what is added to an int8 activation before it is stored: 128 where the instruction takes it unsigned.
     """
 
     name: str
     rows: int
     vectors: int
-    group: int
+    interleave: int
     offset: int
 
+    @property
+    def activation_bytes(self) -> int:
+        """Of an int8 activation as it is stored: 1, or 2 where products take int16."""
+        return 4 // self.interleave
 
-LEVELS = {
-    level.name: level
-    for level in (
-        Level("vnni512", rows=6, vectors=4, group=4, offset=128),  # vpdpbusd: unsigned times signed bytes
-        Level("vnni256", rows=6, vectors=1, group=4, offset=128),
-        Level("madd512", rows=6, vectors=4, group=2, offset=0),  # pmaddwd on bytes widened to int16: exact
-        Level("madd256", rows=6, vectors=1, group=2, offset=0),
-        Level("sdot", rows=6, vectors=1, group=4, offset=0),  # AArch64: signed times signed bytes
-        Level("plain", rows=6, vectors=1, group=2, offset=0),  # what LLVM makes of products of int16
+
+ISAS = {
+    isa.name: isa
+    for isa in (
+        ISA("avx512vnni", rows=6, vectors=4, interleave=4, offset=128),  # vpdpbusd: unsigned times signed bytes
+        ISA("avxvnni", rows=6, vectors=1, interleave=4, offset=128),
+        ISA("avx512", rows=6, vectors=4, interleave=2, offset=0),  # pmaddwd on bytes widened to int16: exact
+        ISA("avx2", rows=6, vectors=1, interleave=2, offset=0),
+        ISA("dotprod", rows=6, vectors=1, interleave=4, offset=0),  # AArch64 sdot: signed times signed bytes
+        ISA("neon", rows=6, vectors=1, interleave=2, offset=0),  # what LLVM makes of products of int16
     )
 }
 
@@ -93,17 +98,17 @@ class Target:
             cpu=self.cpu, features=self.features, opt=3, jit=jit
         )
 
-    def level(self) -> Level:
-        """The best level of the target.
+    def isa(self) -> ISA:
+        """The best ISA of the target.
 
         Raises:
             EngineError: it has no fused multiply-add, without which nothing here is fast or the same everywhere.
         """
-        return _level(self)
+        return _isa(self)
 
 
 @lru_cache
-def _level(target: Target) -> Level:
+def _isa(target: Target) -> ISA:
     def assembly(source: str) -> str:
         return target.machine().emit_assembly(llvm.parse_assembly(source))
 
@@ -116,7 +121,7 @@ def _level(target: Target) -> Level:
     if target.triple.startswith("x86_64"):
         wide = "zmm" in fma
         dot = "vpdpbusd" in assembly(PROBE_DOT.format(n=64, extend="zext"))
-        return LEVELS[("vnni" if dot else "madd") + ("512" if wide else "256")]
+        return ISAS[("avx512vnni" if dot else "avx512") if wide else ("avxvnni" if dot else "avx2")]
     if target.triple.startswith(("aarch64", "arm64")) and "sdot" in assembly(PROBE_DOT.format(n=16, extend="sext")):
-        return LEVELS["sdot"]
-    return LEVELS["plain"]
+        return ISAS["dotprod"]
+    return ISAS["neon"]

@@ -1,0 +1,256 @@
+"""`npdistil classify`, `ner`, `qa` and so on: a task on texts, or on the rows of a file."""
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from ..batch import chunks
+from ..errors import InputError
+from ..pipelines import Pipeline, pipeline, task_type
+from ..settings import Kind
+from ..tasks.base import Task
+from . import texts_of
+from .options import (
+    add_model,
+    add_settings,
+    add_texts,
+    examples,
+    loaded,
+    progress_bar,
+    read_text,
+    settings_of,
+)
+
+Result: TypeAlias = tuple[str, Any]  # a text, and the answer to it
+TASK_MODEL_HELP = "directory or name on the Hugging Face Hub of a model that was made for this task"
+FILES_HELP = """CSV, JSON lines, plain text or Parquet (pip install "npdistil[files]"), by suffix: .csv .jsonl .txt
+.parquet. A run that was interrupted goes on when the same command is given again."""
+
+
+class Command(NamedTuple):
+    """A command for a task."""
+
+    task: str  # of `pipelines.TASKS`
+    texts: str
+    examples: tuple[str, ...]
+    defaults: dict[str, Any] = {}  # where they differ from the task's  # noqa: RUF012 - never changed
+
+
+COMMANDS = {
+    "classify": Command(
+        "text-classification",
+        "texts",
+        (
+            'npdistil classify "I like you. I love you."',
+            "npdistil classify --top-k 0 --format json 'Not bad at all.'",
+            "npdistil classify --format jsonl < reviews.txt > labels.jsonl",
+            "npdistil classify --model ./my-distilbert 'one text' 'another'",
+            "npdistil classify --input reviews.csv --column review --output scored.parquet",
+        ),
+    ),
+    "ner": Command(
+        "token-classification",
+        "texts",
+        (
+            "npdistil ner --model ./my-ner 'Sarah lives in London.'",
+            "npdistil ner --model ./my-ner --format jsonl < texts.txt > entities.jsonl",
+        ),
+        {"aggregation_strategy": "simple"},
+    ),
+    "qa": Command(
+        "question-answering",
+        "questions",
+        (
+            "npdistil qa --model ./my-qa --context 'Sarah lives in London.' 'Who lives in London?'",
+            "npdistil qa --model ./my-qa --context-file article.txt < questions.txt",
+        ),
+    ),
+    "fill-mask": Command(
+        "fill-mask",
+        "texts with [MASK]",
+        ("npdistil fill-mask --model distilbert-base-uncased 'It was a [MASK] film.'",),
+    ),
+    "zero-shot": Command(
+        "zero-shot-classification",
+        "texts",
+        ("npdistil zero-shot --model ./my-mnli --candidate-labels 'film,food,sport' 'The pasta was cold.'",),
+    ),
+    "choose": Command(
+        "multiple-choice",
+        "texts",
+        ("npdistil choose --model ./my-choice --choices 'I took an umbrella.,I got a tan.' 'It rained, so'",),
+    ),
+    "embed": Command(
+        "embedding",
+        "texts",
+        ("npdistil embed --model ./my-sentence-encoder --normalize < texts.txt > vectors.jsonl",),
+    ),
+}
+
+
+def add_options(command: argparse.ArgumentParser, name: str) -> None:
+    """The options of a task's command: its texts, the model, its settings, and how answers are printed."""
+    about = COMMANDS[name]
+    task = task_type(about.task)
+    add_texts(command, about.texts)
+    add_model(command, *([] if name == "classify" else [TASK_MODEL_HELP]))
+    for field, kind in task.beside.items():
+        either = command.add_mutually_exclusive_group(required=True)
+        either.add_argument(f"--{field}", type=kind.parse, help="what goes with every text")
+        either.add_argument(f"--{field}-file", type=Path, metavar="FILE", help="a file that has it")
+    add_settings(command, task.settings_type)
+    command.set_defaults(**about.defaults)
+    formats = ("text", "jsonl", "json", "csv") if task.columns else ("jsonl", "json")
+    command.add_argument("--format", choices=formats, help=f"default: {formats[0]}")
+    if name == "classify":
+        group = command.add_argument_group("whole files", FILES_HELP)
+        group.add_argument("--input", type=Path, metavar="FILE", help="rows with a text in each")
+        group.add_argument("--output", type=Path, metavar="FILE", help="the same rows, with their labels")
+        group.add_argument("--column", metavar="NAME", help="the column with the texts (default: text)")
+        group.add_argument("--prefix", metavar="P", help="put before the names of the new columns, label and score")
+        group.add_argument(
+            "--on-error",
+            choices=("stop", "skip"),
+            help="a row that cannot be read: stop (default), or write it to OUTPUT.errors.jsonl and go on",
+        )
+    examples(command, *about.examples)
+    command.set_defaults(run=run, command=name, input=None)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Answer texts, or the rows of a file."""
+    task = task_type(COMMANDS[options.command].task)
+    settings = settings_of(options, task.settings_type)
+    if options.command == "classify":
+        _check_file_options(options)
+        if options.input is None:  # as many labels as asked for, in a list
+            settings.setdefault("top_k", None if settings.get("threshold") is not None else 1)
+            if settings.get("combine") == "none" and options.format not in ("json", "jsonl"):
+                raise InputError("--combine none gives places in the text too: use --format jsonl or json")
+        elif settings.get("top_k") == 1:
+            del settings["top_k"]
+    beside = {field: _beside(options, field, kind) for field, kind in task.beside.items()}
+    pipe = pipeline(COMMANDS[options.command].task, loaded(options), **settings)
+    if options.input is not None:
+        _classify_file(pipe, options)
+    else:
+        write = {"json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}.get(
+            options.format, _write_text if task.columns else _write_jsonl
+        )
+        write(pipe.task, _results(pipe, options, beside))
+
+
+def _beside(options: argparse.Namespace, field: str, kind: Kind) -> Any:
+    """What goes with every text, from the option of its name or from a file."""
+    path = getattr(options, f"{field}_file")
+    return kind.parse(read_text(path)) if path else getattr(options, field)
+
+
+def _results(pipe: Pipeline, options: argparse.Namespace, beside: dict[str, Any]) -> Iterator[Result]:
+    """Each text with its answer, a batch at a time."""
+    task = pipe.task
+    typed = not options.text and sys.stdin is not None and sys.stdin.isatty()  # and each answer is wanted at once
+    for some in chunks(texts_of(options), 1 if typed else task.settings.batch_size):
+        items = [{task.text: text, **beside} for text in some] if task.text else some
+        yield from zip(some, pipe.model.run(task, items), strict=True)
+
+
+def _write_text(task: Task[Any], results: Iterable[Result]) -> None:
+    """Labels in a line a text; else the rows of an answer with tabs between, and a blank line between texts."""
+    for number, (_, answer) in enumerate(results):
+        rows = [[_cell(value) for value in row] for row in task.rows(answer)]
+        if task.answer == "labels":
+            print("\t".join(" ".join(row) for row in rows), flush=True)
+        else:
+            print(*([""] if number else []), *("\t".join(row) for row in rows), sep="\n", flush=True)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _record(task: Task[Any], text: str, answer: Any) -> dict[str, Any]:
+    return {"text": text, task.answer: answer}
+
+
+def _python(value: Any) -> Any:
+    """What JSON has for NumPy's numbers and arrays."""
+    return value.tolist()
+
+
+def _write_json(task: Task[Any], results: Iterable[Result]) -> None:
+    rows = [_record(task, *result) for result in results]
+    print(json.dumps(rows, ensure_ascii=False, indent=2, default=_python))
+
+
+def _write_jsonl(task: Task[Any], results: Iterable[Result]) -> None:
+    for result in results:
+        print(json.dumps(_record(task, *result), ensure_ascii=False, default=_python), flush=True)
+
+
+def _write_csv(task: Task[Any], results: Iterable[Result]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["text", *task.columns])
+    for text, answer in results:
+        writer.writerows([text, *row] for row in task.rows(answer))
+
+
+# Whole files.
+
+
+def _check_file_options(options: argparse.Namespace) -> None:
+    given = [name for name in ("output", "column", "on_error", "prefix") if getattr(options, name) is not None]
+    if options.input is None and given:
+        raise InputError(f"{', '.join('--' + name.replace('_', '-') for name in given)}: only with --input")
+    if options.input is not None and (options.text or options.format or options.output is None):
+        raise InputError("--input goes with --output, and without texts and --format")
+
+
+def _classify_file(pipe: Pipeline, options: argparse.Namespace) -> None:
+    from ..files import classify_file
+
+    names = {name: getattr(options, name) for name in ("column", "on_error", "prefix")}
+    given = {name: value for name, value in names.items() if value is not None}
+    start = time.perf_counter()
+    try:
+        with _file_progress() as progress:
+            done = classify_file(pipe, options.input, options.output, progress=progress, **given)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        raise
+    except OSError as error:
+        reason = f"{error.filename or options.output}: {error.strerror or error}"
+        raise OSError(error.errno, f"{reason}; when that is mended, the same command goes on from here") from None
+    rate = (done.rows + done.bad - done.resumed) / (time.perf_counter() - start)
+    went_on = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
+    print(f"{options.output}: {done.rows:,} rows{went_on}, {rate:,.0f} texts/s", file=sys.stderr)
+    if done.bad:
+        print(f"{options.output}.errors.jsonl: {done.bad:,} rows that could not be classified", file=sys.stderr)
+
+
+@contextmanager
+def _file_progress() -> Iterator[Callable[[int, int, int], None] | None]:
+    """A bar with texts a second and the time left, where standard error is a terminal."""
+    tqdm = progress_bar()
+    if tqdm is None:
+        yield None
+        return
+    with tqdm(bar_format="{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}", leave=False) as bar:
+        first: list[tuple[int, int]] = []  # read and texts after the first window: an earlier run's rows took no time
+
+        def progress(read: int, total: int, texts: int) -> None:
+            if not first:
+                first.append((read, texts))
+                bar.reset(total)
+                bar.initial = bar.n = read
+            bar.update(read - bar.n)
+            if seconds := bar.format_dict["elapsed"]:
+                bar.set_postfix_str(f"{(texts - first[0][1]) / seconds:,.0f} texts/s")
+
+        yield progress

@@ -1,0 +1,101 @@
+"""What scikit-learn's users call: estimators with `fit`, `transform` and parameters."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from .distilbert.encoder import Array
+from .errors import InputError
+from .model import Model, load
+from .pipelines import Pipeline
+from .tasks.embedding import Embedding, EmbeddingSettings
+from .text import Text
+
+
+class Embedder:
+    """Texts -> vectors, one a text; a transformer in the sense of scikit-learn, for use in its pipelines.
+
+    Args:
+        model: what `load` takes, or a loaded `Model`.
+        settings: those of the task "embedding": pooling, normalize, long_text, max_length, stride, batch_size.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        pooling: str | None = None,
+        normalize: bool = False,
+        long_text: str = "windows",
+        max_length: int | None = None,
+        stride: int | None = None,
+        batch_size: int = 64,
+    ) -> None:
+        # Kept as they are and checked later: scikit-learn makes copies from exactly these.
+        self.model = model
+        self.pooling = pooling
+        self.normalize = normalize
+        self.long_text = long_text
+        self.max_length = max_length
+        self.stride = stride
+        self.batch_size = batch_size
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The settings by name, as scikit-learn asks for them."""
+        return {name: getattr(self, name) for name in ("model", *(each.name for each in fields(EmbeddingSettings)))}
+
+    def set_params(self, **params: Any) -> "Embedder":
+        """Change settings, as scikit-learn does.
+
+        Raises:
+            InputError: a setting that does not exist.
+        """
+        if unknown := [name for name in params if name not in self.get_params()]:
+            raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(self.get_params())}")
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn wants to know of it; it alone calls this."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        tags = Tags(estimator_type="transformer", target_tags=TargetTags(required=False))
+        tags.input_tags = InputTags(string=True, two_d_array=False, one_d_array=True)
+        tags.requires_fit = False
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """There is nothing to fit."""
+        return True
+
+    def fit(self, texts: Any = None, y: Any = None) -> "Embedder":
+        """Nothing is learnt from texts; settings are checked and the model is loaded.
+
+        Raises:
+            InputError: a setting with an impossible value; and what `load` raises.
+        """
+        settings = {name: value for name, value in self.get_params().items() if name != "model"}
+        EmbeddingSettings.of(settings)  # before a model is loaded
+        self.model_ = self.model if isinstance(self.model, Model) else load(self.model)
+        self.pipeline_ = Pipeline(Embedding(self.model_.checkpoint, **settings), self.model_)
+        return self
+
+    def fit_transform(self, texts: Iterable[Text], y: Any = None) -> Array:
+        """As `fit` and `transform`."""
+        return self.fit(texts, y).transform(texts)
+
+    def transform(self, texts: Iterable[Text]) -> Array:
+        """Vectors of the texts: float32 [B, D].
+
+        Raises:
+            InputError: a single string, or what the model cannot take.
+        """
+        if isinstance(texts, str):
+            raise InputError("expected a list of texts, found one string")
+        if not hasattr(self, "pipeline_"):
+            self.fit()
+        vectors = [*self.pipeline_(iter(texts))]
+        return np.stack(vectors) if vectors else np.empty((0, self.model_.config.dim), np.float32)

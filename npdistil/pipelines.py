@@ -1,0 +1,160 @@
+"""`pipeline`: a task and a model, called as transformers' pipelines are."""
+
+import importlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .batch import chunks
+from .errors import InputError
+from .model import Model, load
+from .tasks.base import Task
+from .tasks.explanation import Explanation, ExplanationTask
+
+# Task -> module of tasks/ and the class in it.
+TASKS: dict[str, tuple[str, str]] = {
+    "text-classification": ("text_classification", "TextClassification"),
+    "sentiment-analysis": ("text_classification", "TextClassification"),
+    "token-classification": ("token_classification", "TokenClassification"),
+    "ner": ("token_classification", "TokenClassification"),
+    "question-answering": ("question_answering", "QuestionAnswering"),
+    "fill-mask": ("fill_mask", "FillMask"),
+    "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassification"),
+    "feature-extraction": ("feature_extraction", "FeatureExtraction"),
+    "embedding": ("embedding", "Embedding"),
+    "multiple-choice": ("multiple_choice", "MultipleChoice"),
+    "explanation": ("explanation", "ExplanationTask"),
+}
+
+
+def task_type(task: str) -> type[Task[Any]]:
+    """The class of a task.
+
+    Raises:
+        InputError: none of `TASKS`.
+    """
+    if task not in TASKS:
+        raise InputError(f"task is {task!r:.80}; known are {', '.join(TASKS)}")
+    module, name = TASKS[task]
+    found: type[Task[Any]] = getattr(importlib.import_module(f".tasks.{module}", __package__), name)
+    return found
+
+
+class Pipeline:
+    """A task on a model. Made by `pipeline`; any number of threads may use it at once.
+
+    Attributes:
+        task: what is done before the model's forward and after it, with its settings.
+        model: what computes.
+    """
+
+    def __init__(self, task: Task[Any], model: Model) -> None:
+        self.task, self.model = task, model
+
+    def __repr__(self) -> str:
+        return f"<npdistil.Pipeline {type(self.task).__name__} on {self.model!r}>"
+
+    def __call__(self, *inputs: Any, **given: Any) -> Any:
+        """Answers: one for one item, a list for a list, a lazy iterator for an iterator.
+
+        Args:
+            inputs: an item, a list or an iterator of items, as the task's class says.
+            given: settings of this call.
+
+        Raises:
+            InputError: an item or a setting that the model cannot take.
+        """
+        items, given = self.task.arguments(*inputs, **given)
+        task = self.task.replaced(given)
+        if task.is_item(items):
+            return task.shaped(self.model.run(task, [items]), items, given)
+        if isinstance(items, list):
+            return task.shaped([*self._answers(task, items)], items, given)
+        if isinstance(items, Iterator):
+            return self._answers(task, items)
+        raise InputError(f"expected an item, a list of items or an iterator, found {type(items).__name__}")
+
+    def run(self, items: Sequence[Any]) -> list[Any]:
+        """An answer for each item, all of them at once."""
+        return self.model.run(self.task, items)
+
+    def _answers(self, task: Task[Any], items: Iterable[Any]) -> Iterator[Any]:
+        for chunk in chunks(items, task.settings.batch_size):
+            yield from self.model.run(task, chunk)
+
+
+def pipeline(
+    task: str,
+    model: str | os.PathLike[str] | Model | None = None,
+    *,
+    engine: str = "auto",
+    precision: str | None = None,
+    threads: int | None = None,
+    **settings: Any,
+) -> Pipeline:
+    """A callable for a task: `pipeline("sentiment-analysis")("I like you.")`.
+
+    Args:
+        task: one of `TASKS`; "sentiment-analysis" and "ner" are other names of text and token classification.
+        model: what `load` takes, or a loaded `Model`; None is the bundled sentiment classifier.
+        engine: as for `load`.
+        precision: as for `load`.
+        threads: as for `load`.
+        settings: defaults for the task's own settings; see the class of the task.
+
+    Raises:
+        InputError: an unknown task or setting; and what `load` raises.
+
+    Example:
+        >>> import npdistil
+        >>> classify = npdistil.pipeline("sentiment-analysis")
+        >>> [each["label"] for each in classify(["I love it.", "I hate it."])]
+        ['POSITIVE', 'NEGATIVE']
+    """
+    kind = task_type(task)
+    if not isinstance(model, Model):
+        model = load(model, engine=engine, precision=precision, threads=threads)
+    elif engine != "auto" or precision is not None or threads is not None:
+        raise InputError("engine, precision and threads belong to `load`; this model is loaded already")
+    return Pipeline(kind(model.checkpoint, **settings), model)
+
+
+def explain(
+    model: Model,
+    text: str,
+    label: str | None = None,
+    *,
+    method: str = "occlusion",
+    attention: bool = False,
+    samples: int = 16,
+) -> Explanation:
+    """How much each word of a text adds to the log-odds of a label.
+
+    A word is taken away, not masked: the model reads the rest as a text of its own, as it does with the phrases that
+    it was trained on. For labels that exclude each other the log-odds are log(p / (1 - p)); for labels that do not,
+    the logit, which is the same thing; for a regression the value.
+
+    Args:
+        model: for sequence classification.
+        text: one that the model reads at once, so up to 512 tokens for the bundled model.
+        label: by default the one with the highest score.
+        method: "occlusion": the log-odds with the word minus those without it; n + 2 passes for n words. "shapley":
+            what the word adds to the words before it, mean over the orders in which words may come; the values add up
+            to all that the words change together. Exact for up to 8 words, above that from samples.
+        attention: whether to give the attention of each layer and head too.
+        samples: orders of the words that "shapley" samples, rounded up to an even number.
+
+    Raises:
+        InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
+
+    Example:
+        >>> import npdistil
+        >>> found = npdistil.explain(npdistil.load(), "A tedious film.")
+        >>> found.label, max(found.words, key=lambda word: word.value).text
+        ('NEGATIVE', 'tedious')
+    """
+    task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
+    inputs = task.preprocess([text])
+    (found,) = task.postprocess(model.forward(inputs))
+    return replace(found, attention=model.attentions(inputs.token_ids[:1])[0]) if attention else found

@@ -1,0 +1,171 @@
+"""Records of settings, whose fields say once what they may be and what they are for.
+
+A record is a task's signature, its documentation and its checks; the command line makes options of it, the service a
+JSON schema, and Spark params.
+"""
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
+from enum import Enum
+from textwrap import fill
+from typing import Any, TypeVar
+
+from .errors import InputError
+
+
+class Unset(Enum):
+    """The type of `UNSET`: an enumeration, so that a copy or a pickle of it is the same object."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNSET = Unset.UNSET  # the default of settings for which None means something
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What values a setting takes.
+
+    Attributes:
+        expected: how an error goes on after "NAME is VALUE; ".
+        takes: whether a value is one.
+        parse: from the command line's text; ValueError where it is none.
+        schema: the same in JSON schema.
+        choices: all of them, where they are few.
+    """
+
+    expected: str
+    takes: Callable[[Any], bool]
+    parse: Callable[[str], Any]
+    schema: Mapping[str, Any]
+    choices: tuple[Any, ...] = ()
+
+
+def whole(least: int = 1, most: int | None = None) -> Kind:
+    """A whole number."""
+
+    def takes(value: Any) -> bool:
+        is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        return is_whole and least <= int(value) and (most is None or int(value) <= most)
+
+    above = f"above {least - 1}" if least else "from 0 on"
+    limits = {"minimum": least} | ({} if most is None else {"maximum": most})
+    expected = f"expected a whole number {above if most is None else f'from {least} to {most}'}"
+    return Kind(expected, takes, int, {"type": "integer", **limits})
+
+
+def number(above: float = -math.inf, most: float = math.inf) -> Kind:
+    """A finite number above one and up to another."""
+
+    def takes(value: Any) -> bool:
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and above < value <= most
+
+    limits = [f"above {above:g}"] * math.isfinite(above) + [f"up to {most:g}"] * math.isfinite(most)
+    schema = {"exclusiveMinimum": above} if math.isfinite(above) else {}
+    return Kind(" ".join(["expected a number", *limits]), takes, float, {"type": "number", **schema})
+
+
+def choice(*values: str) -> Kind:
+    """One of a few strings."""
+    return Kind(
+        f"known are {', '.join(values)}",
+        lambda value: isinstance(value, str) and value in values,
+        str,
+        {"enum": [*values]},
+        values,
+    )
+
+
+def flag() -> Kind:
+    """Yes or no."""
+    return Kind(
+        "known are False, True", lambda value: isinstance(value, bool), bool, {"type": "boolean"}, (False, True)
+    )
+
+
+def string() -> Kind:
+    """Any string."""
+    return Kind("expected a string", lambda value: isinstance(value, str), str, {"type": "string"})
+
+
+def strings(least: int = 0) -> Kind:
+    """A list of strings; with commas between on the command line."""
+
+    def takes(value: Any) -> bool:
+        is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        return is_list and len(value) >= least and all(isinstance(each, str) for each in value)
+
+    schema = {"type": "array", "items": {"type": "string"}} | ({"minItems": least} if least else {})
+    return Kind("expected a list of strings", takes, lambda text: [each.strip() for each in text.split(",")], schema)
+
+
+def setting(default: Any, kind: Kind, about: str, *also: Any) -> Any:
+    """A field of a record: its default, what it takes, what it is for, and values that it takes besides."""
+    return field(default=default, metadata={"kind": kind, "about": about, "also": also})
+
+
+def kind_of(each: "Field[Any]") -> Kind:
+    """What a field takes."""
+    kind: Kind = each.metadata["kind"]
+    return kind
+
+
+def check(name: str, kind: Kind, value: Any, *also: Any) -> None:
+    """InputError unless `value` is of the kind, or one of `also`."""
+    if not any(value is each for each in also) and not kind.takes(value):
+        raise InputError(f"{name} is {value!r:.80}; {kind.expected}")
+
+
+Record = TypeVar("Record", bound="Settings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of every record; made only of values that its fields take.
+
+    Raises:
+        InputError: a value that a field does not take.
+    """
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            check(each.name, kind_of(each), getattr(self, each.name), *each.metadata["also"])
+
+    @classmethod
+    def of(cls: type[Record], given: Mapping[str, Any]) -> Record:
+        """A record with these values, and defaults for the rest.
+
+        Raises:
+            InputError: a name that it does not have, or a value that it does not take.
+        """
+        cls._know(given)
+        return cls(**given)
+
+    def replaced(self: Record, given: Mapping[str, Any]) -> Record:
+        """The same with other values; itself where none are given.
+
+        Raises:
+            InputError: as `of`.
+        """
+        self._know(given)
+        return replace(self, **given) if given else self
+
+    @classmethod
+    def _know(cls, given: Mapping[str, Any]) -> None:
+        known = [each.name for each in fields(cls)]
+        if unknown := [name for name in given if name not in known]:
+            raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(known)}")
+
+    @classmethod
+    def described(cls) -> str:
+        """Its fields and what they are for, as the part of a docstring that lists arguments."""
+        lines = (f"{each.name}: {each.metadata['about']}" for each in fields(cls))
+        return "\n".join(
+            ["Args:", *(fill(line, 116, initial_indent="    ", subsequent_indent=" " * 8) for line in lines)]
+        )
