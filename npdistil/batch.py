@@ -81,7 +81,7 @@ def _checked(ids: Sequence[int], text: int, max_length: int) -> Array:
         raise InputError(f"text {text} is not a flat list of whole numbers")
     if not 1 <= array.size <= max_length:
         raise InputError(f"text {text} has {array.size} tokens; the model takes 1 to {max_length}")
-    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+    if array.dtype.kind == "u" and int(array.max()) > np.iinfo(np.int64).max:
         raise InputError(f"text {text} has the token id {array.max()}, which is in no vocabulary")
     return array.astype(np.int64)
 
