@@ -15,7 +15,7 @@ def move(source: Path, target: Path) -> None:
     """
     for path in [*source.rglob("*"), source] if source.is_dir() else [source]:
         _sync(path)
-    source.rename(target)
+    source.replace(target)
     _sync(target.parent)  # or the new name could be lost
 
 
@@ -31,7 +31,9 @@ def write(target: Path, data: bytes) -> None:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directories
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # it wants to be asked for writing
     try:
         os.fsync(descriptor)
     except OSError as error:

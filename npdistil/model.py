@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from . import blas
 from .batch import Inputs, Outputs, check_ids, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
@@ -124,6 +125,7 @@ class Model:
         hidden = self.encoder.encode(ids, bounds)
         return [hidden[start:stop] for start, stop in pairwise(bounds.tolist())]
 
+    @blas.one_thread()
     def all_hidden_states(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
         """What goes into the first block and what comes out of each: float32 [N + 1, L, D] for each text.
 
@@ -134,6 +136,7 @@ class Model:
         """
         return [np.stack([*states]) for states in self._states(token_ids, self.params)]
 
+    @blas.one_thread()
     def attentions(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
         """How much each token looks at each, in each block and head: float32 [N, H, L, L] for each text.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
@@ -56,8 +57,9 @@ class Checkpoint:
 
     def release(self) -> None:
         """Let go of the pages that have been read; those that are needed come back from the page cache."""
-        for data in self.mapped:
-            data.madvise(mmap.MADV_DONTNEED)
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            for data in self.mapped:
+                data.madvise(mmap.MADV_DONTNEED)
 
 
 def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
@@ -138,7 +140,9 @@ def read_tensors(file: Path) -> tuple[dict[str, Array], mmap.mmap]:
             header = json.loads(stream.read(length))
             data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is not a whole safetensors file: {error}") from None
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file that safetensors {safetensors.__version__} knows: {error}"
+        ) from None
     header.pop("__metadata__", None)
     header = {name: entry for name, entry in header.items() if name.removeprefix("distilbert.") not in IGNORED}
     if strange := {name: entry["dtype"] for name, entry in header.items() if entry["dtype"] not in DTYPES}:

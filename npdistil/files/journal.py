@@ -1,6 +1,5 @@
 """The files beside an output that is being written: rows and report so far, and the journal that vouches for them."""
 
-import fcntl
 import io
 import json
 import os
@@ -48,7 +47,9 @@ class PartialOutput:
     def __enter__(self) -> "PartialOutput":
         with self.files:
             self.rows_file = self._open(self.partial)
-            with suppress(OSError):  # a file system without locks
+            with suppress(OSError, ImportError):  # a file system without locks, or Windows
+                import fcntl
+
                 try:
                     fcntl.flock(self.rows_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -66,7 +67,8 @@ class PartialOutput:
         return self
 
     def _open(self, path: Path) -> io.BufferedRandom:
-        return self.files.enter_context(os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b"))
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        return self.files.enter_context(os.fdopen(os.open(path, flags, 0o666), "r+b"))
 
     def _leftover(self) -> str:
         return f"{self.partial} and {self.journal.name}, which an interrupted run has left,"

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -420,8 +421,10 @@ def test_the_readme_leads_to_a_scored_request(server: Server) -> None:
     page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     found = re.search(r"```sh\n(pip install [^\n]* && npdistil serve &)\n(curl .*?)\n```\n\n```json\n(.*?)\n```", page)
     assert found, "there is no example of the service"
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
     command = found[2].replace("8080", str(server.port))  # installing is CI's part, and the port may be in use
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=True)
     assert re.fullmatch(re.escape(found[3]).replace(re.escape("..."), r"\d*"), done.stdout), done.stdout
 
 
