@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH = machine.version_of("torch")
 NEEDS = {
     "npdistil": [str(ROOT)],
-    "npdistil[fast]": [f"{ROOT}[fast]"],
+    "npdistil[jit]": [f"{ROOT}[jit]"],
     "ONNX Runtime": ["onnxruntime", "tokenizers"],
     "CTranslate2": ["ctranslate2", "tokenizers", "safetensors"],
     "OpenVINO": ["openvino", "tokenizers"],

@@ -15,8 +15,8 @@ from .kernels import Run, as_run
 IMPORTED = ("sched_yield", "usleep")  # from the C library, where LLVM does not look by itself
 
 
-def compiled_for_this_processor() -> tuple[ISA, Run]:
-    """`forward.run`, compiled now, which takes some 20 s.
+def own_isa() -> ISA:
+    """What numba compiles for in this process.
 
     Raises:
         EngineError: numba's compiler is off, or does not compile for an instruction set that there are kernels for.
@@ -34,6 +34,16 @@ def compiled_for_this_processor() -> tuple[ISA, Run]:
             f"NPDISTIL_ISA is jit, and there are no kernels for what numba compiles for here, {architecture} with "
             f"{', '.join(sorted(enabled)) or 'no features'}"
         )
+    return isa
+
+
+def compiled_for_this_processor() -> tuple[ISA, Run]:
+    """`forward.run`, compiled now, which takes some 20 s.
+
+    Raises:
+        EngineError: as `own_isa`.
+    """
+    isa = own_isa()
     compile_for(isa)
     from . import forward
 
