@@ -79,7 +79,9 @@ def pythons(first: tuple[int, int] = (3, 10), last: tuple[int, int] = (3, 99)) -
     folders = [*map(Path, os.environ["PATH"].split(os.pathsep))]
     folders += [*Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.*/bin")]
     found = {}
-    for path in (path for folder in folders for path in folder.glob("python3*") if path.name[7:8] in ("", ".")):
+    for path in (
+        path for folder in folders for path in folder.glob("python3*") if re.fullmatch(r"python3(\.\d+)?", path.name)
+    ):
         code = "import sys, venv, ensurepip; print(sys.version_info[0], sys.version_info[1], sys.executable)"
         done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
         if done.returncode == 0:

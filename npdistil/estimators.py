@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import fields
 from inspect import Parameter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,11 @@ class Embedder:
         for each in fields(EmbeddingSettings):
             setattr(self, each.name, each.default)
         self.set_params(**settings)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Each setting is an attribute."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name, as scikit-learn asks for them."""
