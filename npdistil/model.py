@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ from tokenizers import Tokenizer
 from .batch import Inputs, Outputs, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
+from .checkpoint.tensors import is_finite
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
-from .errors import InputError
+from .errors import CheckpointError, InputError
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
@@ -40,13 +41,13 @@ class Model:
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
         self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
-        checkpoint.release()  # an engine that packs the weights has read them all
+        checkpoint.release()
         self.engine = self.encoder.name
         self.threads = self.encoder.threads
         self.classes_ = np.array(self.config.labels)
 
     def __repr__(self) -> str:
-        return f"<npdistil.Model {self.checkpoint.directory.name}: {self.engine}, {self.precision}>"
+        return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
 
     @property
     def params(self) -> Params:
@@ -72,13 +73,29 @@ class Model:
         Raises:
             InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary; or
                 logits of a checkpoint without a head.
+            CheckpointError: an answer that is not finite, from weights that are.
         """
+        outputs = self._forward(inputs)
+        if not all(map(is_finite, outputs.values)):
+            raise CheckpointError(
+                f"{self.checkpoint.directory}: {inputs.output} that are not finite; its weights are too large for "
+                "float32"
+            )
+        return outputs
+
+    def _forward(self, inputs: Inputs) -> Outputs:
         if inputs.output == "attentions":
             return Outputs(inputs, self.attentions(inputs.token_ids))
         if inputs.output != "logits":
             states = self.hidden_states(inputs.token_ids)
-            pooled = heads.POOLING.get(inputs.output)
-            return Outputs(inputs, [*map(pooled, states)] if pooled else states)
+            if inputs.output == "hidden_states":
+                return Outputs(inputs, states)
+            if inputs.rows is None:
+                return Outputs(inputs, [heads.pool(each, inputs.output) for each in states])
+            some = [np.asarray(each, np.int64) for each in inputs.rows]
+            return Outputs(
+                inputs, [heads.pool(*each) for each in zip(states, repeat(inputs.output), some, strict=False)]
+            )
         architecture = self.config.architecture
         if not self.checkpoint.head:
             raise InputError(f"{self.checkpoint.directory} is a {architecture}, which has no head, and so no logits")
