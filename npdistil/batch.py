@@ -20,9 +20,10 @@ class Inputs:
     Attributes:
         token_ids: of each sequence, special tokens included.
         counts: how many sequences, one after the other, each item of the task was laid out in.
-        output: "logits" of the model's head; "hidden_states", the last ones; "attentions"; or a pooling, as `heads.pool` has it.
-        rows: tokens of each sequence that logits are wanted for, or that are pooled; None: those that the head reads, or
-            all.
+        output: "logits" of the model's head; "hidden_states", the last ones; "attentions"; or a pooling, as
+            `heads.pool` takes it.
+        rows: tokens of each sequence that logits are wanted for, or that are pooled; None: those that the head reads,
+            or all.
         context: what the task needs again to make answers.
     """
 

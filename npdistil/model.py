@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -92,10 +92,8 @@ class Model:
                 return Outputs(inputs, states)
             if inputs.rows is None:
                 return Outputs(inputs, [heads.pool(each, inputs.output) for each in states])
-            some = [np.asarray(each, np.int64) for each in inputs.rows]
-            return Outputs(
-                inputs, [heads.pool(*each) for each in zip(states, repeat(inputs.output), some, strict=False)]
-            )
+            pairs = zip(states, inputs.rows, strict=True)
+            return Outputs(inputs, [heads.pool(x, inputs.output, np.asarray(some)) for x, some in pairs])
         architecture = self.config.architecture
         if not self.checkpoint.head:
             raise InputError(f"{self.checkpoint.directory} is a {architecture}, which has no head, and so no logits")

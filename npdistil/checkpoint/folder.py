@@ -31,7 +31,7 @@ class Folder:
         Raises:
             CheckpointError: a path that leads out of it.
         """
-        if os.path.isabs(name) or ".." in Path(name).parts or "\0" in name:
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
             raise CheckpointError(f"{self.path}: {name!r:.80} is not a folder inside of it")
         return Folder(self.path / name, self.root) if name not in ("", ".") else self
 
@@ -81,7 +81,7 @@ def reason(path: Path, error: Exception) -> str:
     """Why a file cannot be read, to stand behind its name."""
     if isinstance(error, FileNotFoundError):
         if path.is_symlink():
-            return f"is a link to {os.readlink(path)}, which does not exist"
+            return f"is a link to {path.readlink()}, which does not exist"
         return "does not exist"
     if isinstance(error, PermissionError):
         try:
