@@ -66,7 +66,7 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
     peak = peak_memory()
     return {
         "version": __version__,
-        "model": model.checkpoint.directory.name,
+        "model": model.checkpoint.name,
         "engine": model.engine,
         "precision": model.precision,
         "threads": model.threads,

@@ -75,7 +75,8 @@ class Embedder:
         settings = {name: value for name, value in self.get_params().items() if name != "model"}
         EmbeddingSettings.of(settings)  # before a model is loaded
         self.model_ = self.model if isinstance(self.model, Model) else load(self.model)
-        self.pipeline_ = Pipeline(Embedding(self.model_.checkpoint, **settings), self.model_)
+        self.embedding_ = Embedding(self.model_.checkpoint, **settings)
+        self.pipeline_ = Pipeline(self.embedding_, self.model_)
         return self
 
     def fit_transform(self, texts: Iterable[Text], y: Any = None) -> Array:
@@ -83,7 +84,7 @@ class Embedder:
         return self.fit(texts, y).transform(texts)
 
     def transform(self, texts: Iterable[Text]) -> Array:
-        """Vectors of the texts: float32 [B, D].
+        """Vectors of the texts: float32 [B, D], or as wide as the modules of the model's directory make them.
 
         Raises:
             InputError: a single string, or what the model cannot take.
@@ -93,4 +94,4 @@ class Embedder:
         if not hasattr(self, "pipeline_"):
             self.fit()
         vectors = [*self.pipeline_(iter(texts))]
-        return np.stack(vectors) if vectors else np.empty((0, self.model_.config.dim), np.float32)
+        return np.stack(vectors) if vectors else np.empty((0, self.embedding_.width), np.float32)

@@ -12,11 +12,12 @@ from . import blas
 from .batch import Inputs, Outputs, check_ids, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
+from .checkpoint.tensors import is_finite
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
-from .errors import InputError
+from .errors import CheckpointError, InputError
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
@@ -49,7 +50,7 @@ class Model:
         self.classes_ = np.array(self.config.labels)
 
     def __repr__(self) -> str:
-        return f"<npdistil.Model {self.checkpoint.directory.name}: {self.engine}, {self.precision}>"
+        return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
 
     @property
     def params(self) -> Params:
@@ -75,13 +76,27 @@ class Model:
         Raises:
             InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary; or
                 logits of a checkpoint without a head.
+            CheckpointError: an answer that is not finite, from weights that are.
         """
+        outputs = self._forward(inputs)
+        if not all(map(is_finite, outputs.values)):
+            raise CheckpointError(
+                f"{self.checkpoint.directory}: {inputs.output} that are not finite; its weights are too large for "
+                "float32"
+            )
+        return outputs
+
+    def _forward(self, inputs: Inputs) -> Outputs:
         if inputs.output == "attentions":
             return Outputs(inputs, self.attentions(inputs.token_ids))
         if inputs.output != "logits":
             states = self.hidden_states(inputs.token_ids)
-            pooled = heads.POOLING.get(inputs.output)
-            return Outputs(inputs, [*map(pooled, states)] if pooled else states)
+            if inputs.output == "hidden_states":
+                return Outputs(inputs, states)
+            if inputs.rows is None:
+                return Outputs(inputs, [heads.pool(each, inputs.output) for each in states])
+            pairs = zip(states, inputs.rows, strict=True)
+            return Outputs(inputs, [heads.pool(x, inputs.output, np.asarray(some)) for x, some in pairs])
         if not self.checkpoint.head:
             raise InputError(
                 f"{self.checkpoint.directory} is a {self.config.architecture}, which has no head, and so no logits"

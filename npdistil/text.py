@@ -134,7 +134,14 @@ def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
     return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts} | asked))
 
 
-def cut(tokenizer: Tokenizer, texts: Sequence[Text], long_text: str, max_length: int, stride: int) -> list[list[Part]]:
+def cut(
+    tokenizer: Tokenizer,
+    texts: Sequence[Text],
+    long_text: str,
+    max_length: int,
+    stride: int,
+    truncation_side: str = "right",
+) -> list[list[Part]]:
     """What of each text is read at once: a single part where a text fits and is not read by sentences.
 
     Args:
@@ -145,6 +152,7 @@ def cut(tokenizer: Tokenizer, texts: Sequence[Text], long_text: str, max_length:
             by one, one that is still too long in windows.
         max_length: tokens, special ones included.
         stride: tokens that neighbouring windows share.
+        truncation_side: "right" where "truncate" takes the end away, "left" where it takes the beginning.
 
     Raises:
         InputError: a text that is too long, with "error"; a pair, with "sentences"; and as `tokenize`.
@@ -157,7 +165,7 @@ def cut(tokenizer: Tokenizer, texts: Sequence[Text], long_text: str, max_length:
         if long_text == "error" and len(found) > 1:
             raise InputError(f"text {i} has {len(encoding)} tokens; {max_length} are allowed")
         if long_text == "truncate" and len(found) > 1:
-            found = [replace(found[0], truncated=True)]
+            found = [replace(found[-1 if truncation_side == "left" else 0], truncated=True)]
         cuts.append(found)
     return cuts
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,13 +86,6 @@ def test_types_may_be_mixed(make: Make) -> None:
     names = list(tiny.tensors(tiny.config()))
     mixed = {name: ("F32", "F16", "BF16")[i % 3] for i, name in enumerate(names)}
     assert len(every_array(read_checkpoint(make(dtype=mixed)))) == len(names)
-
-
-def test_weights_are_mapped_and_not_copied(make: Make) -> None:
-    params = read_checkpoint(make(dtype={"distilbert.embeddings.word_embeddings.weight": "F16"})).params
-    for array in (params["embeddings"]["word_embeddings"]["weight"], params["layer"][0]["ffn"]["lin1"]["weight"]):
-        assert not array.flags.owndata
-        assert not array.flags.writeable
 
 
 @pytest.mark.parametrize("shift", range(1, 4))
@@ -281,17 +273,24 @@ def test_hostile_files_are_refused_by_name(make: Make, name: str) -> None:
     refused(directory, str(directory))
 
 
-@pytest.mark.parametrize("dtype", ["F64", "I64", "I32", "U8", "BOOL", "F8_E4M3", "C64"])
+@pytest.mark.parametrize("dtype", ["I64", "I32", "U8", "BOOL", "F8_E4M3", "C64"])
 def test_types_that_are_no_weights_are_named(make: Make, dtype: str) -> None:
-    size = {"F64": 8, "I64": 8, "I32": 4, "C64": 8}.get(dtype, 1)
+    size = {"I64": 8, "I32": 4, "C64": 8}.get(dtype, 1)
     directory = make()
-    content = tiny.with_header(header(dtype=dtype, data_offsets=[0, 2 * size]), bytes(2 * size))
+    whole = (directory / SINGLE).read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    entries = json.loads(whole[8:end])
+    del entries["classifier.bias"]
+    last = max(entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__")
+    # What stood last is left out, so that the new one can stand there.
+    entries["classifier.bias"] = {"dtype": dtype, "shape": [2], "data_offsets": [last, last + 2 * size]}
+    content = tiny.with_header(json.dumps(entries).encode(), whole[end : end + last] + bytes(2 * size))
     (directory / SINGLE).write_bytes(content)
     try:
         with safe_open(directory / SINGLE, framework="numpy"):
-            named = f"a ({dtype})", "F32"
+            named = f"classifier.bias in a type that cannot be read: {dtype}", "F32"
     except SafetensorError:  # an older library does not know this type itself
-        named = "a whole safetensors file that safetensors", safetensors.__version__
+        named = ("is not a whole safetensors file",)
     refused(directory, SINGLE, *named)
 
 
@@ -395,8 +394,10 @@ def test_a_head_without_its_tensors_is_refused(make: Make, architecture: str) ->
             assert f"{name}.weight" in message
 
 
-def test_a_head_that_the_config_does_not_name_is_unexpected(make: Make) -> None:
-    refused(make(arrays=tiny.tensors(tiny.config()), architectures=["DistilBertModel"]), "unexpected: classifier.bias")
+def test_a_head_that_the_config_does_not_name_is_left_out_with_a_warning(make: Make) -> None:
+    directory = make(arrays=tiny.tensors(tiny.config()), architectures=["DistilBertModel"])
+    with pytest.warns(match="left out: classifier.bias"):
+        assert read_checkpoint(directory).head == {}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -30,6 +30,7 @@ def test_an_empty_config_is_transformers_default() -> None:
         "problem_type": None,
         "tied": True,
         "quantized": False,
+        "label2id": {"LABEL_0": 0, "LABEL_1": 1},
     }
 
 

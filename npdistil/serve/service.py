@@ -96,7 +96,10 @@ class Service:
         self.name = model.checkpoint.directory.resolve().name
         self.metrics = Metrics()
         self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.tokenizer, settings.max_request_tokens))
-        checkpoint = replace(model.checkpoint, own_tokenizer=self.tokenizer)
+        checkpoint = model.checkpoint
+        if checkpoint.tokenization:
+            limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
+            checkpoint = replace(checkpoint, tokenization=limited)
         self.tasks: dict[str, Task[Any]] = {}
         for name in TASKS:
             with suppress(InputError):  # it needs another head, or other labels

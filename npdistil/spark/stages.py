@@ -24,7 +24,7 @@ from pyspark.sql.pandas.types import to_arrow_type
 
 from ..checkpoint.config import read_config, read_json
 from ..checkpoint.hub import find_model
-from ..checkpoint.weights import Checkpoint
+from ..checkpoint.weights import read_checkpoint
 from ..engine import ENGINES, PRECISIONS
 from ..errors import InputError
 from ..pipelines import task_type
@@ -138,9 +138,9 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
 
     def _check(self, settings: dict[str, Any]) -> None:
         """Refuse on the driver what a worker's task would: another head, more tokens than the model has positions."""
-        directory = self._directory()
+        checkpoint = read_checkpoint(self._directory())
         try:
-            task_type(self.task)(Checkpoint(directory, read_config(directory), {}, {}, 0), **settings)
+            task_type(self.task)(checkpoint, **settings)
         except InputError as error:
             name, *rest = str(error).split(" ", 1)
             raise InputError(" ".join([self.of_task.get(name, name), *rest])) from None

@@ -9,7 +9,7 @@ from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
 from ..settings import Kind, Settings, check, choice, setting, whole
-from ..text import LONG_TEXT, default_stride
+from ..text import LONG_TEXT, Part, Text, cut, default_stride
 
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
@@ -132,7 +132,8 @@ class LongTextSettings(TaskSettings):
     max_length: int | None = setting(
         None,
         whole(),
-        "tokens, special ones included, above which a text is long; by default all the model takes.",
+        "tokens, special ones included, above which a text is long; by default all the model takes, and where texts "
+        "are cut what its tokenizer allows (model_max_length).",
         None,
     )
     stride: int | None = setting(
@@ -148,6 +149,7 @@ class LongTextTask(Task[L]):
 
     Attributes:
         tokenizer: the checkpoint's.
+        long_text: what becomes of long texts.
         max_length: tokens of a window.
         stride: tokens that neighbouring windows share.
     """
@@ -157,11 +159,29 @@ class LongTextTask(Task[L]):
     def resolve(self) -> None:
         """As `Task.resolve`."""
         self.tokenizer = self.checkpoint.tokenizer
+        self.long_text = self.chosen_long_text()
         limit = self.checkpoint.config.max_position_embeddings
         check("max_length", whole(4, limit), self.settings.max_length, None)
-        self.max_length = self.settings.max_length or limit
+        self.max_length = self.settings.max_length or self.default_max_length()
         given = self.settings.stride
         self.stride = default_stride(self.max_length) if given is None else given
+
+    def chosen_long_text(self) -> str:
+        """What becomes of long texts, by all settings together."""
+        return self.settings.long_text
+
+    def default_max_length(self) -> int:
+        """Tokens above which a text is long, where the settings say none.
+
+        Where nothing is cut away, transformers reads all that the model takes, whatever the tokenizer allows.
+        """
+        is_cut = self.long_text == "truncate"
+        return self.checkpoint.max_length if is_cut else self.checkpoint.config.max_position_embeddings
+
+    def cut(self, texts: Sequence[Text]) -> list[list[Part]]:
+        """What of each text is read at once."""
+        side = self.checkpoint.truncation_side
+        return cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride, side)
 
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`; a pair is a dict."""

@@ -132,8 +132,14 @@ class ExplanationTask(Task[ExplanationSettings]):
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
+        labels = self.checkpoint.config.labels
+        if twice := next((label for i, label in enumerate(labels) if label in labels[:i]), None):
+            raise InputError(
+                f"{self.checkpoint.directory} has two labels of the name {twice!r:.80}, which no explanation could "
+                "tell apart; give them different names in id2label of config.json"
+            )
         if self.settings.label is not None:
-            check("label", choice(*self.checkpoint.config.labels), self.settings.label)
+            check("label", choice(*labels), self.settings.label)
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; the variants of a text, itself first, are its sequences."""

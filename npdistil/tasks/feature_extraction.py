@@ -16,7 +16,9 @@ class FeatureExtractionSettings(TaskSettings):
 
     return_tensors: bool = setting(False, flag(), "whether to give arrays instead of nested lists.")
     truncation: bool = setting(
-        False, flag(), "whether a text of more tokens than the model has positions for is cut; otherwise it is refused."
+        False,
+        flag(),
+        "whether a text is cut at what the tokenizer and the model allow; otherwise a longer one is refused.",
     )
     batch_size: int = setting(32, whole(), "texts that are run at once; results do not depend on it.")
 
@@ -33,9 +35,10 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`."""
         encodings = tokenize(self.checkpoint.tokenizer, items)
-        most = self.checkpoint.config.max_position_embeddings
         if self.settings.truncation:
-            return laid_out([parts(each, most, 0)[:1] for each in encodings], output="hidden_states")
+            kept = -1 if self.checkpoint.truncation_side == "left" else 0
+            most = self.checkpoint.max_length
+            return laid_out([[parts(each, most, 0)[kept]] for each in encodings], output="hidden_states")
         return Inputs([each.ids for each in encodings], [1] * len(items), "hidden_states")
 
     def postprocess(self, outputs: Outputs) -> list[Any]:

@@ -10,7 +10,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
 from ..settings import UNSET, Unset, choice, flag, number, setting, whole
-from ..text import Text, as_text, cut, laid_out
+from ..text import Text, as_text, laid_out
 from .base import LongTextSettings, LongTextTask
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
@@ -71,7 +71,10 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         """As `Task.resolve`."""
         super().resolve()
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
-        self.long_text = "truncate" if self.settings.truncation else self.settings.long_text
+
+    def chosen_long_text(self) -> str:
+        """As `LongTextTask.chosen_long_text`."""
+        return "truncate" if self.settings.truncation else self.settings.long_text
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
@@ -79,7 +82,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""
-        return laid_out(cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride))
+        return laid_out(self.cut(texts))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""

@@ -59,11 +59,11 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
     columns = ("labels", "scores")
 
     def __init__(self, checkpoint: Checkpoint, /, **settings: Any) -> None:
-        labels = checkpoint.config.labels
-        entailment = next((i for i, label in enumerate(labels) if label.lower().startswith("entail")), None)
-        if entailment is None:
+        labels, numbers = checkpoint.config.labels, checkpoint.config.label2id  # which may differ; transformers' rule
+        entailment = next((i for label, i in numbers.items() if label.lower().startswith("entail")), None)
+        if entailment is None or not 0 <= entailment < len(labels):
             raise InputError(
-                f"{checkpoint.directory} has the labels {', '.join(labels)}; zero-shot "
+                f"{checkpoint.directory} has the labels {', '.join(numbers)}; zero-shot "
                 "classification needs a model of natural language inference, with a label that begins with 'entail'"
             )
         self.entailment = entailment
