@@ -13,7 +13,7 @@ from npdistil import atomic
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is synced and renamed, in order."""
     found: list[str] = []
-    sync, rename = os.fsync, Path.rename
+    sync, rename = os.fsync, Path.replace
 
     def record_sync(descriptor: int) -> None:
         found.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
@@ -24,7 +24,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return rename(source, target)
 
     monkeypatch.setattr(os, "fsync", record_sync)
-    monkeypatch.setattr(Path, "rename", record_rename)
+    monkeypatch.setattr(Path, "replace", record_rename)
     return found
 
 

@@ -398,12 +398,17 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
         given.write_text("\n".join(lines))
     whole, out = tmp_path / f"whole{target}", tmp_path / f"out{target}"
     command = [sys.executable, "-c", RUN, str(model), str(given)]
-    subprocess.run([*command, str(whole)], check=True, stdout=subprocess.DEVNULL)
-    resumed = 0
-    for seconds in [*(choose.uniform(0, 0.4) for _ in range(12)), None]:
-        run = subprocess.Popen([*command, str(out)], stdout=subprocess.PIPE)
+    with subprocess.Popen([*command, str(whole)], stdout=subprocess.PIPE) as run:
         assert run.stdout
         run.stdout.readline()  # it has started
+        began = time.monotonic()
+        assert run.wait() == 0
+    takes = time.monotonic() - began  # a busy machine is slow to leave anything
+    resumed = 0
+    for seconds in [*(choose.uniform(0, takes / 2) for _ in range(12)), None]:
+        run = subprocess.Popen([*command, str(out)], stdout=subprocess.PIPE)
+        assert run.stdout
+        run.stdout.readline()
         with suppress(subprocess.TimeoutExpired):
             run.wait(seconds)
         run.kill()

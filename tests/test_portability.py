@@ -16,7 +16,7 @@ for name in ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "readli
 for module, names in {
     os: "fork forkpty register_at_fork sched_getaffinity sched_setaffinity sched_yield getuid geteuid getgid umask "
         "pread pwrite preadv pwritev posix_fadvise fdatasync sysconf statvfs nice getloadavg O_CLOEXEC O_DIRECTORY "
-        "O_NOFOLLOW O_NONBLOCK O_SYNC",
+        "O_NOFOLLOW O_SYNC",
     signal: "SIGHUP SIGUSR1 SIGUSR2 SIGKILL SIGPIPE SIGALRM alarm setitimer pthread_sigmask",
     mmap: "MADV_DONTNEED MADV_WILLNEED MADV_SEQUENTIAL MADV_RANDOM MAP_PRIVATE MAP_SHARED MAP_ANONYMOUS MAP_POPULATE "
           "PROT_READ PROT_WRITE PROT_EXEC",

@@ -266,7 +266,7 @@ def test_a_target_that_cannot_be_made_is_one_clear_error(make: Make, tmp_path: P
             quantize_checkpoint(make(), target)
 
 
-@pytest.mark.parametrize("fails", ["write_bytes", "write_text", "rename"])
+@pytest.mark.parametrize("fails", ["write_bytes", "write_text", "replace"])
 def test_a_disk_that_fills_up_leaves_nothing(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:

@@ -67,7 +67,7 @@ def kernels() -> Kernels:
         except ImportError as error:  # for one, of a NumPy that is newer than numba allows
             raise EngineError(f"numba cannot be imported: {error}") from None
         if CHECKED:
-            return Kernels(*jit.as_python(BY_NAME[asked or ISAS[0].name]), "checked")
+            return Kernels(*jit.as_python(BY_NAME.get(asked, ISAS[0])), "checked")
         return Kernels(*jit.compiled_for_this_processor(), "jit")
     try:
         return _installed(asked)
