@@ -72,6 +72,8 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
         CheckpointError: no tokenizer, a broken one, or one with more tokens than the model has rows.
     """
     settings = folder.object(SETTINGS)
+    if not settings.get("extra_special_tokens"):  # the name since transformers 5
+        settings["extra_special_tokens"] = settings.pop("additional_special_tokens", None)
     if settings.get("added_tokens_decoder") is None:  # before transformers 4.34 these had files of their own
         settings = settings | folder.object(SPECIAL_TOKENS)
     class_name = str(settings.get("tokenizer_class") or class_name or "DistilBertTokenizer")
@@ -140,11 +142,12 @@ def _add_tokens(tokenizer: Tokenizer, folder: Folder, settings: Mapping[str, Any
         CheckpointError: a token that would get another number than the one that it has in the files.
     """
     named = [settings[key] for key in settings if key.endswith("_token") and _content(settings[key])]
-    more = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
-    if not isinstance(more, (list, dict)) or not all(map(_content, more.values() if isinstance(more, dict) else more)):
+    more = [settings.get(key) or [] for key in ("extra_special_tokens", "additional_special_tokens")]
+    more = [[*each.values()] if isinstance(each, dict) else each for each in more]
+    if not all(isinstance(each, list) and all(map(_content, each)) for each in more):
         raise CheckpointError(f"{folder.path / SETTINGS}: extra_special_tokens is {more!r:.80}; expected strings")
-    named += more.values() if isinstance(more, dict) else more
-    special = {_content(token) for token in named}
+    special = {_content(token) for token in (*named, *more[0])}
+    named += more[0] or more[1]
     numbered: dict[int, AddedToken] = {}
     source = folder.path / SETTINGS
     try:
