@@ -135,8 +135,8 @@ class ExplanationTask(Task[ExplanationSettings]):
         labels = self.checkpoint.config.labels
         if twice := next((label for i, label in enumerate(labels) if label in labels[:i]), None):
             raise InputError(
-                f"{self.checkpoint.directory} has two labels of the name {twice!r:.80}, which an explanation cannot tell "
-                "apart; give them different names in id2label of config.json"
+                f"{self.checkpoint.directory} has two labels of the name {twice!r:.80}, which an explanation cannot "
+                "tell apart; give them different names in id2label of config.json"
             )
         if self.settings.label is not None:
             check("label", choice(*labels), self.settings.label)
