@@ -21,7 +21,7 @@ import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 # What each should run on; None is the NumPy engine.
-PROCESSORS = {
+PROCESSORS: dict[str, dict[str, str | None]] = {
     "x86_64": {"Nehalem": None, "Haswell": "avx2", "EPYC-Rome": "avx2", "max": "avx2"},
     "aarch64": {
         "cortex-a53": "neon",
@@ -119,7 +119,7 @@ def main() -> None:
 
     here = bits([sys.executable], [ROOT])
     print(f"this processor: {here['isa']}")
-    result = {"benchmark": "emulated", "machine": machine.describe(), "here": here, "processors": {}}
+    result: dict[str, Any] = {"benchmark": "emulated", "machine": machine.describe(), "here": here, "processors": {}}
     wrong = []
     for architecture, processors in PROCESSORS.items():
         path = [ROOT, *([folder / "aarch64-packages"] if architecture == "aarch64" else [])]

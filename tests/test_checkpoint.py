@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from npdistil.checkpoint.quantize import quantize_checkpoint
-from npdistil.checkpoint.weights import INDEX, SINGLE, Checkpoint, is_finite, read_checkpoint
+from npdistil.checkpoint.tensors import is_finite
+from npdistil.checkpoint.weights import INDEX, SINGLE, Checkpoint, read_checkpoint
 from npdistil.errors import CheckpointError
 
 Make = Callable[..., Path]
@@ -288,7 +289,7 @@ def test_types_that_are_no_weights_are_named(make: Make, dtype: str) -> None:
     (directory / SINGLE).write_bytes(content)
     try:
         with safe_open(directory / SINGLE, framework="numpy"):
-            named = f"classifier.bias in a type that cannot be read: {dtype}", "F32"
+            named: tuple[str, ...] = f"classifier.bias in a type that cannot be read: {dtype}", "F32"
     except SafetensorError:  # an older library does not know this type itself
         named = ("is not a whole safetensors file",)
     refused(directory, SINGLE, *named)

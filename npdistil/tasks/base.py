@@ -9,7 +9,7 @@ from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
 from ..settings import Kind, Settings, check, choice, setting, whole
-from ..text import LONG_TEXT, Part, Text, cut, default_stride
+from ..text import LONG_TEXT, default_stride
 
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
@@ -151,7 +151,7 @@ class LongTextTask(Task[L]):
         tokenizer: the checkpoint's.
         long_text: what becomes of long texts.
         max_length: tokens of a window.
-        stride: tokens that neighbouring windows share.
+        how: what `text.cut` takes beside the tokenizer and the texts.
     """
 
     settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
@@ -164,7 +164,8 @@ class LongTextTask(Task[L]):
         check("max_length", whole(4, limit), self.settings.max_length, None)
         self.max_length = self.settings.max_length or self.default_max_length()
         given = self.settings.stride
-        self.stride = default_stride(self.max_length) if given is None else given
+        stride = default_stride(self.max_length) if given is None else given
+        self.how = self.long_text, self.max_length, stride, self.checkpoint.truncation_side
 
     def chosen_long_text(self) -> str:
         """What becomes of long texts, by all settings together."""
@@ -177,11 +178,6 @@ class LongTextTask(Task[L]):
         """
         is_cut = self.long_text == "truncate"
         return self.checkpoint.max_length if is_cut else self.checkpoint.config.max_position_embeddings
-
-    def cut(self, texts: Sequence[Text]) -> list[list[Part]]:
-        """What of each text is read at once."""
-        side = self.checkpoint.truncation_side
-        return cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride, side)
 
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`; a pair is a dict."""

@@ -10,7 +10,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
 from ..settings import UNSET, Unset, choice, flag, number, setting, whole
-from ..text import Text, as_text, laid_out
+from ..text import Text, as_text, cut, laid_out
 from .base import LongTextSettings, LongTextTask
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
@@ -82,7 +82,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""
-        return laid_out(self.cut(texts))
+        return laid_out(cut(self.tokenizer, texts, *self.how))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""
