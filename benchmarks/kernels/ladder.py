@@ -113,7 +113,6 @@ def panel_loops(x: Array, w: Array, y: Array) -> None:
 # 6 and 7. A tile of sums in registers --------------------------------------------------------------------------------
 
 I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-BYTES = ir.VectorType(I8, 64)
 
 
 @dataclass(frozen=True)
@@ -128,13 +127,14 @@ class Kind:
 
     def multiply_add(self, builder: ir.IRBuilder, sums: Value, weights: Value, value: Value) -> Value:
         """One instruction: sums + weights * value, in each of 16 lanes (int8: the sum of 4 products in each)."""
-        operands = [self.vector] * 3 if self.element is F32 else [self.vector, BYTES, BYTES]
+        # LLVM from 22 on takes bytes where the bytes are multiplied, and still reads this form.
         function = builder.module.globals.get(self.name) or ir.Function(
-            builder.module, ir.FunctionType(self.vector, operands), self.name
+            builder.module, ir.FunctionType(self.vector, [self.vector] * 3), self.name
         )
         if self.element is F32:
             return builder.call(function, [value, weights, sums])
-        return builder.call(function, [sums, builder.bitcast(weights, BYTES), builder.bitcast(value, BYTES)])
+        weights, value = (builder.bitcast(each, self.vector) for each in (weights, value))
+        return builder.call(function, [sums, weights, value])
 
 
 FLOAT = Kind(F32, ir.VectorType(F32, LANES), 0.0, "llvm.fma.v16f32", 2 * LANES)

@@ -14,17 +14,18 @@ from npdistil.compiled import build, emit
 from npdistil.compiled.isa import BY_NAME
 from npdistil.compiled.kernels import FOLDER, SYMBOL, system
 
+COMMITTED = Path(__file__).parents[2] / "npdistil" / "compiled" / "kernels"  # an installed copy has one architecture
 FILES = [(architecture, name) for architecture in emit.TRIPLES for name in build.names(architecture)]
 
 
 @pytest.mark.parametrize("architecture", emit.TRIPLES)
 def test_the_manifest_is_of_these_sources_and_these_files(architecture: str) -> None:
-    manifest = json.loads((FOLDER / architecture / "manifest.json").read_text())
+    manifest = json.loads((COMMITTED / architecture / "manifest.json").read_text())
     assert manifest["sources"] == build.source_digest(), (
         "kernel sources changed, and the files did not: run `python -m npdistil.compiled.build`"
     )
     assert manifest["tools"] == build.TOOLS
-    files = {file.name: file.read_bytes() for file in (FOLDER / architecture).glob("*.so")}
+    files = {file.name: file.read_bytes() for file in (COMMITTED / architecture).glob("*.so")}
     assert files.keys() == manifest["files"].keys() == {f"{name}.so" for name in build.names(architecture)}
     for name, content in files.items():
         entry = manifest["files"][name]
@@ -34,7 +35,7 @@ def test_the_manifest_is_of_these_sources_and_these_files(architecture: str) -> 
 
 
 def test_no_other_file_is_in_the_folder() -> None:
-    assert {file.name for file in FOLDER.rglob("*") if file.is_file() and file.suffix != ".so"} == {"manifest.json"}
+    assert {file.name for file in COMMITTED.rglob("*") if file.is_file() and file.suffix != ".so"} == {"manifest.json"}
 
 
 def test_docstrings_and_comments_do_not_change_the_digest_and_anything_else_does(
@@ -55,7 +56,7 @@ def test_docstrings_and_comments_do_not_change_the_digest_and_anything_else_does
 
 @pytest.mark.parametrize(("architecture", "name"), FILES)
 def test_a_file_has_its_entry_and_asks_for_two_functions(architecture: str, name: str) -> None:
-    found = elf.read(FOLDER / architecture / f"{name}.so")
+    found = elf.read(COMMITTED / architecture / f"{name}.so")
     assert found.machine == architecture
     if name == "cpuid":
         assert (found.defined, found.imported) == (["npdistil_cpuid", "npdistil_xgetbv"], [])

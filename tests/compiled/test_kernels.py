@@ -146,6 +146,8 @@ def damage(file: Path) -> None:
     file.write_bytes(content)
 
 
+COMMITTED = Path(__file__).parents[2] / "npdistil" / "compiled" / "kernels"
+
 DAMAGE: dict[str, Any] = {
     "one bit": damage,
     "empty": lambda file: file.write_bytes(b""),
@@ -153,7 +155,7 @@ DAMAGE: dict[str, Any] = {
     "more": lambda file: file.write_bytes(file.read_bytes() + b"\0"),
     "missing": lambda file: file.unlink(),
     "a folder": lambda file: (file.unlink(), file.mkdir()),
-    "another instruction set's": lambda file: file.write_bytes((FOLDER / "aarch64" / "neon.so").read_bytes() + b" "),
+    "another instruction set's": lambda file: file.write_bytes((COMMITTED / "aarch64" / "neon.so").read_bytes() + b" "),
 }
 
 
