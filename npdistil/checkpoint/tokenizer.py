@@ -2,7 +2,8 @@
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,50 @@ SPECIAL = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """A tokenizer, and what else a directory says of how texts become tokens, and tokens texts.
+
+    Attributes:
+        tokenizer: neither truncates nor pads, whatever its file says: long texts are the caller's to cut.
+        special_tokens: role ("mask_token", "unk_token", ...) -> token; those that its vocabulary has.
+        max_length: model_max_length of tokenizer_config.json; None where it says none.
+        truncation_side: "right" where a text that is too long loses its end, "left" where it loses its beginning.
+        clean_up_spaces: whether blanks before marks are taken away when tokens become a text.
+    """
+
+    tokenizer: Tokenizer
+    special_tokens: Mapping[str, str]
+    max_length: int | None = None
+    truncation_side: str = "right"
+    clean_up_spaces: bool = False
+
+
+def read_tokenization(directory: Path, vocab_size: int) -> Tokenization:
+    """The tokenizer of a model with `vocab_size` rows in its embedding table, and what is said beside it.
+
+    Raises:
+        CheckpointError: as `read_tokenizer`.
+    """
+    tokenizer = read_tokenizer(directory, vocab_size)
+    settings: dict[str, Any] = {}
+    for file in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (directory / file).exists() and "added_tokens_decoder" not in settings:
+            settings |= read_json(directory / file)
+    special = {role: _content(settings.get(role), default) for role, default in SPECIAL.items()}
+    if (unknown := getattr(tokenizer.model, "unk_token", None)) is not None:
+        special["unk_token"] = unknown
+    length = settings.get("model_max_length")
+    return Tokenization(
+        tokenizer,
+        {role: token for role, token in special.items() if tokenizer.token_to_id(token) is not None},
+        int(length) if isinstance(length, (int, float)) and 1 <= length < 2**31 else None,
+        "left" if settings.get("truncation_side") == "left" else "right",
+        # transformers leaves it out where words keep their blanks
+        settings.get("clean_up_tokenization_spaces") is True and not isinstance(tokenizer.model, models.BPE),
+    )
 
 
 def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:

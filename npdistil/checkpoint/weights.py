@@ -18,7 +18,7 @@ from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
 from .config import Config, read_config, read_json
 from .tokenizer import FILES as TOKENIZER_FILES
-from .tokenizer import read_tokenizer
+from .tokenizer import Tokenization, read_tokenization
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}  # NumPy has no bfloat16
@@ -40,19 +40,28 @@ class Checkpoint:
     params: Params
     head: Params
     size: int  # bytes of the weights on disk
-    own_tokenizer: Tokenizer | None = field(default=None, repr=False)
+    own_tokenization: Tokenization | None = field(default=None, repr=False)
     mapped: tuple[mmap.mmap, ...] = field(default=(), repr=False)  # the files
+
+    @property
+    def tokenization(self) -> Tokenization:
+        """The tokenizer and what is said beside it.
+
+        Raises:
+            CheckpointError: the directory has none; token ids can be used without.
+        """
+        if self.own_tokenization is None:
+            return read_tokenization(self.directory, self.config.vocab_size)
+        return self.own_tokenization
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The `tokenizers.Tokenizer`; neither truncates nor pads.
 
         Raises:
-            CheckpointError: the directory has none; token ids can be used without.
+            CheckpointError: as `tokenization`.
         """
-        if self.own_tokenizer is None:
-            return read_tokenizer(self.directory, self.config.vocab_size)
-        return self.own_tokenizer
+        return self.tokenization.tokenizer
 
     def release(self) -> None:
         """Let go of the pages that have been read; those that are needed come back from the page cache."""
@@ -93,8 +102,8 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     params, head = _trees(config, tensors)
     size = sum(file.stat().st_size for file in files)
     has_tokenizer = any((directory / name).exists() for name in TOKENIZER_FILES)
-    tokenizer = read_tokenizer(directory, config.vocab_size) if has_tokenizer else None
-    checkpoint = Checkpoint(directory, config, params, head, size, tokenizer, tuple(mapped))
+    tokenization = read_tokenization(directory, config.vocab_size) if has_tokenizer else None
+    checkpoint = Checkpoint(directory, config, params, head, size, tokenization, tuple(mapped))
     checkpoint.release()  # checking has read every page
     return checkpoint
 
