@@ -69,5 +69,6 @@ def build(kind: str, names: dict[str, str] = ANGLE) -> Tokenizer:
 def write(directory: Path, tokenizer: Tokenizer, names: dict[str, str] = ANGLE, **settings: Any) -> None:
     """tokenizer.json, and tokenizer_config.json with the names of the special tokens and `settings`."""
     tokenizer.save(str(directory / "tokenizer.json"))
-    stored = {"tokenizer_class": "PreTrainedTokenizerFast"} | names | settings
+    stored: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"} | names | settings
+    stored |= {"model_input_names": ["input_ids", "attention_mask"]}
     (directory / "tokenizer_config.json").write_text(json.dumps(stored))

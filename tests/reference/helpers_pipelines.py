@@ -47,7 +47,7 @@ def outcome(call: Callable[..., Any], *inputs: Any, **given: Any) -> tuple[str, 
     except npdistil.errors.NpdistilError as error:
         return "refused", str(error)
     except BaseException as error:  # the reference's; its tokenizers panic outside of Exception
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit, Warning)):
             raise
         return "refused", f"{type(error).__name__}: {error}"
 
