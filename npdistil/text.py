@@ -12,6 +12,7 @@ from .errors import InputError
 
 Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
 LONG_TEXT = ("windows", "sentences", "truncate", "error")
+TRUNCATION = ("longest_first", "only_first", "only_second")  # which text of a pair is cut
 STRIDE = 128  # tokens that two neighbouring windows of a long text share
 MOST_READ = 64  # times that windows may read a token; each costs as much as the first
 LONG = 4096  # characters of a text from which on others should not wait for its tokens
@@ -109,16 +110,60 @@ class Part:
     truncated: bool = False
 
     def span(self) -> tuple[int, int]:
-        """The characters that it is; of a pair, characters of the second text."""
+        """The characters that it is; of a pair, characters of the text with more tokens."""
         offsets, sequences = self.encoding.offsets, self.encoding.sequence_ids
-        last = max((s for s in sequences if s is not None), default=None)
-        inside = [offsets[i] for i in self.positions if sequences[i] == last is not None]
+        longer = _longer(sequences)
+        inside = [offsets[i] for i in self.positions if sequences[i] == longer]
         return (self.shift + inside[0][0], self.shift + inside[-1][1]) if inside else (self.shift, self.shift)
 
 
-def parts(encoding: Encoding, max_length: int, stride: int, **how: bool) -> list[Part]:
+def _longer(sequences: Sequence[int | None]) -> int:
+    """Which text of a pair has more tokens: 0 or 1; 1 where both have as many, and 0 of a text alone."""
+    return 0 if sequences.count(0) > sequences.count(1) else 1
+
+
+def parts(encoding: Encoding, max_length: int, stride: int, **how: Any) -> list[Part]:
     """One text in windows, as `window_positions` cuts it."""
     return [Part(encoding, positions) for positions in window_positions(encoding, max_length, stride, **how)]
+
+
+def truncated(encoding: Encoding, max_length: int, strategy: str = TRUNCATION[0], side: str = "right") -> Part:
+    """One text or pair cut to `max_length` tokens, as transformers cuts it.
+
+    Args:
+        encoding: of all of it.
+        max_length: tokens, special ones included; these stay.
+        strategy: of a pair, "longest_first" cuts the longer text until both are of one length, and then both;
+            "only_first" and "only_second" cut that one.
+        side: where tokens are taken away.
+
+    Raises:
+        InputError: the text to be cut is too short for that, or not there.
+    """
+    total = len(encoding)
+    if total <= max_length:
+        return Part(encoding, range(total))
+    sequences = encoding.sequence_ids
+    texts = [[i for i, s in enumerate(sequences) if s == which] for which in (0, 1)]
+    counts = [*map(len, texts)]
+    excess = total - max_length
+    if strategy == TRUNCATION[0]:
+        room = sum(counts) - excess
+        less = min(*counts, room // 2)
+        kept = [less, room - less] if _longer(sequences) else [room - less, less]
+    else:
+        which = TRUNCATION.index(strategy) - 1
+        kept = [*counts]
+        kept[which] -= excess
+        if kept[which] < 1:
+            raise InputError(
+                f"the text has {total} tokens, and truncation={strategy!r} may cut {counts[which]} of them: not enough "
+                f"to make {max_length}"
+            )
+    taken: set[int] = set()
+    for text, n in zip(texts, kept, strict=True):
+        taken.update(text[len(text) - n :] if side == "left" else text[:n])
+    return Part(encoding, [i for i, s in enumerate(sequences) if s is None or i in taken], truncated=True)
 
 
 def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
@@ -140,7 +185,8 @@ def cut(
     long_text: str,
     max_length: int,
     stride: int,
-    truncation_side: str = "right",
+    strategy: str = TRUNCATION[0],
+    side: str = "right",
 ) -> list[list[Part]]:
     """What of each text is read at once: a single part where a text fits and is not read by sentences.
 
@@ -148,25 +194,27 @@ def cut(
         tokenizer: of the model.
         texts: strings, or tuples of two strings.
         long_text: what to do with a text of more tokens than `max_length`. "windows": overlapping windows that cover
-            all of it; "truncate": its first tokens; "error": refuse it. "sentences": read the sentences of any text one
-            by one, one that is still too long in windows.
+            all of it; "truncate": what `truncated` leaves; "error": refuse it. "sentences": read the sentences of any
+            text one by one, one that is still too long in windows.
         max_length: tokens, special ones included.
         stride: tokens that neighbouring windows share.
-        truncation_side: "right" where "truncate" takes the end away, "left" where it takes the beginning.
+        strategy: as for `truncated`.
+        side: as for `truncated`.
 
     Raises:
-        InputError: a text that is too long, with "error"; a pair, with "sentences"; and as `tokenize`.
+        InputError: a text that is too long, with "error"; a pair, with "sentences"; and as `tokenize`, `truncated` and
+            `window_positions`.
     """
     if long_text == "sentences":
         return _cut_sentences(tokenizer, texts, max_length, stride)
     cuts = []
     for i, encoding in enumerate(tokenize(tokenizer, texts)):
-        found = parts(encoding, max_length, stride)
-        if long_text == "error" and len(found) > 1:
+        if long_text == "error" and len(encoding) > max_length:
             raise InputError(f"text {i} has {len(encoding)} tokens; {max_length} are allowed")
-        if long_text == "truncate" and len(found) > 1:
-            found = [replace(found[-1 if truncation_side == "left" else 0], truncated=True)]
-        cuts.append(found)
+        if long_text == "truncate":
+            cuts.append([truncated(encoding, max_length, strategy, side)])
+        else:
+            cuts.append(parts(encoding, max_length, stride))
     return cuts
 
 
@@ -201,14 +249,14 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def window_positions(
-    encoding: Encoding, max_length: int, stride: int, reach_back: bool = True, cut_first: bool = False
+    encoding: Encoding, max_length: int, stride: int, reach_back: bool = True, which: int | None = None
 ) -> list[Sequence[int]]:
     """Which tokens of a text go into each window; all of them, in one, where they are at most `max_length`.
 
     A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
     share `stride` tokens. The last one reaches back so that it is as long as the others and their scores weigh the
-    same; without `reach_back` it is what is left, as transformers has it. Of a pair, the second text is cut and the
-    first stands in every window; or with `cut_first` the other way round.
+    same; without `reach_back` it is what is left, as transformers has it. Of a pair, one text is cut and the other
+    stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
 
     Raises:
         InputError: the other text of a pair leaves hardly more space than `stride` tokens for the one to be cut.
@@ -217,14 +265,15 @@ def window_positions(
     if total <= max_length:
         return [range(total)]
     sequences = encoding.sequence_ids
-    which = 0 if cut_first else max(s for s in sequences if s is not None)
+    if which is None:
+        which = _longer(sequences)
     cut = [i for i, s in enumerate(sequences) if s == which]
     start, stop = cut[0], cut[-1] + 1
     space = max_length - (total - (stop - start))
     if space - stride < max(1, max_length // MOST_READ):
         raise InputError(
             f"windows of {max_length} tokens with a stride of {stride} leave {max(space, 0)} for the text to be cut: "
-            "shorten the other text of the pair, or the stride"
+            "shorten the other text of the pair, or the stride, or give truncation where a task has it"
         )
     starts = [*range(start, stop - space, space - stride)]
     starts.append(stop - space if reach_back else starts[-1] + space - stride)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from npdistil.batch import blocks, check_ids, chunks, pack
 from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.errors import InputError
-from npdistil.text import Text, as_text, laid_out, parts, tokenize, tokenize_words, window_positions
+from npdistil.text import Text, as_text, laid_out, parts, tokenize, tokenize_words, truncated, window_positions
 
 TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), max_size=6)
 
@@ -183,22 +183,73 @@ def test_windows_cover_every_token_with_the_special_ones_in_each(
         assert len(cuts) == len({tuple(cut) for cut in cuts})
 
 
-@given(first=st.integers(0, 10), second=st.integers(0, 40), stride=st.integers(0, 8))
-def test_of_a_pair_the_first_text_stands_in_every_window(
+@given(first=st.integers(0, 40), second=st.integers(0, 40), stride=st.integers(0, 8))
+def test_of_a_pair_the_longer_text_is_cut_and_the_other_stands_in_every_window(
     tokenizer: Tokenizer, first: int, second: int, stride: int
 ) -> None:
     encoding = tokenizer.encode("a " * first, "film " * second)
-    total = first + second + 3
-    room = 20 - first - 3
-    if total > 20 and room <= stride:
+    total, shorter = first + second + 3, min(first, second)
+    if total > 20 and 20 - shorter - 3 <= stride:
         with pytest.raises(InputError, match="shorten"):
             window_positions(encoding, 20, stride)
         return
     cuts = window_positions(encoding, 20, stride)
     assert {i for cut in cuts for i in cut} == set(range(total))
+    whole = range(1, first + 1) if first <= second else range(first + 2, total - 1)
     for cut in cuts:
-        assert [*cut[: first + 2]] == list(range(first + 2))
-        assert cut[-1] == total - 1
+        assert {0, first + 1, total - 1, *whole} <= {*cut}
+    if total > 20:
+        assert window_positions(encoding, 20, stride) == window_positions(
+            encoding, 20, stride, which=int(first <= second)
+        )
+
+
+@pytest.mark.parametrize(
+    ("counts", "strategy", "kept"),
+    [  # of a pair cut to 15 tokens, 3 of them special
+        ((8, 3), "longest_first", (8, 3)),
+        ((30, 3), "longest_first", (9, 3)),
+        ((3, 30), "longest_first", (3, 9)),
+        ((30, 30), "longest_first", (6, 6)),
+        ((7, 30), "longest_first", (6, 6)),
+        ((30, 3), "only_first", (9, 3)),
+        ((3, 30), "only_second", (3, 9)),
+        ((30, 11), "only_first", (1, 11)),
+        ((11, 5), "only_second", (11, 1)),
+        ((30, 0), "only_first", (12, 0)),
+        ((30, 0), "longest_first", (12, 0)),
+    ],
+)
+def test_pairs_are_cut_as_in_transformers(
+    tokenizer: Tokenizer, counts: tuple[int, int], strategy: str, kept: tuple[int, int]
+) -> None:
+    encoding = tokenizer.encode("a " * counts[0], "film " * counts[1])
+    for side in ("right", "left"):
+        positions = truncated(encoding, 15, strategy, side).positions
+        assert [sum(encoding.sequence_ids[i] == n for i in positions) for n in (0, 1)] == [*kept]
+        assert {0, counts[0] + 1, sum(counts) + 2} <= {*positions}
+        first = [i for i in positions if encoding.sequence_ids[i] == 0]
+        assert first[0] == (1 if side == "right" else counts[0] - kept[0] + 1)
+        assert first == [*range(first[0], first[0] + kept[0])]
+
+
+def test_the_odd_token_is_the_longer_texts(tokenizer: Tokenizer) -> None:
+    for counts, kept in {(20, 10): (7, 6), (10, 20): (6, 7), (20, 20): (6, 7)}.items():
+        encoding = tokenizer.encode("a " * counts[0], "film " * counts[1])
+        positions = truncated(encoding, 16).positions
+        assert tuple(sum(encoding.sequence_ids[i] == n for i in positions) for n in (0, 1)) == kept
+
+
+@pytest.mark.parametrize(
+    ("counts", "strategy"), [((3, 30), "only_first"), ((30, 3), "only_second"), ((30, 0), "only_second")]
+)
+def test_a_text_too_short_to_be_cut_alone_is_refused(
+    tokenizer: Tokenizer, counts: tuple[int, int], strategy: str
+) -> None:
+    with pytest.raises(
+        InputError, match=f"truncation='{strategy}' may cut {counts[strategy == 'only_second']} of them"
+    ):
+        truncated(tokenizer.encode("a " * counts[0], "film " * counts[1]), 15, strategy)
 
 
 # chunks

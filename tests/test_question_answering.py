@@ -21,6 +21,7 @@ from npdistil.tasks.question_answering import QuestionAnsweringSettings, best_an
 Make = Callable[..., Path]
 QUESTION, CONTEXT = "who ?", "john lives in paris . anna x12 ."
 LONG = "the city is great . john lives in paris . she like it . " * 6  # far more tokens than 24 positions
+CLS = tiny.VOCABULARY.index("[CLS]")
 SETTINGS = QuestionAnsweringSettings(align_to_words=False)
 
 
@@ -54,6 +55,7 @@ def best(tokenizer: Tokenizer, context: str, start: dict[str, float], end: dict[
         encoding,
         [(window, logits(encoding, **start), logits(encoding, **end))],
         SETTINGS.replaced(settings),
+        CLS,
     )
 
 
@@ -84,7 +86,7 @@ def test_an_answer_has_at_most_as_many_tokens_as_asked_for(tokenizer: Tokenizer)
 def test_nothing_of_the_question_is_an_answer(tokenizer: Tokenizer) -> None:
     encoding = tokenizer.encode("john lives", "in paris")
     start = np.array([0, 50, 50, 50, 0, 0, 50], np.float32)
-    (answer,) = best_answers("in paris", encoding, [([*range(7)], start, start)], SETTINGS)
+    (answer,) = best_answers("in paris", encoding, [([*range(7)], start, start)], SETTINGS, CLS)
     assert answer["answer"] in ("in", "paris", "in paris")
 
 
@@ -113,7 +115,7 @@ def test_the_same_answer_twice_in_a_text_is_one_with_the_first_place(tokenizer: 
     both[places] = [8, 7.5]
     # Spans from one to the other are too long.
     settings = SETTINGS.replaced({"top_k": 2, "max_answer_len": 1})
-    first, *_ = best_answers(context, encoding, [([*range(len(both))], both, both)], settings)
+    first, *_ = best_answers(context, encoding, [([*range(len(both))], both, both)], settings, CLS)
     starts = softmax(both[[0, *(i for i, s in enumerate(encoding.sequence_ids) if s == 1)]].astype(np.float64))
     expected = np.sort(starts)[-2:]
     assert first == {"score": pytest.approx((expected**2).sum(), rel=1e-6), "start": 0, "end": 5, "answer": "Paris"}
@@ -130,7 +132,7 @@ def test_windows_compete_with_the_scores_that_they_have_alone(tokenizer: Tokeniz
         window = [*head, place, last]
         values = np.array([0, 0, 0, 0, height, 0], np.float32)
         windows.append((window, values, values))
-    answers = best_answers(CONTEXT, encoding, windows, SETTINGS.replaced({"top_k": 2}))
+    answers = best_answers(CONTEXT, encoding, windows, SETTINGS.replaced({"top_k": 2}), CLS)
     chance = [(np.exp(height) / (np.exp(height) + 1)) ** 2 for height in (6, 3)]
     assert [each["answer"] for each in answers] == ["paris", "john"]
     assert [each["score"] for each in answers] == pytest.approx(chance)
@@ -166,7 +168,7 @@ def test_over_windows_the_least_chance_of_no_answer_counts(tokenizer: Tokenizer,
     chosen = SETTINGS.replaced({"handle_impossible_answer": True, "top_k": 10})
 
     def no_answer(windows: list[Any]) -> float:
-        answers = best_answers(CONTEXT, encoding, windows, chosen)
+        answers = best_answers(CONTEXT, encoding, windows, chosen, CLS)
         return next(float(answer["score"]) for answer in answers if not answer["answer"])
 
     alone = [no_answer([row]) for row in rows]
@@ -191,7 +193,7 @@ def test_the_question_does_not_win_where_all_logits_are_far_below_zero(tokenizer
     encoding = tokenizer.encode(QUESTION, CONTEXT)
     low = np.full(len(encoding.ids), -1e6, np.float32)
     low[1:3] = 0  # the question
-    answers = best_answers(CONTEXT, encoding, [([*range(len(low))], low, low)], SETTINGS.replaced({"top_k": 3}))
+    answers = best_answers(CONTEXT, encoding, [([*range(len(low))], low, low)], SETTINGS.replaced({"top_k": 3}), CLS)
     assert all(CONTEXT[each["start"] : each["end"]] == each["answer"] != "" for each in answers)
 
 
@@ -209,7 +211,7 @@ def test_every_answer_is_a_place_in_the_context(
     assert encoding.tokens == ["[CLS]", "b", "[SEP]", "a", "x", "##1", "[SEP]"]
     values = [np.array([*each[:3], *each[3:], 0], np.float32) for each in (start, end)]
     chosen = SETTINGS.replaced({"top_k": 4, "max_answer_len": most, "align_to_words": align})
-    for answer in best_answers(context, encoding, [([*range(7)], values[0], values[1])], chosen):
+    for answer in best_answers(context, encoding, [([*range(7)], values[0], values[1])], chosen, CLS):
         assert answer["answer"] == context[answer["start"] : answer["end"]]
         assert answer["answer"] or answer["score"] == 0
         assert 0 <= answer["score"] <= 1 + 1e-9
@@ -245,7 +247,7 @@ def test_questions_may_be_asked_in_every_way_of_transformers(ask: Any) -> None:
     item, other = {"question": QUESTION, "context": CONTEXT}, {"question": "where ?", "context": "in paris"}
     assert ask(item) == one
     assert ask([item, other]) == [one, ask(other)]
-    assert ask([item]) == [one]
+    assert ask([item]) == one
     assert ask(question=[QUESTION, "where ?"], context=CONTEXT) == [one, ask(question="where ?", context=CONTEXT)]
     assert ask(question=[QUESTION, "where ?"], context=[CONTEXT, "in paris"]) == [one, ask(other)]
     lazy = ask(iter([item, other]), batch_size=1)
@@ -299,11 +301,23 @@ def test_places_are_characters_of_the_context_as_it_was_given(ask: Any) -> None:
         assert context[answer["start"] : answer["end"]] == answer["answer"]
 
 
-def test_a_long_question_is_cut_to_its_first_tokens(ask: Any) -> None:
-    long = "who lives in paris " * 30
-    assert ask(question=long, context=CONTEXT, max_question_len=3) == ask(question="who lives in", context=CONTEXT)
+def test_a_question_is_never_cut(ask: Any) -> None:
+    long = "who lives in paris " * 4
+    assert ask(question=long, context="in paris") != ask(question="who lives in", context="in paris")
+    assert ask(question=long, context="in paris", max_question_len=16) == ask(question=long, context="in paris")
+    with pytest.raises(InputError, match="question 1 has 16 tokens; max_question_len allows 15"):
+        ask(question=["who", long], context="in paris", max_question_len=15)
     with pytest.raises(InputError, match="shorten the other text of the pair, or the stride"):
         ask(question=long, context=LONG)
+
+
+def test_a_list_of_one_question_is_as_that_question_as_in_transformers(ask: Any) -> None:
+    alone = ask(question=QUESTION, context=CONTEXT)
+    item = {"question": QUESTION, "context": CONTEXT}
+    assert ask([item]) == ask(item) == ask(question=[QUESTION], context=[CONTEXT]) == ask(QUESTION, CONTEXT) == alone
+    assert ask([item], top_k=2) == ask(item, top_k=2)
+    assert ask([item, item]) == [alone, alone]
+    assert ask([]) == []
 
 
 def test_shorter_windows_may_be_asked_for(ask: Any) -> None:

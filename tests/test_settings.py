@@ -70,9 +70,11 @@ def test_every_field_is_an_option_whose_default_is_the_records(record: type[Task
 def test_options_become_settings() -> None:
     parser = argparse.ArgumentParser()
     add_settings(parser, TextClassificationSettings)
-    options = parser.parse_args("--top-k 0 --threshold 0.5 --long-text error --truncation --stride 0".split())
+    options = parser.parse_args(
+        "--top-k 0 --threshold 0.5 --long-text error --truncation only_first --stride 0".split()
+    )
     given = settings_of(options, TextClassificationSettings)
-    assert given == {"top_k": None, "threshold": 0.5, "long_text": "error", "truncation": True, "stride": 0}
+    assert given == {"top_k": None, "threshold": 0.5, "long_text": "error", "truncation": "only_first", "stride": 0}
 
 
 def test_a_name_that_is_no_setting_is_refused_with_those_that_are() -> None:

@@ -225,6 +225,43 @@ def test_a_long_text_is_the_mean_of_its_windows_and_never_an_error(five: Any) ->
     assert {each["label"]: each["score"] for each in five(LONG, top_k=None)} == pytest.approx(expected)
 
 
+def test_pairs_may_be_long_on_either_side(five: Any) -> None:
+    words, few = "the film was good and i like it " * 6, "bad"
+    for pair in ({"text": words, "text_pair": few}, {"text": few, "text_pair": words}):
+        assert five(pair, top_k=None) != five(pair, top_k=None, truncation=True)
+        windows = five(pair, combine="none")
+        text = max(pair.values(), key=len)
+        assert len(windows) > 1
+        assert (windows[0]["start"], windows[-1]["end"]) == (0, len(text.rstrip()))
+    both = {"text": words, "text_pair": words}
+    with pytest.raises(InputError, match="shorten the other text of the pair, or the stride, or give truncation"):
+        five(both)
+    cut = {
+        "text": "the film was good and i like it the film",
+        "text_pair": "the film was good and i like it the film was",
+    }
+    assert five(both, truncation=True) == five(cut)
+    assert five(both, long_text="truncate") == five(cut) | {"truncated": True}
+    few_both = {"text": words, "text_pair": few}
+    assert five(few_both, truncation="only_first", max_length=9) == five(
+        {"text": "the film was good and", "text_pair": few}
+    )
+    assert five(few_both, truncation="longest_first", max_length=9) == five(few_both, truncation=True, max_length=9)
+    assert five(few_both, truncation="do_not_truncate") == five(few_both)
+
+
+def test_texts_are_cut_to_what_the_tokenizer_says_and_on_its_side(make: Make) -> None:
+    directory = make()
+    tiny.write_tokenizer(directory, model_max_length=5, truncation_side="left")
+    classify = pipeline("text-classification", directory, engine="numpy")
+    assert classify("the film was not good", truncation=True) == classify("was not good")
+    assert classify("the film was not good", long_text="truncate") == [
+        classify("was not good")[0] | {"truncated": True}
+    ]
+    assert classify("the film was not good", truncation=True, max_length=6) == classify("film was not good")
+    assert classify("the film was not good") != classify("was not good")
+
+
 def test_truncation_gives_transformers_shape_and_long_text_truncate_says_what_it_did(five: Any) -> None:
     (plain,) = five(LONG, truncation=True)
     assert list(plain) == ["label", "score"]
@@ -264,7 +301,8 @@ def test_parts_are_given_one_by_one_with_their_places(five: Any) -> None:
         ({"function_to_apply": 1}, "function_to_apply is 1"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": "8"}, "batch_size is '8'"),
-        ({"truncation": "longest_first"}, "truncation is 'longest_first'"),
+        ({"truncation": "longest"}, "truncation is 'longest'; known are True, False, longest_first, only_first"),
+        ({"truncation": 1}, "truncation is 1"),
         ({"threshold": "high"}, "threshold is 'high'"),
         ({"threshold": True}, "threshold is True"),
         ({"threshold": float("nan")}, "threshold is nan"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import decoders
 
 import npdistil
 from npdistil import pipeline
@@ -18,6 +19,7 @@ from npdistil.errors import InputError
 from npdistil.tasks.token_classification import STRATEGIES, aggregate, without_overlaps
 
 Make = Callable[..., Path]
+JOIN = decoders.WordPiece().decode
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 TEXT = "John lives in Paris, she lives in caf 123 !"
 LONG = "john lives in paris and she hate the city . " * 8  # more tokens than 24 positions
@@ -54,7 +56,7 @@ def test_entities_are_those_of_transformers_own_tests(shared_data: Path) -> None
     for case in cases:
         tokens = [each | {"scores": np.array(each["scores"])} for each in case["pre_entities"]]
         labels = [case["id2label"][str(i)] for i in range(len(case["id2label"]))]
-        found = aggregate(tokens, case["strategy"], labels)
+        found = aggregate(tokens, case["strategy"], labels, JOIN)
         digits = 3 if case["rounded_3_decimals"] else 12
         assert [each | {"score": round(each["score"], digits)} for each in found] == case["expected"], case["test"]
 
@@ -62,7 +64,7 @@ def test_entities_are_those_of_transformers_own_tests(shared_data: Path) -> None
 def test_a_group_ends_where_the_class_changes_and_where_a_new_one_begins() -> None:
     labels = ["B-PER", "I-PER", "B-PER", "I-LOC", "I-LOC", "O", "O", "I-LOC", "B-LOC", "I-PER"]
     tokens = [token("ab", 3 * i, one_hot(label), i) for i, label in enumerate(labels)]
-    found = [(each["entity_group"], each["start"], each["end"]) for each in aggregate(tokens, "simple", LABELS)]
+    found = [(each["entity_group"], each["start"], each["end"]) for each in aggregate(tokens, "simple", LABELS, JOIN)]
     assert found == [
         ("PER", 0, 5),
         ("PER", 6, 8),
@@ -76,7 +78,7 @@ def test_a_group_ends_where_the_class_changes_and_where_a_new_one_begins() -> No
 
 def test_a_groups_score_is_the_mean_of_its_parts() -> None:
     tokens = [token("a", 0, one_hot("B-PER", 0.5)), token("b", 2, one_hot("I-PER", 0.9))]
-    (group,) = aggregate(tokens, "simple", LABELS)
+    (group,) = aggregate(tokens, "simple", LABELS, JOIN)
     assert group == {"entity_group": "PER", "score": pytest.approx(0.7), "word": "a b", "start": 0, "end": 3}
 
 
@@ -85,7 +87,7 @@ def test_a_groups_score_is_the_mean_of_its_parts() -> None:
 )
 def test_the_tokens_of_a_word_agree_as_the_strategy_says(strategy: str, label: str, score: float) -> None:
     tokens = [token("ca", 0, [0, 0.6, 0, 0.2, 0.2]), token("##fe", 2, [0.1, 0.2, 0, 0, 0.7], 2, subword=True)]
-    (group,) = aggregate(tokens, strategy, LABELS)
+    (group,) = aggregate(tokens, strategy, LABELS, JOIN)
     assert group == {
         "entity_group": label[2:],
         "score": pytest.approx(score),
@@ -97,13 +99,13 @@ def test_the_tokens_of_a_word_agree_as_the_strategy_says(strategy: str, label: s
 
 def test_a_text_that_begins_inside_of_a_word_is_a_word() -> None:
     """As a window may."""
-    (group,) = aggregate([token("##fe", 2, one_hot("I-LOC"), subword=True)], "first", LABELS)
+    (group,) = aggregate([token("##fe", 2, one_hot("I-LOC"), subword=True)], "first", LABELS, JOIN)
     assert (group["entity_group"], group["start"], group["end"]) == ("LOC", 2, 4)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_no_tokens_give_no_entities(strategy: str) -> None:
-    assert aggregate([], strategy, LABELS) == []
+    assert aggregate([], strategy, LABELS, JOIN) == []
 
 
 @given(
@@ -115,7 +117,7 @@ def test_groups_cover_every_token_once_and_in_order(numbers: list[tuple[int, boo
         token("##x" if subword else "x", 2 * i, one_hot(LABELS[label]), i, subword)
         for i, (label, subword) in enumerate(numbers)
     ]
-    found = aggregate(tokens, strategy, LABELS)
+    found = aggregate(tokens, strategy, LABELS, JOIN)
     covered = [each for group in found for each in range(group["start"], group["end"], 2)]
     assert covered == [each["start"] for each in tokens]
     assert all(0 < group["score"] <= 1 for group in found)
@@ -237,7 +239,7 @@ def test_words_are_kept_together_and_placed_in_the_joined_text(ner: Any) -> None
     words = ["John", "lives", "in", "", "Paris", "x12"]
     for delimiter in (" ", "", "--"):
         joined = delimiter.join(words)
-        found = ner(words, is_split_into_words=True, delimiter=delimiter)
+        (found,) = ner(words, is_split_into_words=True, delimiter=delimiter)
         tokens = [each["word"] for each in found]
         assert tokens == ["john", "lives", "in", "paris", "x", "##1", "##2"]
         assert [joined[each["start"] : each["end"]] for each in found] == ["John", "lives", "in", "Paris", *"x12"]
@@ -245,14 +247,26 @@ def test_words_are_kept_together_and_placed_in_the_joined_text(ner: Any) -> None
 
 def test_several_texts_of_words(ner: Any) -> None:
     texts = [["John", "lives"], ["a"], []]
-    assert ner(texts, is_split_into_words=True) == [ner(text, is_split_into_words=True) for text in texts[:2]] + [[]]
+    assert ner(texts, is_split_into_words=True) == [ner([text], is_split_into_words=True)[0] for text in texts]
+
+
+def test_one_list_of_words_gives_a_list_of_answers_as_in_transformers(ner: Any) -> None:
+    words = ["John", "lives"]
+    assert ner(words, is_split_into_words=True) == ner([words], is_split_into_words=True)
+    assert [each["word"] for each in ner(words, is_split_into_words=True)[0]] == ["john", "lives"]
+    assert ner([], is_split_into_words=True) == []
+
+
+def test_none_leaves_what_the_pipeline_was_made_with(ner: Any) -> None:
+    some = pipeline("ner", ner.model, ignore_labels=["LOC"], aggregation_strategy="simple")
+    assert some(TEXT, ignore_labels=None, aggregation_strategy=None, stride=None, delimiter=None) == some(TEXT)
+    assert pipeline("ner", ner.model, ignore_labels=None, delimiter=None)(TEXT) == pipeline("ner", ner.model)(TEXT)
 
 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
         ({"aggregation_strategy": "best"}, "aggregation_strategy is 'best'; known are none, simple"),
-        ({"aggregation_strategy": None}, "aggregation_strategy is None"),
         ({"ignore_labels": "O"}, "ignore_labels is 'O'; expected a list of strings"),
         ({"is_split_into_words": "yes"}, "is_split_into_words is 'yes'"),
         ({"batch_size": 0}, "batch_size is 0"),

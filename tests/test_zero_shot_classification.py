@@ -89,6 +89,26 @@ def test_the_hypothesis_is_made_from_the_template(judge: Any) -> None:
     assert answer != judge(TEXT, LABELS)
 
 
+def test_labels_may_have_braces_and_templates_may_name_the_label_twice(judge: Any) -> None:
+    labels = ["{}", "good", "{0}", "{"]
+    assert sorted(judge(TEXT, labels)["labels"]) == sorted(labels)
+    expected = softmax(logits(judge, TEXT, LABELS, "{0} is {0} , not {{ }}")[:, 2])
+    answer = judge(TEXT, LABELS, hypothesis_template="{0} is {0} , not {{ }}")
+    assert by_label(answer) == pytest.approx(dict(zip(LABELS, expected, strict=True)))
+
+
+def test_a_label_of_a_list_may_be_empty_as_in_transformers(judge: Any) -> None:
+    assert sorted(judge(TEXT, ["", "good"])["labels"]) == ["", "good"]
+
+
+def test_a_long_premise_may_be_cut_instead(judge: Any) -> None:
+    cut = judge(LONG, LABELS, hypothesis_template="{} .", truncation=True)
+    words = LONG.split()[: 24 - 3 - 2]  # beside special tokens and the hypothesis
+    assert by_label(cut) == pytest.approx(by_label(judge(" ".join(words), LABELS, hypothesis_template="{} .")))
+    assert cut["scores"] != judge(LONG, LABELS, hypothesis_template="{} .")["scores"]
+    assert judge(TEXT, LABELS, truncation=True) == judge(TEXT, LABELS)
+
+
 def test_settings_may_be_given_beforehand(make: Make) -> None:
     judge = made(make, candidate_labels=LABELS, multi_label=True)
     assert judge(TEXT) == judge(TEXT, LABELS, multi_label=True)
@@ -144,6 +164,12 @@ def test_missing_labels_are_asked_for(judge: Any) -> None:
         ({"hypothesis_template": "It is good."}, "expected one {}"),
         ({"hypothesis_template": "{} {}"}, "expected one {}"),
         ({"hypothesis_template": "{name}"}, "expected one {}"),
+        ({"hypothesis_template": "It is about {{}}."}, "expected one {}"),
+        ({"hypothesis_template": "It is about {0:.0}."}, "expected one {}"),
+        ({"hypothesis_template": "It is about {:>9}."}, "expected one {}"),
+        ({"hypothesis_template": "It is about {0.__class__}."}, "expected one {}"),
+        ({"hypothesis_template": "{0} {}"}, "expected one {}"),
+        ({"hypothesis_template": "}"}, "expected one {}"),
         ({"hypothesis_template": "{"}, "expected one {}"),
         ({"hypothesis_template": None}, "expected a string"),
         ({"multi_label": "yes"}, "multi_label is 'yes'"),

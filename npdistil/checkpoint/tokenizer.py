@@ -46,6 +46,7 @@ class Tokenization:
         added_tokens: what was added to the vocabulary of the model's own words, special or not.
         max_length: model_max_length of tokenizer_config.json; None where it says none.
         truncation_side: "right" where a text that is too long loses its end, "left" where it loses its beginning.
+        clean_up_spaces: whether blanks before marks are taken away when tokens become a text.
     """
 
     tokenizer: Tokenizer
@@ -53,6 +54,7 @@ class Tokenization:
     added_tokens: tuple[str, ...]
     max_length: int | None = None
     truncation_side: str = "right"
+    clean_up_spaces: bool = False
 
 
 def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
@@ -119,6 +121,8 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
         tuple(token.content for _, token in sorted(tokenizer.get_added_tokens_decoder().items())),
         _max_length(folder, settings),
         side,
+        # transformers leaves it out where words keep their blanks
+        settings.get("clean_up_tokenization_spaces") is True and not isinstance(tokenizer.model, models.BPE),
     )
 
 

@@ -108,7 +108,7 @@ class Checkpoint:
         config: sizes, labels and head.
         embeddings: the part of `params` of that name.
         head: the parameters of the head that `config.architecture` names.
-        tokenization: the tokenizer and what goes with it; None where the directory has none.
+        own_tokenization: the tokenizer and what goes with it; None where the directory has none.
         sentence: how sentence-transformers makes vectors with it; None where it is not one of these directories.
         adapter: the LoRA adapter that is merged into the weights, if there is one.
         encoder_folder: where in the directory the model itself is; "" unless modules.json says otherwise.
@@ -121,7 +121,7 @@ class Checkpoint:
     config: Config
     embeddings: Params = field(repr=False)
     head: Params = field(repr=False)
-    tokenization: Tokenization | None
+    own_tokenization: Tokenization | None
     sentence: SentenceEncoder | None
     adapter: Adapter | None
     encoder_folder: str
@@ -154,17 +154,26 @@ class Checkpoint:
         return sum(file.size for file in self.weights.files)
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        """The `tokenizers.Tokenizer`; neither truncates nor pads.
+    def tokenization(self) -> Tokenization:
+        """The tokenizer and what goes with it.
 
         Raises:
             CheckpointError: the directory has none; token ids can be used without.
         """
-        if self.tokenization is None:
+        if self.own_tokenization is None:
             raise CheckpointError(
                 f"{self.directory / self.encoder_folder} has neither {' nor '.join(TOKENIZER_FILES)}, so texts cannot "
                 "become token ids"
             )
+        return self.own_tokenization
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The `tokenizers.Tokenizer`; neither truncates nor pads.
+
+        Raises:
+            CheckpointError: as `tokenization`.
+        """
         return self.tokenization.tokenizer
 
     @property
@@ -174,13 +183,13 @@ class Checkpoint:
         What sentence-transformers or the tokenizer say, and never more than the model has positions for.
         """
         own = self.sentence.max_length if self.sentence else None
-        tokenizer = self.tokenization.max_length if self.tokenization else None
+        tokenizer = self.own_tokenization.max_length if self.own_tokenization else None
         return min(own or tokenizer or 2**31, self.config.max_position_embeddings)
 
     @property
     def truncation_side(self) -> str:
         """The end of a text that is lost when it is cut: "right" or "left"."""
-        return self.tokenization.truncation_side if self.tokenization else "right"
+        return self.own_tokenization.truncation_side if self.own_tokenization else "right"
 
     def release(self) -> None:
         """Let go of what an engine may have packed; `params` reads it again."""
@@ -251,7 +260,7 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
         config=config,
         embeddings=tree["embeddings"],
         head=_head(config, tree),
-        tokenization=tokenization,
+        own_tokenization=tokenization,
         sentence=sentence,
         adapter=adapter,
         encoder_folder=folder.path.relative_to(root.path).as_posix() if folder is not root else "",

@@ -49,7 +49,7 @@ def described(checkpoint: Checkpoint) -> dict[str, str]:
         whole = f", {len(checkpoint.adapter.replaced)} whole tensors" if checkpoint.adapter.replaced else ""
         base = checkpoint.adapter.base
         rows["adapter"] = f"LoRA of rank {checkpoint.adapter.rank} for {base}, merged into {count} weights{whole}"
-    if checkpoint.tokenization:
+    if checkpoint.own_tokenization:
         rows["tokenizer"] = ", ".join(
             [
                 f"cut at {checkpoint.max_length} tokens on the {checkpoint.truncation_side} where cutting is asked for",

@@ -73,7 +73,7 @@ COMMANDS = {
     ),
     "fill-mask": Command(
         "fill-mask",
-        "texts with [MASK]",
+        "texts with [MASK], or what the tokenizer calls it",
         ("npdistil fill-mask --model distilbert-base-uncased 'It was a [MASK] film.'",),
     ),
     "zero-shot": Command(

@@ -97,9 +97,9 @@ class Service:
         self.metrics = Metrics()
         self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.tokenizer, settings.max_request_tokens))
         checkpoint = model.checkpoint
-        if checkpoint.tokenization:
+        if checkpoint.own_tokenization:
             limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
-            checkpoint = replace(checkpoint, tokenization=limited)
+            checkpoint = replace(checkpoint, own_tokenization=limited)
         self.tasks: dict[str, Task[Any]] = {}
         for name in TASKS:
             with suppress(InputError):  # it needs another head, or other labels

@@ -1,7 +1,7 @@
 """The protocol of a task: `task.postprocess(model.forward(task.preprocess(items)))`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter, Signature, cleandoc
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -9,7 +9,7 @@ from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
 from ..settings import Kind, Settings, check, choice, setting, whole
-from ..text import LONG_TEXT, default_stride
+from ..text import LONG_TEXT, TRUNCATION, default_stride
 
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
@@ -63,6 +63,11 @@ class Task(Generic[S]):
     def _set(self, settings: TaskSettings) -> None:
         self.settings: S = settings  # type: ignore[assignment]
         self.resolve()
+
+    @property
+    def model_max_length(self) -> int:
+        """Tokens to which a text is cut: what the model takes, or less where its tokenizer says so."""
+        return self.checkpoint.max_length
 
     def resolve(self) -> None:
         """Work out what follows from settings and checkpoint together; once, and not at each call.
@@ -119,6 +124,24 @@ class Task(Generic[S]):
         return answers[0] if self.is_item(inputs) else answers
 
 
+def truncation() -> Kind:
+    """True, False, or which text of a pair is cut, as transformers' tokenizers take it."""
+    names = choice(*TRUNCATION, "do_not_truncate")
+    return replace(
+        names,
+        expected=f"known are True, False, {', '.join(names.choices)}",
+        takes=lambda value: isinstance(value, bool) or names.takes(value),
+        schema={"enum": [True, False, *names.choices]},
+    )
+
+
+def truncation_strategy(given: bool | str) -> str | None:
+    """One of `TRUNCATION`, or None where nothing is to be cut."""
+    if isinstance(given, bool):
+        return TRUNCATION[0] if given else None
+    return None if given == "do_not_truncate" else given
+
+
 @dataclass(frozen=True, kw_only=True)
 class LongTextSettings(TaskSettings):
     """What becomes of texts longer than the model."""
@@ -127,7 +150,8 @@ class LongTextSettings(TaskSettings):
         "windows",
         choice(*LONG_TEXT),
         'what becomes of a text of more tokens than `max_length`: "windows" reads overlapping windows that cover all '
-        'of it, "truncate" its first tokens, "error" refuses it; "sentences" reads sentences of any text one by one.',
+        'of it (of a pair, windows of the longer text beside the other), "truncate" its first tokens, "error" refuses '
+        'it; "sentences" reads sentences of any text one by one.',
     )
     max_length: int | None = setting(
         None,
@@ -155,6 +179,7 @@ class LongTextTask(Task[L]):
     """
 
     settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
+    strategy = TRUNCATION[0]  # of a pair that is cut
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
@@ -165,7 +190,7 @@ class LongTextTask(Task[L]):
         self.max_length = self.settings.max_length or self.default_max_length()
         given = self.settings.stride
         stride = default_stride(self.max_length) if given is None else given
-        self.how = self.long_text, self.max_length, stride, self.checkpoint.truncation_side
+        self.how = self.long_text, self.max_length, stride, self.strategy, self.checkpoint.truncation_side
 
     def chosen_long_text(self) -> str:
         """What becomes of long texts, by all settings together."""

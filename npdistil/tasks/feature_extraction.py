@@ -6,8 +6,8 @@ from typing import Any
 
 from ..batch import Inputs, Outputs
 from ..settings import flag, setting, whole
-from ..text import laid_out, parts, tokenize
-from .base import Task, TaskSettings
+from ..text import laid_out, tokenize, truncated
+from .base import Task, TaskSettings, truncation, truncation_strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,10 +15,11 @@ class FeatureExtractionSettings(TaskSettings):
     """Settings of feature extraction."""
 
     return_tensors: bool = setting(False, flag(), "whether to give arrays instead of nested lists.")
-    truncation: bool = setting(
+    truncation: bool | str = setting(
         False,
-        flag(),
-        "whether a text is cut at what the tokenizer and the model allow; otherwise a longer one is refused.",
+        truncation(),
+        "whether a text of more tokens than the model takes is cut (the names of strategies are those of transformers, "
+        "and differ for pairs alone); otherwise it is refused.",
     )
     batch_size: int = setting(32, whole(), "texts that are run at once; results do not depend on it.")
 
@@ -35,10 +36,9 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`."""
         encodings = tokenize(self.checkpoint.tokenizer, items)
-        if self.settings.truncation:
-            kept = -1 if self.checkpoint.truncation_side == "left" else 0
-            most = self.checkpoint.max_length
-            return laid_out([[parts(each, most, 0)[kept]] for each in encodings], output="hidden_states")
+        if strategy := truncation_strategy(self.settings.truncation):
+            most, side = self.model_max_length, self.checkpoint.truncation_side
+            return laid_out([[truncated(each, most, strategy, side)] for each in encodings], output="hidden_states")
         return Inputs([each.ids for each in encodings], [1] * len(items), "hidden_states")
 
     def postprocess(self, outputs: Outputs) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Fill mask: the words that the model expects where a text says [MASK]."""
+"""Fill mask: the words that the model expects where a text has the mask token, as [MASK]."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..batch import Inputs, Outputs
-from ..checkpoint.tokenizer import SPECIAL
 from ..distilbert.encoder import softmax
 from ..errors import InputError
 from ..settings import Kind, setting, string, strings, whole
 from ..text import tokenize
 from .base import Task, TaskSettings
 
-MASK = SPECIAL["mask_token"]
+# What `clean_up_tokenization_spaces` of tokenizer_config.json replaces, as transformers does, in this order.
+CLEANED_UP = (
+    *((f" {mark}", mark) for mark in ".?!,"),
+    (" ' ", "'"),
+    *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
+)
 Answer: TypeAlias = dict[str, Any]  # {"score": float, "token": int, "token_str": str, "sequence": str}
 
 
@@ -46,9 +50,9 @@ class FillMask(Task[FillMaskSettings]):
     it; and a text of more tokens than the model has positions for is refused with its number of tokens, since only
     its writer knows which part of it to leave out.
 
-    Items are texts with one [MASK] or several. The answer to a text with one mask is a list of {"score", "token",
-    "token_str", "sequence"}, to one with several a list of such lists, one a mask. As in transformers, a list of one
-    text gets that text's answer.
+    Items are texts with the tokenizer's mask token, [MASK] for most, once or several times. The answer to a text with
+    one mask is a list of {"score", "token", "token_str", "sequence"}, to one with several a list of such lists, one a
+    mask. As in transformers, a list of one text gets that text's answer.
     """
 
     settings_type = FillMaskSettings
@@ -57,6 +61,14 @@ class FillMask(Task[FillMaskSettings]):
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
+        self.tokenizer, special = self.checkpoint.tokenizer, self.checkpoint.tokenization.special_tokens
+        if "mask_token" not in special:
+            raise InputError(
+                f"{self.checkpoint.directory}: the tokenizer has no mask token; expected one in its vocabulary, named "
+                "by mask_token in tokenizer_config.json"
+            )
+        self.mask_token = special["mask_token"]
+        self.ids = {role: self.tokenizer.token_to_id(token) for role, token in special.items()}
         self.candidates = self._candidates()
 
     def _candidates(self) -> Any:
@@ -64,13 +76,12 @@ class FillMask(Task[FillMaskSettings]):
         targets = self.settings.targets
         if targets is None:
             return np.arange(self.checkpoint.config.vocab_size)
-        tokenizer = self.checkpoint.tokenizer
         ids = []
         for word in [targets] if isinstance(targets, str) else targets:
-            known = tokenizer.token_to_id(word)
+            known = self.tokenizer.token_to_id(word)
             if known is None:  # as the tokenizer writes it, in lower case for instance
-                tokens = tokenizer.encode(word, add_special_tokens=False).ids
-                known = tokens[0] if len(tokens) == 1 else None
+                tokens = self.tokenizer.encode(word, add_special_tokens=False).ids
+                known = tokens[0] if len(tokens) == 1 and tokens[0] != self.ids.get("unk_token") else None
             if known is None:
                 raise InputError(f"the target {word!r} is not one token of the vocabulary")
             ids.append(known)
@@ -78,11 +89,10 @@ class FillMask(Task[FillMaskSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; logits are wanted for the masks."""
-        mask = self.checkpoint.tokenizer.token_to_id(MASK)
-        token_ids = [encoding.ids for encoding in tokenize(self.checkpoint.tokenizer, items)]
-        masks = [[i for i, token in enumerate(ids) if token == mask] for ids in token_ids]
+        token_ids = [encoding.ids for encoding in tokenize(self.tokenizer, items)]
+        masks = [[i for i, token in enumerate(ids) if token == self.ids["mask_token"]] for ids in token_ids]
         if (bare := next((i for i, found in enumerate(masks) if not found), None)) is not None:
-            raise InputError(f"text {bare} has no {MASK}")
+            raise InputError(f"text {bare} has no {self.mask_token}")
         return Inputs(token_ids, [1] * len(items), rows=masks)
 
     def postprocess(self, outputs: Outputs) -> list[list[Any]]:
@@ -101,9 +111,16 @@ class FillMask(Task[FillMaskSettings]):
 
     def _answer(self, ids: Sequence[int], place: int, token: int, score: float, only: bool) -> Answer:
         """One word in its place. Special tokens are left out of the sequence, unless it has other masks to show."""
-        decode = self.checkpoint.tokenizer.decode
-        sequence = decode([*ids[:place], token, *ids[place + 1 :]], skip_special_tokens=only)
-        return {"score": float(score), "token": token, "token_str": decode([token]), "sequence": sequence}
+        filled = [each for each in (*ids[:place], token, *ids[place + 1 :]) if each != self.ids.get("pad_token")]
+        word, sequence = self._decode([token], False), self._decode(filled, only)
+        return {"score": float(score), "token": token, "token_str": word, "sequence": sequence}
+
+    def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        if self.checkpoint.tokenization.clean_up_spaces:
+            for found, instead in CLEANED_UP:
+                text = text.replace(found, instead)
+        return text
 
     def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
         """As `Task.shaped`; transformers does not wrap the answer to a list of one."""

@@ -32,7 +32,9 @@ class QuestionAnsweringSettings(TaskSettings):
         "tokens in a window, question and special ones included; by default 384, or what the model takes.",
         None,
     )
-    max_question_len: int = setting(64, whole(), "tokens of the question that are used.")
+    max_question_len: int | None = setting(
+        None, whole(), "tokens above which a question is refused; a question is never cut.", None
+    )
     handle_impossible_answer: bool = setting(False, flag(), "whether the empty answer may be given.")
     align_to_words: bool = setting(True, flag(), "whether an answer is stretched to whole words.")
     batch_size: int = setting(32, whole(), "questions that are run at once; results do not depend on it.")
@@ -45,9 +47,13 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
     left out before the softmax, the score of an answer is the probability of its start times that of its end, and
     that of "no answer" is the first token's. The same answer found twice has its scores added.
 
-    Items are {"question", "context"}; a call may have `question` and `context` instead, each a string or a list. An
-    answer is {"score", "start", "end", "answer"}, where start and end are characters in the context; or a list of
-    these where more than one was asked for and found.
+    A question stands whole in every window, as with transformers' fast tokenizers, which do not look at
+    `max_question_len`; here a longer question is refused.
+
+    Items are {"question", "context"}; a call may have a question and a context instead, by place or by name, each a
+    string or a list. As in transformers, a list of one question gets that question's answer. An answer is {"score",
+    "start", "end", "answer"}, where start and end are characters in the context; or a list of these where more than one
+    was asked for and found.
     """
 
     settings_type = QuestionAnsweringSettings
@@ -56,13 +62,26 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
     beside: ClassVar[Mapping[str, Kind]] = {"context": string()}
     columns = ("answer", "score", "start", "end")
 
+    def resolve(self) -> None:
+        """As `Task.resolve`."""
+        cls_token = self.checkpoint.tokenization.special_tokens.get("cls_token")
+        self.cls_token = None if cls_token is None else self.checkpoint.tokenizer.token_to_id(cls_token)
+        length = self.settings.max_seq_len or min(384, self.model_max_length)
+        self.length = min(length, self.checkpoint.config.max_position_embeddings)
+        given = self.settings.doc_stride
+        self.stride = min(self.length // 2, 128) if given is None else given
+        if self.stride > self.length:
+            raise InputError(f"doc_stride is {self.stride}; windows have {self.length} tokens")
+
     def arguments(
-        self, inputs: Any = None, *, question: Any = None, context: Any = None, **given: Any
+        self, inputs: Any = None, *more: Any, question: Any = None, context: Any = None, **given: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """As `Task.arguments`; question and context may have names."""
+        """As `Task.arguments`; question and context may be two, by place or by name."""
         if inputs is None:
             return _paired(question, context), given
-        if question is not None or context is not None:
+        if isinstance(inputs, str) and len(more) == 1 and question is context is None:
+            return _paired(inputs, *more), given
+        if more or question is not None or context is not None:
             raise InputError("give question and context, or one argument that holds both, not all three")
         return inputs, given
 
@@ -70,16 +89,20 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
         """As `Task.is_item`."""
         return isinstance(inputs, dict)
 
+    def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
+        """As `Task.shaped`; transformers does not wrap the answer to a list of one."""
+        return answers[0] if len(answers) == 1 else answers
+
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; the windows of a context beside its question are its sequences."""
-        limit = self.checkpoint.config.max_position_embeddings
-        length = min(self.settings.max_seq_len or 384, limit)
-        stride = min(length // 2, 128) if self.settings.doc_stride is None else self.settings.doc_stride
-        pairs = [(self._question(item), item["context"]) for item in items]
-        encodings = tokenize(self.checkpoint.tokenizer, pairs)
-        if not all(1 in encoding.sequence_ids for encoding in encodings):
-            raise InputError("the context is empty")
-        cuts = [parts(encoding, length, stride, reach_back=False) for encoding in encodings]
+        encodings = tokenize(self.checkpoint.tokenizer, [_pair(item) for item in items])
+        most = self.settings.max_question_len
+        for i, sequences in enumerate(encoding.sequence_ids for encoding in encodings):
+            if 1 not in sequences:
+                raise InputError("the context is empty")
+            if most is not None and (count := sequences.count(0)) > most:
+                raise InputError(f"question {i} has {count} tokens; max_question_len allows {most}")
+        cuts = [parts(encoding, self.length, self.stride, reach_back=False, which=1) for encoding in encodings]
         return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
     def postprocess(self, outputs: Outputs) -> list[Answer | list[Answer]]:
@@ -87,22 +110,19 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
         found = []
         for (item, cut), logits in zip(outputs.inputs.context, outputs.by_item(), strict=True):
             windows = [(part.positions, *each.T) for part, each in zip(cut, logits, strict=True)]
-            answers = best_answers(item["context"], cut[0].encoding, windows, self.settings)
+            answers = best_answers(item["context"], cut[0].encoding, windows, self.settings, self.cls_token)
             found.append(answers[0] if len(answers) == 1 else answers)
         return found
 
-    def _question(self, item: Any) -> str:
-        """The question, cut to its first `max_question_len` tokens."""
-        if not isinstance(item, dict) or set(item) != {"question", "context"}:
-            raise InputError(f'expected {{"question": ..., "context": ...}}, found {item!r:.80}')
-        for name in ("context", "question"):
-            if not isinstance(item[name], str) or not item[name].strip():
-                raise InputError(f"the {name} is empty")
-        (encoding,) = tokenize(self.checkpoint.tokenizer, [item["question"]])
-        words = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
-        most = self.settings.max_question_len
-        end = len(item["question"]) if len(words) <= most else encoding.offsets[words[most - 1]][1]
-        return str(item["question"][:end])
+
+def _pair(item: Any) -> tuple[str, str]:
+    """Question and context."""
+    if not isinstance(item, dict) or set(item) != {"question", "context"}:
+        raise InputError(f'expected {{"question": ..., "context": ...}}, found {item!r:.80}')
+    for name in ("context", "question"):
+        if not isinstance(item[name], str) or not item[name].strip():
+            raise InputError(f"the {name} is empty")
+    return item["question"], item["context"]
 
 
 def _paired(question: Any, context: Any) -> Any:
@@ -120,28 +140,31 @@ def best_answers(
     encoding: Encoding,
     windows: Sequence[tuple[Sequence[int], Array, Array]],
     settings: QuestionAnsweringSettings,
+    cls_token: int | None,
 ) -> list[Answer]:
     """The best spans over all windows (positions, start logits, end logits) of one question, best first."""
     no_answer = 1e6
     answers: dict[str, Answer] = {}
     # Stretched to words, several spans may be one answer, so more are looked at than are given.
     candidates = settings.top_k * 2 + 10 if settings.align_to_words else settings.top_k
-    sequences, offsets = encoding.sequence_ids, encoding.offsets
+    sequences, offsets, ids, words = encoding.sequence_ids, encoding.offsets, encoding.ids, encoding.word_ids
     for window, start_logits, end_logits in windows:
         in_context = np.array([sequences[i] == 1 for i in window])
-        allowed = in_context.copy()
-        allowed[0] = True  # the first token stands for "no answer"
+        inside = [words[i] if sequences[i] == 1 else None for i in window]
+        allowed = in_context | [ids[i] == cls_token for i in window]  # the first token stands for "no answer"
         start, end = (softmax(np.where(allowed, each, -1e4).astype(np.float64)) for each in (start_logits, end_logits))
         no_answer = min(no_answer, float(start[0] * end[0]))
         start[0] = end[0] = 0
         scores = np.tril(np.triu(np.outer(start, end)), settings.max_answer_len - 1)
         for flat in np.argsort(-scores, axis=None, kind="stable")[:candidates]:
             first, last = divmod(int(flat), len(window))
-            if not (in_context[first] and in_context[last]):
+            if not (in_context[first] and in_context[last] and first <= last < first + settings.max_answer_len):
                 continue
-            begin, stop = _characters(encoding, offsets, window[first], window[last], settings.align_to_words)
-            text = context[begin:stop]
             score = float(scores[first, last])
+            if settings.align_to_words:
+                first, last = _word_start(inside, first), _word_end(inside, last)
+            begin, stop = offsets[window[first]][0], offsets[window[last]][1]
+            text = context[begin:stop]
             if text.lower() in answers:
                 answers[text.lower()]["score"] += score
             else:
@@ -152,13 +175,15 @@ def best_answers(
     return sorted(found, key=lambda answer: -answer["score"])[: settings.top_k]
 
 
-def _characters(
-    encoding: Encoding, offsets: list[tuple[int, int]], first: int, last: int, align: bool
-) -> tuple[int, int]:
-    """Where the tokens from `first` to `last` begin and end in the context."""
-    if align:
-        words = [encoding.token_to_word(token) for token in (first, last)]
-        spans = [encoding.word_to_chars(word, 1) for word in words if word is not None]
-        if len(spans) == 2 and spans[0] and spans[1]:
-            return spans[0][0], spans[1][1]
-    return offsets[first][0], offsets[last][1]
+def _word_start(words: Sequence[int | None], token: int) -> int:
+    """The first token of a token's word in a window."""
+    while token and words[token - 1] == words[token]:
+        token -= 1
+    return token
+
+
+def _word_end(words: Sequence[int | None], token: int) -> int:
+    """The last token of a token's word in a window."""
+    while token + 1 < len(words) and words[token + 1] == words[token]:
+        token += 1
+    return token

@@ -9,9 +9,9 @@ import numpy as np
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
-from ..settings import UNSET, Unset, choice, flag, number, setting, whole
-from ..text import Text, as_text, cut, laid_out
-from .base import LongTextSettings, LongTextTask
+from ..settings import UNSET, Unset, choice, number, setting, whole
+from ..text import TRUNCATION, Text, as_text, cut, laid_out
+from .base import LongTextSettings, LongTextTask, truncation, truncation_strategy
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
 COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a text [parts, C] -> [C]
@@ -45,9 +45,15 @@ class TextClassificationSettings(LongTextSettings):
         "mean",
         choice(*COMBINE, "none"),
         'what becomes of the scores of windows or sentences: their "mean", the "max" of each label, those of the '
-        '"first"; or "none": the answer is a list with that of each, with "start" and "end" in the text.',
+        '"first"; or "none": the answer is a list with that of each, with "start" and "end" in the text, of a pair in '
+        "the one with more tokens.",
     )
-    truncation: bool = setting(False, flag(), 'True is `long_text="truncate"`, without saying so in the answer.')
+    truncation: bool | str = setting(
+        False,
+        truncation(),
+        'True or "longest_first" is `long_text="truncate"`, without saying so in the answer: of a pair the longer text '
+        'loses tokens until both are of one length, and then both do. "only_first" or "only_second" cuts that text.',
+    )
     batch_size: int = setting(256, whole(), "texts that are run at once; results do not depend on it.")
 
 
@@ -55,7 +61,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
     """transformers' pipeline of that name: same calls, same arguments, same results.
 
     One thing differs: a text of more tokens than the model has positions for is not an IndexError. It is scored in
-    overlapping windows whose mean is the answer; `truncation=True` takes its first tokens, as in transformers, and
+    overlapping windows whose mean is the answer; `truncation` takes its first tokens, as in transformers, and
     `long_text="error"` refuses it. With `long_text="truncate"` the answer to a text that was cut has "truncated": True.
 
     Items are strings, or pairs {"text", "text_pair"}. For a string a call gives a list with one {"label", "score"}, for
@@ -69,12 +75,14 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
+        strategy = truncation_strategy(self.settings.truncation)
+        self.strategy, self.notes_cuts = strategy or TRUNCATION[0], strategy is None
         super().resolve()
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
 
     def chosen_long_text(self) -> str:
         """As `LongTextTask.chosen_long_text`."""
-        return "truncate" if self.settings.truncation else self.settings.long_text
+        return "truncate" if truncation_strategy(self.settings.truncation) else self.settings.long_text
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
@@ -89,8 +97,8 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         combine = self.settings.combine
         answers: list[Any] = []
         for read, rows in zip(outputs.inputs.context, self.part_scores(outputs), strict=True):
-            # Who says `truncation=True` knows, and gets what transformers gives.
-            note: Answer = {"truncated": True} if read[0].truncated and not self.settings.truncation else {}
+            # Who gives `truncation` knows, and gets what transformers gives.
+            note: Answer = {"truncated": True} if read[0].truncated and self.notes_cuts else {}
             if combine == "none":
                 spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in read]
                 answers.append([self._chosen(row, note | span) for row, span in zip(rows, spans, strict=True)])

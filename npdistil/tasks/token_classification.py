@@ -1,11 +1,11 @@
 """Token classification: entities in a text, with the aggregation strategies of transformers' pipeline."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from tokenizers import Encoding, decoders
+from tokenizers import Encoding
 
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
@@ -14,6 +14,7 @@ from ..text import Part, default_stride, laid_out, parts, tokenize, tokenize_wor
 from .base import Task, TaskSettings
 
 Entity: TypeAlias = dict[str, Any]
+OUTSIDE = ("O",)
 STRATEGIES = ("none", "simple", "first", "average", "max")
 
 
@@ -28,7 +29,7 @@ class TokenClassificationSettings(TaskSettings):
         "tokens of a word agree: on its first token's class, on that of the mean of their scores, on that of the "
         "highest score.",
     )
-    ignore_labels: Sequence[str] = setting(("O",), strings(), "labels that are left out.")
+    ignore_labels: Sequence[str] | None = setting(OUTSIDE, strings(), 'labels that are left out; None: "O".', None)
     stride: int | None = setting(
         None,
         whole(0),
@@ -38,7 +39,7 @@ class TokenClassificationSettings(TaskSettings):
     is_split_into_words: bool = setting(
         False, flag(), "a text is a list of words; offsets are those in the words joined by `delimiter`."
     )
-    delimiter: str = setting(" ", string(), "what joins words.")
+    delimiter: str | None = setting(" ", string(), "what joins words; None: a blank.", None)
     batch_size: int = setting(64, whole(), "texts that are run at once; results do not depend on it.")
 
 
@@ -58,6 +59,19 @@ class TokenClassification(Task[TokenClassificationSettings]):
     architectures = ("DistilBertForTokenClassification",)
     columns = ("entity_group", "word", "score", "start", "end")
 
+    def resolve(self) -> None:
+        """As `Task.resolve`; what the tokenizer says of its tokens."""
+        tokenizer = self.checkpoint.tokenizer
+        unknown = self.checkpoint.tokenization.special_tokens.get("unk_token")
+        self.unknown = None if unknown is None else tokenizer.token_to_id(unknown)
+        self.marks_subwords = bool(getattr(tokenizer.model, "continuing_subword_prefix", None))  # as WordPiece with ##
+        self.ignored = OUTSIDE if self.settings.ignore_labels is None else self.settings.ignore_labels
+        self.delimiter = " " if self.settings.delimiter is None else self.settings.delimiter
+
+    def arguments(self, inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
+        """As `Task.arguments`; None leaves what the pipeline was made with, as in transformers."""
+        return inputs, {name: value for name, value in given.items() if value is not None}
+
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's windows are its sequences."""
         length = self.checkpoint.config.max_position_embeddings
@@ -69,13 +83,15 @@ class TokenClassification(Task[TokenClassificationSettings]):
 
     def postprocess(self, outputs: Outputs) -> list[list[Entity]]:
         """As `Task.postprocess`."""
-        labels, ignored = self.checkpoint.config.labels, self.settings.ignore_labels
+        labels = self.checkpoint.config.labels
+        decoder = self.checkpoint.tokenizer.decoder
+        join = " ".join if decoder is None else decoder.decode
         answers = []
         for (item, cut), windows in zip(outputs.inputs.context, outputs.by_item(), strict=True):
             found: list[Entity] = []
             for tokens in self._tokens(item, cut, windows):
-                found += aggregate(tokens, self.settings.aggregation_strategy, labels)
-            kept = [e for e in found if e.get("entity", e.get("entity_group")) not in ignored]
+                found += aggregate(tokens, self.settings.aggregation_strategy, labels, join)
+            kept = [e for e in found if e.get("entity", e.get("entity_group")) not in self.ignored]
             answers.append(without_overlaps(kept) if len(cut) > 1 else kept)
         return answers
 
@@ -84,8 +100,7 @@ class TokenClassification(Task[TokenClassificationSettings]):
         encoding = cut[0].encoding
         text, offsets = item, encoding.offsets
         if self.settings.is_split_into_words:
-            text, offsets = _joined(item, encoding, self.settings.delimiter)
-        unknown = self.checkpoint.tokenizer.token_to_id("[UNK]")
+            text, offsets = _joined(item, encoding, self.delimiter)
         special, ids, words = encoding.special_tokens_mask, encoding.ids, encoding.tokens
         for part, logits in zip(cut, windows, strict=True):
             tokens = []
@@ -93,8 +108,11 @@ class TokenClassification(Task[TokenClassificationSettings]):
                 if special[i]:
                     continue
                 (start, end), word = offsets[i], words[i]
-                subword = len(word) != end - start  # WordPiece marks the later tokens of a word with ##
-                if ids[i] == unknown:
+                if self.marks_subwords:
+                    subword = len(word) != end - start
+                else:
+                    subword = start > 0 and " " not in text[start - 1 : start + 1]
+                if ids[i] == self.unknown:
                     word, subword = text[start:end], False
                 token = {"word": word, "scores": row, "start": start, "end": end, "index": i, "is_subword": subword}
                 tokens.append(token)
@@ -107,12 +125,25 @@ class TokenClassification(Task[TokenClassificationSettings]):
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`; a list of strings is one text where texts are split into words."""
         if self.settings.is_split_into_words and isinstance(inputs, list):
-            return all(isinstance(word, str) for word in inputs)
+            return bool(inputs) and all(isinstance(word, str) for word in inputs)
         return isinstance(inputs, str)
 
+    def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
+        """As `Task.shaped`; for one list of words transformers gives a list with its answer."""
+        return answers[0] if isinstance(inputs, str) else answers
 
-def aggregate(tokens: list[Entity], strategy: str, labels: Sequence[str]) -> list[Entity]:
-    """Entities from tokens {"word", "scores" [C], "start", "end", "index", "is_subword"}, by one of `STRATEGIES`."""
+
+def aggregate(
+    tokens: list[Entity], strategy: str, labels: Sequence[str], join: Callable[[list[str]], str]
+) -> list[Entity]:
+    """Entities from tokens {"word", "scores" [C], "start", "end", "index", "is_subword"}.
+
+    Args:
+        tokens: of one window.
+        strategy: one of `STRATEGIES`.
+        labels: of the model.
+        join: what makes a string of tokens: the tokenizer's decoder.
+    """
     if strategy in ("none", "simple"):
         entities = [
             {
@@ -125,17 +156,17 @@ def aggregate(tokens: list[Entity], strategy: str, labels: Sequence[str]) -> lis
             }
             for token in tokens
         ]
-        return entities if strategy == "none" else _groups(entities)
+        return entities if strategy == "none" else _groups(entities, join)
     words: list[list[Entity]] = []
     for token in tokens:
         if token["is_subword"] and words:
             words[-1].append(token)
         else:
             words.append([token])
-    return _groups([_word(word, strategy, labels) for word in words])
+    return _groups([_word(word, strategy, labels, join) for word in words], join)
 
 
-def _word(tokens: list[Entity], strategy: str, labels: Sequence[str]) -> Entity:
+def _word(tokens: list[Entity], strategy: str, labels: Sequence[str], join: Callable[[list[str]], str]) -> Entity:
     """The tokens of one word as one entity."""
     scores = {
         "first": lambda: tokens[0]["scores"],
@@ -143,10 +174,10 @@ def _word(tokens: list[Entity], strategy: str, labels: Sequence[str]) -> Entity:
         "average": lambda: np.mean([token["scores"] for token in tokens], axis=0),
     }[strategy]()
     best = int(scores.argmax())
-    return {"entity": labels[best], "score": float(scores[best])} | _span(tokens)
+    return {"entity": labels[best], "score": float(scores[best])} | _span(tokens, join)
 
 
-def _groups(entities: list[Entity]) -> list[Entity]:
+def _groups(entities: list[Entity], join: Callable[[list[str]], str]) -> list[Entity]:
     """Neighbours of one class as one; a label that starts with "B-" begins a new one."""
     groups: list[list[Entity]] = []
     for entity in entities:
@@ -157,7 +188,7 @@ def _groups(entities: list[Entity]) -> list[Entity]:
             groups.append([entity])
     return [
         {"entity_group": group[0]["entity"].split("-", 1)[-1], "score": float(np.mean([e["score"] for e in group]))}
-        | _span(group)
+        | _span(group, join)
         for group in groups
     ]
 
@@ -167,10 +198,9 @@ def _tag(label: str) -> tuple[bool, str]:
     return label.startswith("B-"), label[2:] if label.startswith(("B-", "I-")) else label
 
 
-def _span(parts: list[Entity]) -> Entity:
-    """Where neighbours stand together, and their tokens as a string, put together as WordPiece's decoder does."""
-    word = decoders.WordPiece().decode([part["word"] for part in parts])
-    return {"word": word, "start": parts[0]["start"], "end": parts[-1]["end"]}
+def _span(parts: list[Entity], join: Callable[[list[str]], str]) -> Entity:
+    """Where neighbours stand together, and their tokens as a string."""
+    return {"word": join([part["word"] for part in parts]), "start": parts[0]["start"], "end": parts[-1]["end"]}
 
 
 def without_overlaps(entities: list[Entity]) -> list[Entity]:

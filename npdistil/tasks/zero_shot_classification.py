@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..distilbert.encoder import softmax
 from ..distilbert.heads import best_first
 from ..errors import InputError
 from ..settings import UNSET, Kind, Unset, flag, setting, string, strings, whole
-from ..text import default_stride, laid_out, parts, tokenize
+from ..text import default_stride, laid_out, parts, tokenize, truncated
 from .base import Task, TaskSettings
 
 Answer: TypeAlias = dict[str, Any]  # {"sequence": str, "labels": list[str], "scores": list[float]}
@@ -41,6 +42,11 @@ class ZeroShotClassificationSettings(TaskSettings):
         flag(),
         "whether several labels may be true: each is then judged alone, entailment against contradiction.",
     )
+    truncation: bool = setting(
+        False,
+        flag(),
+        "True reads the first tokens of a text that does not fit beside its hypothesis, as transformers does.",
+    )
     batch_size: int = setting(16, whole(), "texts that are run at once; results do not depend on it.")
 
 
@@ -49,7 +55,7 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
 
     Each text is a premise and each label makes a hypothesis; a label's score comes from the logit of "entailment".
     One thing differs: a premise that does not fit beside its hypothesis is not cut silently. It is read in
-    overlapping windows, whose logits are averaged.
+    overlapping windows, whose logits are averaged; `truncation=True` takes its first tokens, as in transformers.
 
     Items are texts. An answer is {"sequence", "labels", "scores"}, best label first. `candidate_labels` may be given to
     a call by place, too.
@@ -73,8 +79,7 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         """As `Task.resolve`."""
         given = self.settings.candidate_labels
         self.labels = [] if given is UNSET else _labels(given)
-        hypotheses = _hypotheses(self.labels or ["a label"], self.settings.hypothesis_template)
-        self.hypotheses = hypotheses if self.labels else []
+        self.hypotheses = _hypotheses(self.labels, self.settings.hypothesis_template)
 
     def rows(self, answer: Any) -> Iterator[list[Any]]:
         """As `Task.rows`; a row a label."""
@@ -90,10 +95,14 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
             raise InputError("candidate_labels are missing: a list of labels, or a string of them with commas between")
         if pair := next((item for item in items if not isinstance(item, str)), None):
             raise InputError(f"expected a str, a list of these or an iterator, found {type(pair).__name__}")
-        length = self.checkpoint.config.max_position_embeddings
         pairs = [(text, hypothesis) for text in items for hypothesis in self.hypotheses]
         encodings = tokenize(self.checkpoint.tokenizer, pairs)
-        cuts = [parts(encoding, length, default_stride(length), cut_first=True) for encoding in encodings]
+        if self.settings.truncation:
+            length, side = self.model_max_length, self.checkpoint.tokenization.truncation_side
+            cuts = [[truncated(encoding, length, "only_first", side)] for encoding in encodings]
+        else:
+            length = self.checkpoint.config.max_position_embeddings
+            cuts = [parts(encoding, length, default_stride(length), which=0) for encoding in encodings]
         return laid_out(cuts, context=items)
 
     def postprocess(self, outputs: Outputs) -> list[Answer]:
@@ -114,18 +123,20 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
 
 
 def _labels(given: Any) -> list[str]:
-    labels = [each.strip() for each in given.split(",")] if isinstance(given, str) else given
-    labels = [label for label in labels if label]
-    if not labels:
+    if isinstance(given, str):
+        given = [label for each in given.split(",") if (label := each.strip())]
+    if not given:
         raise InputError("candidate_labels has no label")
-    return labels
+    return [*given]
 
 
 def _hypotheses(labels: list[str], template: str) -> list[str]:
+    """A hypothesis for each label; other labels have other hypotheses."""
     try:
-        hypotheses = [template.format(label) for label in labels]
-    except (IndexError, KeyError, ValueError):
-        hypotheses = [template]
-    if template in hypotheses:
+        places = [place[1:] for place in Formatter().parse(template) if place[1] is not None]
+    except ValueError:  # a single brace
+        places = []
+    # Only the label as it is: formats could shorten labels to the same text, or blow them up.
+    if places != [("", "", None)] and {*places} != {("0", "", None)}:
         raise InputError(f"hypothesis_template is {template!r:.80}; expected one {{}}, where the label goes")
-    return hypotheses
+    return [template.format(label) for label in labels]
