@@ -56,8 +56,8 @@ class Outputs:
             values = self.values[start : start + count]
             if not all(np.isfinite(each).all() for each in values):
                 raise EngineError(
-                    f"the model's {self.inputs.output} for item {i} are not all finite: its weights overflow float32, or "
-                    "have changed since they were checked"
+                    f"the model's {self.inputs.output} for item {i} are not all finite: its weights overflow float32, "
+                    "or have changed since they were checked"
                 )
             yield values
             start += count
