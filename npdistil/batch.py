@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .distilbert.encoder import Array
-from .errors import InputError
+from .errors import EngineError, InputError
 
 Item = TypeVar("Item")
 
@@ -48,10 +48,20 @@ class Outputs:
     values: Sequence[Array]
 
     def by_item(self) -> Iterator[Sequence[Array]]:
-        """The arrays of each item's sequences."""
+        """The arrays of each item's sequences, of which its answer is made.
+
+        Raises:
+            EngineError: a number that is not finite.
+        """
         start = 0
-        for count in self.inputs.counts:
-            yield self.values[start : start + count]
+        for i, count in enumerate(self.inputs.counts):
+            values = self.values[start : start + count]
+            if not all(np.isfinite(each).all() for each in values):
+                raise EngineError(
+                    f"the model's {self.inputs.output} for item {i} are not all finite: its weights overflow float32, "
+                    "or have changed since they were checked"
+                )
+            yield values
             start += count
 
 

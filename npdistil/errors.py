@@ -14,7 +14,7 @@ class InputError(NpdistilError, ValueError):
 
 
 class EngineError(NpdistilError):
-    """The engine that was asked for cannot run on this machine."""
+    """The engine that was asked for cannot run on this machine, or numbers that it computed are not finite."""
 
 
 class MissingExtraError(NpdistilError, ImportError):

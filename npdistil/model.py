@@ -20,7 +20,7 @@ from .errors import CheckpointError, InputError
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
-from .text import Text
+from .text import Text, check_texts
 
 
 class Model:
@@ -184,15 +184,24 @@ class Model:
             texts: strings, or tuples of two strings.
             combine: how the scores of a text's parts become one: their "mean", the "max" of each label, or those of
                 the "first" part.
-            settings: function_to_apply, long_text, max_length and stride, as for text classification.
+            settings: function_to_apply, truncation, long_text, max_length, stride and batch_size, as for text
+                classification.
 
         Raises:
             InputError: a text or a setting that the model cannot take.
         """
         check("combine", choice(*COMBINE), combine)
         task = TextClassification(self.checkpoint, **settings)
-        rows = task.part_scores(self.forward(task.laid_out(texts)))
-        return np.array([COMBINE[combine](each) for each in rows]).reshape(len(texts), len(self.config.labels))
+        check_texts(texts)
+        found = np.empty((len(texts), len(self.config.labels)))
+        size = task.settings.batch_size
+        for start in range(0, len(texts), size):
+            try:
+                rows = task.part_scores(self.forward(task.laid_out(texts[start : start + size])))
+            except InputError as error:
+                raise InputError(f"from text {start} on, {error}" if start else str(error)) from None
+            found[start : start + size] = [COMBINE[combine](each) for each in rows]
+        return found
 
     def predict_proba(self, texts: Sequence[Text]) -> Array:
         """Probability of each of `classes_` for each text: float64 [B, C], as scikit-learn's classifiers give it.

@@ -18,7 +18,10 @@ MOST_READ = 64  # times that windows may read a token; each costs as much as the
 LONG = 4096  # characters of a text from which on others should not wait for its tokens
 
 # Where a sentence may end: its marks and what closes with them, if a blank or a line break follows, or none is needed.
-SENTENCE_END = re.compile(r"""[.!?\u2026]+["'\u2019\u201d)\]]*(?=\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\uff09]*|\n""")
+# Marks are looked at from the first of a run on, and so once.
+SENTENCE_END = re.compile(
+    r"""(?<![.!?\u2026])[.!?\u2026]+["'\u2019\u201d)\]]*(?=\s)|[\u3002\uff01\uff1f]+[\u300d\u300f\uff09]*|\n"""
+)
 
 
 def default_stride(max_length: int) -> int:

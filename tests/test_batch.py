@@ -1,6 +1,7 @@
 """Packing, checking, windows and chunks."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,18 @@ from tokenizers import Tokenizer
 from npdistil.batch import blocks, check_ids, chunks, pack
 from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.errors import InputError
-from npdistil.text import Text, as_text, laid_out, parts, tokenize, tokenize_words, truncated, window_positions
+from npdistil.text import (
+    SENTENCE_END,
+    Text,
+    as_text,
+    laid_out,
+    parts,
+    sentences,
+    tokenize,
+    tokenize_words,
+    truncated,
+    window_positions,
+)
 
 TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), max_size=6)
 
@@ -293,3 +305,21 @@ def test_as_text_takes_strings_and_pairs_as_transformers_does() -> None:
 def test_as_text_refuses_everything_else(bad: Any) -> None:
     with pytest.raises(InputError, match="expected a string or"):
         as_text(bad)
+
+
+# sentences
+
+
+@given(st.text(alphabet="ab .!?…\"')\n\t。」", max_size=40))
+def test_marks_are_looked_at_once_and_end_the_same_sentences(text: str) -> None:
+    looked_at_often = re.compile(SENTENCE_END.pattern.removeprefix("(?<![.!?\\u2026])"))
+    assert looked_at_often.pattern != SENTENCE_END.pattern
+    assert [m.end() for m in SENTENCE_END.finditer(text)] == [m.end() for m in looked_at_often.finditer(text)]
+
+
+@pytest.mark.parametrize(
+    "text", ["." * 200_000, ".'" * 100_000, ".)" * 100_000 + "x", ". " * 100_000], ids=lambda t: t[:4]
+)
+def test_sentences_are_split_in_linear_time(text: str) -> None:
+    """Where every mark began a new search, these took minutes."""
+    assert len(sentences(text)) == max(1, text.count(". "))

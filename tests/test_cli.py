@@ -238,13 +238,37 @@ def test_info_names_architecture_parameters_labels_size_engine_and_threads(capsy
     assert rows["weights"].endswith("int8")
 
 
-def test_eval_counts_right_and_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mark_at_the_start_of_a_file_is_no_part_of_its_text(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, context = str(make(architectures=["DistilBertForQuestionAnswering"])), tmp_path / "context.txt"
+    command = ("qa", *NUMPY, "--model", directory, "--format", "json", "--context-file", str(context), "who")
+    context.write_text("john lives in paris", encoding="utf-8")
+    plain = output(capsys, *command)
+    context.write_text("john lives in paris", encoding="utf-8-sig")
+    assert output(capsys, *command) == plain
+    (row,) = json.loads(plain)
+    assert "john lives in paris"[row["answer"]["start"] : row["answer"]["end"]] == row["answer"]["answer"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_eval_counts_right_and_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str) -> None:
     table = tmp_path / "dev.tsv"
-    table.write_text("sentence\tlabel\nwonderful\t1\nawful\t0\nwonderful\tNEGATIVE\nterrible\t0\n", encoding="utf-8")
+    table.write_text("sentence\tlabel\nwonderful\t1\nawful\t0\nwonderful\tNEGATIVE\nterrible\t0\n", encoding=encoding)
     shown = output(capsys, "eval", str(table), *NUMPY).splitlines()
     assert shown[0] == "accuracy  0.7500  (3 of 4)"
     assert shown[-2].split() == ["NEGATIVE", "2", "1"]
     assert shown[-1].split() == ["POSITIVE", "0", "1"]
+
+
+def test_of_labels_with_one_name_eval_takes_the_numbers_alone(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, table = str(make(id2label={0: "A", 1: "B", 2: "A"})), tmp_path / "dev.tsv"
+    table.write_text("text\tlabel\ngood\t0\ngood\t2\ngood\tB\n", encoding="utf-8")
+    assert "of 3)" in output(capsys, "eval", str(table), *NUMPY, "--model", directory)
+    table.write_text("text\tlabel\ngood\tA\n", encoding="utf-8")
+    assert "a label among 0, 1, 2, B" in error(capsys, "eval", str(table), *NUMPY, "--model", directory)
 
 
 @pytest.mark.parametrize(

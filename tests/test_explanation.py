@@ -46,6 +46,19 @@ def test_occlusion_is_the_log_odds_with_the_word_minus_those_without_it(model: M
     assert found.base == pytest.approx(odds_without(model, text, {*range(5)}, 1), abs=1e-6)
 
 
+def test_labels_with_one_name_keep_their_scores_and_can_be_asked_for(make: Make) -> None:
+    plain = npdistil.load(make(id2label={0: "A", 1: "B", 2: "C"}), engine="numpy")
+    double = npdistil.load(make(id2label={0: "A", 1: "B", 2: "A"}), engine="numpy")
+    names = {"A": "A (0)", "B": "B", "C": "A (2)"}
+    for label, name in names.items():
+        expected, found = npdistil.explain(plain, "a good film", label), npdistil.explain(double, "a good film", name)
+        assert found.label == name
+        assert [*found.scores.items()] == [(names[each], score) for each, score in expected.scores.items()]
+        assert found.words == expected.words
+    with pytest.raises(InputError, match=r"label is 'A'; known are A \(0\), B, A \(2\)"):
+        npdistil.explain(double, "a good film", "A")
+
+
 def test_shapley_is_the_mean_over_all_orders_of_what_a_word_adds(model: Model) -> None:
     text = "not a bad film"
     found = npdistil.explain(model, text, "NEGATIVE", method="shapley")

@@ -293,6 +293,15 @@ def test_a_long_text_is_an_error_where_that_is_asked_for(small: npdistil.Model) 
     assert small.scores(["good"], long_text="error").shape == (1, 2)
 
 
+def test_many_texts_are_scored_some_at_a_time_and_errors_say_where(small: npdistil.Model) -> None:
+    texts = ["good", "bad film", "a"] * 3
+    assert np.array_equal(small.scores(texts, batch_size=2), small.scores(texts))
+    with pytest.raises(InputError, match="text 7 is a NoneType"):
+        small.scores([*texts[:7], None], batch_size=2)  # type: ignore[list-item]
+    with pytest.raises(InputError, match="from text 6 on, text 1 has 12 tokens; 6 are allowed"):
+        small.scores([*texts[:7], "a " * 10], batch_size=2, long_text="error", max_length=6)
+
+
 def test_sentences_are_scored_one_by_one(small: npdistil.Model) -> None:
     text = "I like it. The film is boring!\nvery very bad"
     expected = small.predict_proba(["I like it.", "The film is boring!", "very very bad"])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 
 import npdistil
 from npdistil.batch import Inputs, Outputs
@@ -93,3 +94,30 @@ def test_settings_of_a_call_do_not_stay(make: Make) -> None:
     before = pipe(["good"])
     assert len(pipe(["good"], top_k=None)[0]) == 2
     assert pipe(["good"]) == before
+
+
+@pytest.mark.parametrize("task", CASES)
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_an_error_and_no_answer(make: Make, task: str, number: float) -> None:
+    changes, settings, items = CASES[task]
+    pipe = npdistil.pipeline(task, make(**changes), engine="numpy", **settings)
+    outputs = pipe.model.forward(pipe.task.preprocess(items))
+    values = [np.array(each) for each in outputs.values]
+    values[-1].flat[-1] = number
+    with pytest.raises(npdistil.EngineError, match=f"item {len(outputs.inputs.counts) - 1} are not all finite"):
+        pipe.task.postprocess(Outputs(outputs.inputs, values))
+
+
+def test_weights_that_overflow_are_an_error(make: Make, engine: str) -> None:
+    settings = tiny.config()
+    arrays = tiny.tensors(settings)
+    arrays["classifier.weight"] = np.full_like(arrays["classifier.weight"], 1e38)
+    arrays["pre_classifier.bias"] = np.full_like(arrays["pre_classifier.bias"], 1e4)
+    model = npdistil.load(make(arrays=arrays), engine=engine)
+    with np.errstate(over="ignore"):
+        for answer in (
+            lambda: npdistil.pipeline("text-classification", model)("good"),
+            lambda: model.predict(["good"]),
+        ):
+            with pytest.raises(npdistil.EngineError, match="item 0 are not all finite"):
+                answer()

@@ -102,10 +102,11 @@ def test_a_label_of_a_list_may_be_empty_as_in_transformers(judge: Any) -> None:
 
 
 def test_a_long_premise_may_be_cut_instead(judge: Any) -> None:
-    cut = judge(LONG, LABELS, hypothesis_template="{} .", truncation=True)
-    words = LONG.split()[: 24 - 3 - 2]  # beside special tokens and the hypothesis
-    assert by_label(cut) == pytest.approx(by_label(judge(" ".join(words), LABELS, hypothesis_template="{} .")))
-    assert cut["scores"] != judge(LONG, LABELS, hypothesis_template="{} .")["scores"]
+    long, template = "the film was good and i like it " * 6, "{} ."
+    cut = judge(long, LABELS, hypothesis_template=template, truncation=True)
+    words = long.split()[: 40 - 3 - 2]  # beside special tokens and the hypothesis
+    assert by_label(cut) == pytest.approx(by_label(judge(" ".join(words), LABELS, hypothesis_template=template)))
+    assert cut["scores"] != judge(long, LABELS, hypothesis_template=template)["scores"]
     assert judge(TEXT, LABELS, truncation=True) == judge(TEXT, LABELS)
 
 

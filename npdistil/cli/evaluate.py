@@ -52,9 +52,8 @@ def labelled(path: Path, names: Sequence[str]) -> tuple[list[str], Array]:
     """Texts and label numbers from a TSV file with a header that has `sentence` or `text`, and `label`."""
     try:
         # Not splitlines(): it also splits at U+0085, which is in some texts.
-        rows = [
-            line.split("\t") for line in path.read_bytes().decode("utf-8").replace("\r\n", "\n").split("\n") if line
-        ]
+        content = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        rows = [line.split("\t") for line in content.split("\n") if line]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     header = rows[0] if rows else []
@@ -63,7 +62,8 @@ def labelled(path: Path, names: Sequence[str]) -> tuple[list[str], Array]:
         raise InputError(f"{path}: the first line should name the columns sentence (or text) and label, tabs between")
     if len(rows) == 1:
         raise InputError(f"{path} has no rows below its header")
-    numbers = {name: i for i, name in enumerate(names)} | {str(i): i for i in range(len(names))}
+    numbers = {str(i): i for i in range(len(names))}
+    numbers |= {name: i for i, name in enumerate(names) if names.count(name) == 1}  # of several, the number tells which
     texts, labels = [], []
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header) or (label := row[header.index("label")].strip()) not in numbers:

@@ -81,7 +81,7 @@ def read_text(path: Path) -> str:
         OSError: it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # a mark at the start is of the file and not of the text
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error}") from None
 

@@ -45,7 +45,7 @@ class Explanation:
     Attributes:
         text: as it was given.
         label: the one that is explained.
-        scores: of every label, best first.
+        scores: of every label, best first; labels with the same name have their numbers behind it.
         method: "occlusion" or "shapley".
         log_odds: of the label, for the whole text; of a regression, its value.
         base: the same for a text without any words.
@@ -133,13 +133,10 @@ class ExplanationTask(Task[ExplanationSettings]):
     def resolve(self) -> None:
         """As `Task.resolve`."""
         labels = self.checkpoint.config.labels
-        if twice := next((label for i, label in enumerate(labels) if label in labels[:i]), None):
-            raise InputError(
-                f"{self.checkpoint.directory} has two labels of the name {twice!r:.80}, which no explanation could "
-                "tell apart; give them different names in id2label of config.json"
-            )
+        # Of labels with one name each gets its number, so that none is lost and each can be asked for.
+        self.labels = [f"{name} ({i})" if labels.count(name) > 1 else name for i, name in enumerate(labels)]
         if self.settings.label is not None:
-            check("label", choice(*labels), self.settings.label)
+            check("label", choice(*self.labels), self.settings.label)
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; the variants of a text, itself first, are its sequences."""
@@ -164,7 +161,7 @@ class ExplanationTask(Task[ExplanationSettings]):
     def _explanation(self, variants: "Variants", logits: Array) -> Explanation:  # [variants, C]
         config = self.checkpoint.config
         row = scores(logits[:1], config.function)[0]
-        chosen = int(row.argmax()) if self.settings.label is None else config.labels.index(self.settings.label)
+        chosen = int(row.argmax()) if self.settings.label is None else self.labels.index(self.settings.label)
         values = log_odds(logits.astype(np.float64), chosen, config).tolist()
         words = [
             Word(variants.text[start:end], start, end, float(each))
@@ -172,8 +169,8 @@ class ExplanationTask(Task[ExplanationSettings]):
         ]
         return Explanation(
             text=variants.text,
-            label=config.labels[chosen],
-            scores={config.labels[i]: float(row[i]) for i in best_first(row)},
+            label=self.labels[chosen],
+            scores={self.labels[i]: float(row[i]) for i in best_first(row)},
             method=variants.method,
             log_odds=values[0],
             base=values[min(1, len(values) - 1)],

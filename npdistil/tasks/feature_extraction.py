@@ -43,6 +43,5 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""
-        if self.settings.return_tensors:
-            return [states[None] for states in outputs.values]
-        return [states[None].tolist() for states in outputs.values]
+        states = [each[None] for (each,) in outputs.by_item()]
+        return states if self.settings.return_tensors else [each.tolist() for each in states]

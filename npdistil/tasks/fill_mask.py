@@ -99,7 +99,7 @@ class FillMask(Task[FillMaskSettings]):
         """As `Task.postprocess`."""
         answers = []
         inputs = outputs.inputs
-        for ids, masks, logits in zip(inputs.token_ids, inputs.rows or (), outputs.values, strict=True):
+        for ids, masks, (logits,) in zip(inputs.token_ids, inputs.rows or (), outputs.by_item(), strict=True):
             filled = []
             for place, row in zip(masks, softmax(logits)[:, self.candidates], strict=True):
                 best = np.argsort(-row, kind="stable")[: self.settings.top_k]

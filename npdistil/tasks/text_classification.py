@@ -108,9 +108,10 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def part_scores(self, outputs: Outputs) -> list[Array]:
         """Scores of each label for each part: for each text float64 [parts, C]."""
-        if not outputs.values:
+        logits = [each for parts in outputs.by_item() for each in parts]
+        if not logits:
             return []
-        rows = scores(np.concatenate(outputs.values), self.function)
+        rows = scores(np.concatenate(logits), self.function)
         return np.split(rows, np.cumsum(outputs.inputs.counts)[:-1])
 
     def _chosen(self, row: Array, note: Answer) -> Answer | list[Answer]:

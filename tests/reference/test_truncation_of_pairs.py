@@ -64,3 +64,40 @@ def test_answers_to_pairs_that_are_cut(directory: Path) -> None:
         long = len(npdistil.load(directory, engine="numpy").tokenizer.encode(str(item)).ids) > 30
         matrix.compare(item, top_k=None, truncation=strategy, on_purpose="long texts are read in windows" * long)
     print(matrix)
+
+
+def test_labels_and_hypotheses(directory: Path) -> None:
+    """Of zero-shot classification, whose premises the reference cuts."""
+    theirs = transformers.pipeline("zero-shot-classification", str(directory), device="cpu")
+    ours = npdistil.pipeline("zero-shot-classification", directory, truncation=True)
+    matrix = Matrix(ours, theirs)
+    words = "Sarah lives in New York and it was a good film ".split() * 4
+    premises: list[Any] = [" ".join(words[:n]) for n in (1, 5, 12, 40)] + [["a film", "Berlin"], ["a film"], []]
+    labels: list[Any] = [
+        "film",
+        ["film", "good"],
+        "film, good ,York",
+        ["good", "{}"],
+        ["", "film"],
+        [],
+        "",
+        ["film", "film"],
+    ]
+    templates = ["It is {}.", "{}", "{0} or {0} film", "It is {{}} {}"]
+    for premise, label, template, several in product(premises, labels, templates, [False, True]):
+        matrix.compare(
+            premise,
+            candidate_labels=label,
+            hypothesis_template=template,
+            multi_label=several,
+            on_purpose="no texts give no answers, but labels are checked" if premise == [] else "",
+        )
+    refused = ["film", "It is {{}}.", "{0:.0}", "{", "{} {}", "{name}", "{:.1}", "{0.x}"]
+    for template, label in product(refused, [["film", "food"], ["film"]]):
+        matrix.compare(
+            premises[1],
+            candidate_labels=label,
+            hypothesis_template=template,
+            on_purpose="a template that takes less than the label in is refused, whatever the labels",
+        )
+    print(matrix)
