@@ -16,7 +16,7 @@ from .checkpoint.weights import Checkpoint, read_checkpoint
 from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
-from .errors import CheckpointError, InputError
+from .errors import InputError
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
@@ -75,17 +75,7 @@ class Model:
         Raises:
             InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary; or
                 logits of a checkpoint without a head.
-            CheckpointError: an answer that is not finite, from weights that are.
         """
-        outputs = self._forward(inputs)
-        if not all(np.isfinite(each).all() for each in outputs.values):
-            raise CheckpointError(
-                f"{self.checkpoint.directory}: {inputs.output} that are not finite; its weights are too large for "
-                "float32"
-            )
-        return outputs
-
-    def _forward(self, inputs: Inputs) -> Outputs:
         if inputs.output == "attentions":
             return Outputs(inputs, self.attentions(inputs.token_ids))
         if inputs.output != "logits":
