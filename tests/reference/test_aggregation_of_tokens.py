@@ -38,7 +38,7 @@ def test_aggregation(tmp_path: Path, kind: str) -> None:
     other_tokenizers.write(directory, tokenizer)
     theirs = transformers.pipeline("token-classification", str(directory), device="cpu")
     matrix = Matrix(npdistil.pipeline("token-classification", directory), theirs)
-    cases = [*product(TEXTS, STRATEGIES, [{}, {"ignore_labels": []}, {"ignore_labels": None}])]
+    cases: list[Any] = [*product(TEXTS, STRATEGIES, [{}, {"ignore_labels": []}, {"ignore_labels": None}])]
     delimiters = [{}, {"delimiter": "--"}, {"delimiter": None}, {"delimiter": "", "ignore_labels": ["MISC", "O"]}]
     cases += [
         (words, way, each | {"is_split_into_words": True})
@@ -55,7 +55,7 @@ def test_none_in_a_call_leaves_what_the_pipeline_was_made_with(tmp_path: Path) -
     tokenizer = other_tokenizers.build("wordpiece")
     directory = write_model(tmp_path, tokenizer, "DistilBertForTokenClassification", id2label=LABELS)
     other_tokenizers.write(directory, tokenizer)
-    made = {"ignore_labels": ["LOC"], "aggregation_strategy": "simple"}
+    made: dict[str, Any] = {"ignore_labels": ["LOC"], "aggregation_strategy": "simple"}
     theirs = transformers.pipeline("token-classification", str(directory), device="cpu", **made)
     ours = npdistil.pipeline("token-classification", directory, **made)
     given: dict[str, Any] = {"ignore_labels": None, "aggregation_strategy": None}
