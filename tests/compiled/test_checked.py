@@ -20,8 +20,10 @@ from npdistil.checkpoint.weights import read_checkpoint
 from npdistil.compiled.kernels import CHECKED
 assert CHECKED
 found = read_checkpoint(Path(sys.argv[1]))
+alive = []
 for precision, most in (("float32", 2e-5), ("int8", 0.1)):
     one, expected = encoder(found, precision), reference(found, precision)
+    alive.append(one)
     for lengths in ([1], [3, 1, 2], [20]):
         ids, bounds = texts(lengths)
         for rows in (None, bounds[:-1].copy()):
@@ -35,6 +37,7 @@ for name in [name for name in sizes if "counters" not in name]:
     smaller = encoder(found, "int8")
     smaller._workspace = (sizes | {{name: 64}}, strides)
     smaller._pool.clear()
+    alive.append(smaller)  # the addresses of its weights stay allowed, so nothing else may come to lie there
     try:
         smaller.encode(*texts([20, 3]))
     except IndexError:

@@ -39,7 +39,12 @@ def test_aggregation(tmp_path: Path, kind: str) -> None:
     theirs = transformers.pipeline("token-classification", str(directory), device="cpu")
     matrix = Matrix(npdistil.pipeline("token-classification", directory), theirs)
     cases: list[Any] = [*product(TEXTS, STRATEGIES, [{}, {"ignore_labels": []}, {"ignore_labels": None}])]
-    delimiters = [{}, {"delimiter": "--"}, {"delimiter": None}, {"delimiter": "", "ignore_labels": ["MISC", "O"]}]
+    delimiters: list[dict[str, Any]] = [
+        {},
+        {"delimiter": "--"},
+        {"delimiter": None},
+        {"delimiter": "", "ignore_labels": ["MISC", "O"]},
+    ]
     cases += [
         (words, way, each | {"is_split_into_words": True})
         for words, way, each in product(WORDS, STRATEGIES, delimiters)
