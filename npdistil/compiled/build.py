@@ -42,6 +42,8 @@ def _canonical(node: Any) -> str:
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    if not fields.get("is_lazy"):  # of imports, from Python 3.15 on
+        fields.pop("is_lazy", None)
     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
         fields["body"] = node.body[1:]
     return f"({type(node).__name__} {' '.join(f'{name}={_canonical(fields[name])}' for name in sorted(fields))})"
