@@ -11,7 +11,6 @@ from tokenizers import Tokenizer
 from .batch import Inputs, Outputs, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
-from .checkpoint.tensors import is_finite
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
@@ -76,7 +75,7 @@ class Model:
             CheckpointError: an answer that is not finite, from weights that are.
         """
         outputs = self._forward(inputs)
-        if not all(map(is_finite, outputs.values)):
+        if not all(np.isfinite(each).all() for each in outputs.values):
             raise CheckpointError(
                 f"{self.checkpoint.directory}: {inputs.output} that are not finite; its weights are too large for "
                 "float32"

@@ -152,6 +152,7 @@ class LongTextTask(Task[L]):
         long_text: what becomes of long texts.
         max_length: tokens of a window.
         stride: tokens that neighbouring windows share.
+        truncation_side: the end of a text that is cut away, "right" or "left".
     """
 
     settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
@@ -160,6 +161,7 @@ class LongTextTask(Task[L]):
         """As `Task.resolve`."""
         self.tokenizer = self.checkpoint.tokenizer
         self.long_text = self.chosen_long_text()
+        self.truncation_side = self.checkpoint.truncation_side
         limit = self.checkpoint.config.max_position_embeddings
         check("max_length", whole(4, limit), self.settings.max_length, None)
         self.max_length = self.settings.max_length or self.default_max_length()
@@ -180,8 +182,7 @@ class LongTextTask(Task[L]):
 
     def cut(self, texts: Sequence[Text]) -> list[list[Part]]:
         """What of each text is read at once."""
-        side = self.checkpoint.truncation_side
-        return cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride, side)
+        return cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride, self.truncation_side)
 
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`; a pair is a dict."""
