@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..distilbert.encoder import Array
 from ..errors import CheckpointError
-from .folder import LFS_POINTER, Folder, check_pointer, reason
+from .folder import LFS_POINTER, Folder, check_pointer, printable, reason
 
 # Types of the format that are read -> NumPy's; it has no bfloat16, the upper half of a float32.
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}
@@ -56,7 +56,8 @@ class TensorFile:
             self._state = self._stat()
             self._digest = ""
             check_pointer(self.path, _pread(self._file, len(LFS_POINTER), 0))
-            with safe_open(self.path, framework="numpy"):
+            is_utf8 = printable(self.path) == str(self.path)  # the library takes no other names
+            with safe_open(self.path if is_utf8 else f"/dev/fd/{self._file}", framework="numpy"):
                 pass
             length = int.from_bytes(_pread(self._file, 8, 0), "little")
             header = json.loads(_pread(self._file, length, 8))

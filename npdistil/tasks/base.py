@@ -185,6 +185,7 @@ class LongTextTask(Task[L]):
         """As `Task.resolve`."""
         self.tokenizer = self.checkpoint.tokenizer
         self.long_text = self.chosen_long_text()
+        self.truncation_side = self.checkpoint.truncation_side
         limit = self.checkpoint.config.max_position_embeddings
         check("max_length", whole(4, limit), self.settings.max_length, None)
         self.max_length = self.settings.max_length or self.default_max_length()
