@@ -20,8 +20,10 @@ class Inputs:
     Attributes:
         token_ids: of each sequence, special tokens included.
         counts: how many sequences, one after the other, each item of the task was laid out in.
-        output: "logits" of the model's head; "hidden_states", the last ones; "attentions"; or the name of a pooling.
-        rows: tokens of each sequence that logits are wanted for; None: those that the head reads.
+        output: "logits" of the model's head; "hidden_states", the last ones; "attentions"; or a pooling, as
+            `heads.pool` takes it.
+        rows: tokens of each sequence that logits are wanted for, or that are pooled; None: those that the head reads,
+            or all.
         context: what the task needs again to make answers.
     """
 
@@ -39,7 +41,7 @@ class Outputs:
     Attributes:
         inputs: what it was asked.
         values: an array for each sequence: logits float32 [rows, C], hidden states [L, D], attentions [N, H, L, L], or
-            a pooled vector [D].
+            a pooled vector [D], or a multiple of D numbers.
     """
 
     inputs: Inputs

@@ -65,7 +65,7 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
         latency[str(length)] = {"median": middle, "p90": float(p90), "p99": float(p99), "runs": len(times)}
     return {
         "version": __version__,
-        "model": model.checkpoint.directory.name,
+        "model": model.checkpoint.name,
         "engine": model.engine,
         "precision": model.precision,
         "threads": model.threads,

@@ -19,7 +19,9 @@ class Embedder:
 
     Args:
         model: what `load` takes, or a loaded `Model`.
-        settings: those of the task "embedding": pooling, normalize, long_text, max_length, stride, batch_size.
+        settings: those of the task "embedding": pooling, normalize, prompt_name, prompt, truncate_dim, long_text,
+            max_length, stride, batch_size. By default as sentence-transformers has them stored in the model's
+            directory.
     """
 
     def __init__(
@@ -27,8 +29,11 @@ class Embedder:
         model: Any = None,
         *,
         pooling: str | None = None,
-        normalize: bool = False,
-        long_text: str = "windows",
+        normalize: bool | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        truncate_dim: int | None = None,
+        long_text: str | None = None,
         max_length: int | None = None,
         stride: int | None = None,
         batch_size: int = 64,
@@ -37,6 +42,9 @@ class Embedder:
         self.model = model
         self.pooling = pooling
         self.normalize = normalize
+        self.prompt_name = prompt_name
+        self.prompt = prompt
+        self.truncate_dim = truncate_dim
         self.long_text = long_text
         self.max_length = max_length
         self.stride = stride
@@ -80,7 +88,8 @@ class Embedder:
         settings = {name: value for name, value in self.get_params().items() if name != "model"}
         EmbeddingSettings.of(settings)  # before a model is loaded
         self.model_ = self.model if isinstance(self.model, Model) else load(self.model)
-        self.pipeline_ = Pipeline(Embedding(self.model_.checkpoint, **settings), self.model_)
+        self.embedding_ = Embedding(self.model_.checkpoint, **settings)
+        self.pipeline_ = Pipeline(self.embedding_, self.model_)
         return self
 
     def fit_transform(self, texts: Iterable[Text], y: Any = None) -> Array:
@@ -88,7 +97,7 @@ class Embedder:
         return self.fit(texts, y).transform(texts)
 
     def transform(self, texts: Iterable[Text]) -> Array:
-        """Vectors of the texts: float32 [B, D].
+        """Vectors of the texts: float32 [B, D], or as wide as the modules of the model's directory make them.
 
         Raises:
             InputError: a single string, or what the model cannot take.
@@ -98,4 +107,4 @@ class Embedder:
         if not hasattr(self, "pipeline_"):
             self.fit()
         vectors = [*self.pipeline_(iter(texts))]
-        return np.stack(vectors) if vectors else np.empty((0, self.model_.config.dim), np.float32)
+        return np.stack(vectors) if vectors else np.empty((0, self.embedding_.width), np.float32)

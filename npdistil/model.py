@@ -40,13 +40,13 @@ class Model:
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
         self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
-        checkpoint.release()  # an engine that packs the weights has read them all
+        checkpoint.release()
         self.engine = self.encoder.name
         self.threads = self.encoder.threads
         self.classes_ = np.array(self.config.labels)
 
     def __repr__(self) -> str:
-        return f"<npdistil.Model {self.checkpoint.directory.name}: {self.engine}, {self.precision}>"
+        return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
 
     @property
     def params(self) -> Params:
@@ -63,6 +63,7 @@ class Model:
 
         Raises:
             InputError: an item that the model cannot take.
+            EngineError: numbers of the model's that are not finite, of which no answer can be made.
         """
         return task.postprocess(self.forward(task.preprocess(items)))
 
@@ -77,8 +78,12 @@ class Model:
             return Outputs(inputs, self.attentions(inputs.token_ids))
         if inputs.output != "logits":
             states = self.hidden_states(inputs.token_ids)
-            pooled = heads.POOLING.get(inputs.output)
-            return Outputs(inputs, [*map(pooled, states)] if pooled else states)
+            if inputs.output == "hidden_states":
+                return Outputs(inputs, states)
+            if inputs.rows is None:
+                return Outputs(inputs, [heads.pool(each, inputs.output) for each in states])
+            pairs = zip(states, inputs.rows, strict=True)
+            return Outputs(inputs, [heads.pool(x, inputs.output, np.asarray(some)) for x, some in pairs])
         architecture = self.config.architecture
         if not self.checkpoint.head:
             raise InputError(f"{self.checkpoint.directory} is a {architecture}, which has no head, and so no logits")

@@ -187,8 +187,8 @@ def cut(
     long_text: str,
     max_length: int,
     stride: int,
+    truncation_side: str = "right",
     strategy: str = TRUNCATION[0],
-    side: str = "right",
 ) -> list[list[Part]]:
     """What of each text is read at once: a single part where a text fits and is not read by sentences.
 
@@ -200,8 +200,8 @@ def cut(
             text one by one, one that is still too long in windows.
         max_length: tokens, special ones included.
         stride: tokens that neighbouring windows share.
+        truncation_side: as for `truncated`.
         strategy: as for `truncated`.
-        side: as for `truncated`.
 
     Raises:
         InputError: a text that is too long, with "error"; a pair, with "sentences"; and as `tokenize`, `truncated` and
@@ -214,7 +214,7 @@ def cut(
         if long_text == "error" and len(encoding) > max_length:
             raise InputError(f"text {i} has {len(encoding)} tokens; {max_length} are allowed")
         if long_text == "truncate":
-            cuts.append([truncated(encoding, max_length, strategy, side)])
+            cuts.append([truncated(encoding, max_length, strategy, truncation_side)])
         else:
             cuts.append(parts(encoding, max_length, stride))
     return cuts

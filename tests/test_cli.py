@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny
 
 import npdistil
 from npdistil import Embedder
@@ -302,3 +304,47 @@ def test_a_slow_writer_gets_its_answer_as_soon_as_a_batch_is_full() -> None:
     process.stdin.close()
     assert process.wait(timeout=60) == 0
     process.stdout.close()
+
+
+def test_info_shows_what_a_directory_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = tiny.write(tmp_path / "model", architectures=["DistilBertModel"], dtype="F64", vocab_size=200)
+    decoder = {str(len(tiny.VOCABULARY)): {"content": "<user>", "special": False}}
+    tiny.write_tokenizer(directory, model_max_length=16, truncation_side="left", added_tokens_decoder=decoder)
+    for name, content in {
+        "modules.json": [
+            {"path": "", "type": "sentence_transformers.models.Transformer"},
+            {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+        ],
+        "1_Pooling/config.json": {"pooling_mode": ["mean", "max"]},
+        "sentence_bert_config.json": {"max_seq_length": 12},
+        "config_sentence_transformers.json": {"prompts": {"query": "it is "}, "default_prompt_name": "query"},
+        "adapter_config.json": {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "some/base"},
+    }.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(json.dumps(content))
+    name = "base_model.model.transformer.layer.0.ffn.lin1"
+    low_rank = {f"{name}.lora_A.weight": np.ones((2, 8)), f"{name}.lora_B.weight": np.ones((12, 2))}
+    (directory / "adapter_model.safetensors").write_bytes(tiny.serialized(low_rank))
+    directory = directory.rename(tmp_path / os.fsdecode(b"model-\xff"))
+    shown = output(capsys, "info", *NUMPY, str(directory))
+    rows = {line[:13].strip(): line[14:] for line in shown.splitlines()}
+    assert rows["model"].endswith("model-\\udcff")
+    assert rows["weights"].endswith("as F64 rounded to float32, float")
+    assert rows["adapter"] == "LoRA of rank 2 for some/base, merged into 1 weights"
+    assert rows["tokenizer"].startswith("cut at 12 tokens on the left where cutting is asked for, special [UNK]")
+    assert rows["added tokens"] == "<user>"
+    assert rows["pooling"] == "mean+max, length 1"
+    assert rows["prompts"] == "query 'it is '; by default query"
+
+
+@pytest.mark.parametrize("command", ["bench", "quantize"])
+def test_a_folder_whose_name_is_not_utf8_is_no_trouble(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    directory = tiny.write(tmp_path / "model").rename(tmp_path / os.fsdecode(b"model-\xff"))
+    copy = str(tmp_path / os.fsdecode(b"copy-\xff"))
+    arguments = {"bench": ["--seconds", "0.1", "--model", str(directory), *NUMPY], "quantize": [str(directory), copy]}
+    shown = output(capsys, command, *arguments[command])
+    assert "\\udcff" in shown
+    shown.encode("utf-8")

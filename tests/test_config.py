@@ -30,6 +30,7 @@ def test_an_empty_config_is_transformers_default() -> None:
         "problem_type": None,
         "tied": True,
         "quantized": False,
+        "label2id": {"LABEL_0": 0, "LABEL_1": 1},
     }
 
 
@@ -246,3 +247,34 @@ def test_any_json_gives_a_config_or_a_checkpoint_error(data: st.DataObject, keys
         assert config.labels
         assert all(isinstance(label, str) for label in config.labels)
         assert all(n >= 1 for shape in expected_shapes(config, set()).values() for n in shape)
+
+
+def test_a_layer_norm_epsilon_is_pointed_out_and_not_used_as_in_transformers() -> None:
+    with pytest.warns(match="layer_norm_eps is 1e-05, a setting that DistilBERT does not have"):
+        assert Config.from_dict(tiny.config(layer_norm_eps=1e-5)) == Config.from_dict(tiny.config())
+    Config.from_dict(tiny.config(layer_norm_eps=1e-12))
+
+
+def test_labels_may_be_numbers_and_may_be_alike() -> None:
+    assert Config.from_dict(tiny.config(id2label={"0": 5, "1": 7})).labels == ("5", "7")
+    assert Config.from_dict(tiny.config(id2label={"0": "x", "1": "x"})).label2id == {"x": 0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "numbers"),
+    [
+        ({}, {"NEGATIVE": 0, "POSITIVE": 1}),
+        ({"label2id": {"POSITIVE": 0, "NEGATIVE": "1"}}, {"POSITIVE": 0, "NEGATIVE": 1}),
+        ({"label2id": {"yes": 0}, "id2label": None}, {"LABEL_0": 0, "LABEL_1": 1}),
+        ({"label2id": {}}, {"NEGATIVE": 0, "POSITIVE": 1}),
+    ],
+    ids=str,
+)
+def test_numbers_of_labels_are_those_of_label2id(changes: dict[str, Any], numbers: dict[str, int]) -> None:
+    assert Config.from_dict(tiny.config(**changes)).label2id == numbers
+
+
+@pytest.mark.parametrize("value", [[1], "x", {"x": "y"}, {"x": None}, 5])
+def test_a_broken_label2id_is_named(value: object) -> None:
+    with pytest.raises(CheckpointError, match="label2id is"):
+        Config.from_dict(tiny.config(label2id=value))

@@ -142,19 +142,9 @@ def test_the_pooling_that_sentence_transformers_stored_is_used(make: Make, mode:
     assert np.array_equal(Embedder(model).transform(TEXTS), Embedder(model, pooling=pooling).transform(TEXTS))
 
 
-@pytest.mark.parametrize(
-    "modes",
-    [
-        {},
-        {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
-        {"pooling_mode_weightedmean_tokens": True},
-    ],
-)
-def test_a_stored_pooling_that_is_not_known_is_refused_unless_another_is_asked_for(make: Make, modes: Any) -> None:
-    model = npdistil.load(stored(make, **modes), engine="numpy")
-    with pytest.raises(CheckpointError, match="1_Pooling"):
-        Embedder(model).transform(TEXTS)
-    assert Embedder(model, pooling="mean").transform(TEXTS).shape == (4, 8)
+def test_a_stored_pooling_that_is_not_known_is_refused(make: Make) -> None:
+    with pytest.raises(CheckpointError, match="1_Pooling.*pooling_mode_other_tokens"):
+        npdistil.load(stored(make, pooling_mode_other_tokens=True), engine="numpy")
 
 
 def test_no_texts_give_no_rows(loaded: npdistil.Model) -> None:
@@ -197,3 +187,200 @@ def test_scikit_learn_can_copy_an_embedder_and_change_its_settings(make: Make) -
     with pytest.raises(InputError, match="unknown setting: size"):
         copy.set_params(size=5)
     assert np.array_equal(embedder.fit_transform(TEXTS), embedder.fit(TEXTS).transform(TEXTS))
+
+
+# A directory of sentence-transformers, as its version 6 and as older ones write it
+
+MODULE = "sentence_transformers.models."
+
+
+def sentence_encoder(make: Make, folders: dict[str, tuple[str, Any]], **files: Any) -> Path:
+    """`folders`: name -> type of the module and its config.json; `files`: other JSON files by name."""
+    directory = make(architectures=["DistilBertModel"], prefix=False)
+    listed = [{"idx": 0, "name": "0", "path": "", "type": f"{MODULE}Transformer"}]
+    for folder, (kind, config) in folders.items():
+        listed.append({"idx": len(listed), "name": str(len(listed)), "path": folder, "type": f"{MODULE}{kind}"})
+        (directory / folder).mkdir(exist_ok=True)
+        if config is not None:
+            (directory / folder / "config.json").write_text(json.dumps(config))
+    for name, content in ({"modules": listed} | files).items():
+        (directory / f"{name}.json").write_text(json.dumps(content))
+    return directory
+
+
+def dense(directory: Path, folder: str = "2_Dense", into: int = 8, out: int = 3, bias: bool = True) -> dict[str, Any]:
+    random = np.random.default_rng(5)
+    arrays = {"linear.weight": random.normal(size=(out, into)).astype(np.float32)}
+    if bias:
+        arrays["linear.bias"] = random.normal(size=out).astype(np.float32)
+    (directory / folder / "model.safetensors").write_bytes(tiny.serialized(arrays))
+    return arrays
+
+
+DENSE = {"in_features": 8, "out_features": 3, "bias": True}
+TANH = "torch.nn.modules.activation.Tanh"
+POOLED: dict[str, Callable[[Any], Any]] = {
+    "mean": lambda x: x.mean(axis=0),
+    "cls": lambda x: x[0],
+    "max": lambda x: x.max(axis=0),
+    "mean_sqrt_len_tokens": lambda x: x.sum(axis=0) / len(x) ** 0.5,
+    "weightedmean": lambda x: np.average(x, axis=0, weights=np.arange(1, len(x) + 1)),
+    "lasttoken": lambda x: x[-1],
+}
+
+
+@pytest.mark.parametrize("modes", [*POOLED, ["mean", "max"], ["lasttoken", "cls", "weightedmean"]], ids=str)
+def test_every_pooling_is_read_from_a_folder_of_any_name(make: Make, modes: Any) -> None:
+    directory = sentence_encoder(make, {"pool": ("Pooling", {"embedding_dimension": 8, "pooling_mode": modes})})
+    loaded = npdistil.load(directory, engine="numpy")
+    names = [modes] if isinstance(modes, str) else modes
+    found = Embedder(loaded).transform(TEXTS)
+    expected = [np.concatenate([POOLED[name](states(loaded, text)) for name in names]) for text in TEXTS]
+    assert found == pytest.approx(np.stack(expected), abs=1e-5)
+    asked = npdistil.load(make(architectures=["DistilBertModel"], prefix=False), engine="numpy")
+    assert np.array_equal(Embedder(asked, pooling="+".join(names)).transform(TEXTS), found)
+
+
+def test_old_modes_stand_side_by_side_in_their_old_order(make: Make) -> None:
+    config = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True, "pooling_mode_max_tokens": False}
+    loaded = npdistil.load(sentence_encoder(make, {"1_Pooling": ("Pooling", config)}), engine="numpy")
+    assert loaded.checkpoint.sentence is not None
+    assert loaded.checkpoint.sentence.pooling == "cls+mean"
+
+
+@pytest.mark.parametrize("activation", [TANH, "torch.nn.modules.linear.Identity"])
+def test_a_dense_module_and_a_length_of_1_follow(make: Make, activation: str) -> None:
+    modules = {
+        "1_Pooling": ("Pooling", {"pooling_mode": "mean"}),
+        "2_Dense": ("Dense", DENSE | {"activation_function": activation}),
+        "3_Normalize": ("Normalize", None),
+    }
+    directory = sentence_encoder(make, modules)
+    arrays = dense(directory)
+    loaded = npdistil.load(directory, engine="numpy")
+    means = np.stack([states(loaded, text).mean(axis=0) for text in TEXTS])
+    expected = means @ arrays["linear.weight"].T + arrays["linear.bias"]
+    expected = np.tanh(expected) if activation == TANH else expected
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    assert Embedder(loaded).transform(TEXTS) == pytest.approx(expected / lengths, abs=1e-5)
+    assert Embedder(loaded, normalize=False).transform(TEXTS) == pytest.approx(expected, abs=1e-5)
+    assert Embedder(loaded, truncate_dim=2).transform(TEXTS) == pytest.approx((expected / lengths)[:, :2], abs=1e-5)
+    assert Embedder(loaded).transform([]).shape == (0, 3)
+    with pytest.raises(InputError, match="makes 16 numbers; the model's Dense module takes 8"):
+        Embedder(loaded, pooling="mean+max").transform(TEXTS)
+
+
+def test_texts_are_cut_where_the_directory_says(make: Make) -> None:
+    files = {"sentence_bert_config": {"max_seq_length": 6}}
+    directory = sentence_encoder(make, {"1_Pooling": ("Pooling", {})}, **files)
+    loaded = npdistil.load(directory, engine="numpy")
+    ids = loaded.tokenizer.encode(LONG).ids
+    cut = loaded.hidden_states([[*ids[:5], ids[-1]]])[0].mean(axis=0)
+    assert Embedder(loaded).transform([LONG])[0] == pytest.approx(cut, abs=1e-6)
+    longer = loaded.hidden_states([[*ids[:9], ids[-1]]])[0].mean(axis=0)
+    assert Embedder(loaded, max_length=10).transform([LONG])[0] == pytest.approx(longer, abs=1e-6)
+    assert not np.allclose(Embedder(loaded, long_text="windows").transform([LONG])[0], cut, atol=1e-3)
+
+
+def test_prompts_are_put_before_texts(make: Make) -> None:
+    prompts = {"prompts": {"query": "it is ", "film": "a film "}, "default_prompt_name": "film"}
+    directory = sentence_encoder(make, {"1_Pooling": ("Pooling", {})}, config_sentence_transformers=prompts)
+    plain = npdistil.load(make(architectures=["DistilBertModel"], prefix=False), engine="numpy")
+    loaded = npdistil.load(directory, engine="numpy")
+    for settings, prompt in [
+        ({}, "a film "),
+        ({"prompt_name": "query"}, "it is "),
+        ({"prompt": "the "}, "the "),
+        ({"prompt": ""}, ""),
+        ({"prompt_name": "document"}, ""),
+    ]:
+        expected = Embedder(plain).transform([prompt + text for text in TEXTS])
+        assert np.array_equal(Embedder(loaded, **settings).transform(TEXTS), expected), settings
+    with pytest.raises(InputError, match=r"prompt_name is 'other'; known are query, document, film"):
+        Embedder(loaded, prompt_name="other").transform(TEXTS)
+
+
+@pytest.mark.parametrize("mode", ["mean", "cls", "weightedmean", "lasttoken"])
+def test_a_prompt_that_does_not_count_is_left_out_of_the_pooling(make: Make, mode: str) -> None:
+    config = {"pooling_mode": mode, "include_prompt": False}
+    loaded = npdistil.load(sentence_encoder(make, {"1_Pooling": ("Pooling", config)}), engine="numpy")
+    all_states = states(loaded, "it is good")  # [CLS] it is good [SEP]
+    rest = all_states[3:]
+    expected = np.average(rest, axis=0, weights=[4, 5]) if mode == "weightedmean" else POOLED[mode](rest)
+    assert Embedder(loaded, prompt="it is ").transform(["good"])[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_transformer_in_a_folder_of_its_own_is_found_and_quantized_there(make: Make, tmp_path: Path) -> None:
+    inner = make(architectures=["DistilBertModel"], prefix=False)
+    (inner / "sentence_bert_config.json").write_text('{"max_seq_length": 7}')
+    directory = tmp_path / "outer"
+    directory.mkdir()
+    inner.rename(directory / "0_Transformer")
+    (directory / "pool").mkdir()
+    (directory / "pool" / "config.json").write_text('{"pooling_mode": "cls"}')
+    paths = {"0_Transformer": "Transformer", "pool": "Pooling"}
+    modules = [{"path": path, "type": MODULE + kind} for path, kind in paths.items()]
+    (directory / "modules.json").write_text(json.dumps(modules))
+    npdistil.quantize_checkpoint(directory, tmp_path / "int8")
+    for each in (directory, tmp_path / "int8"):
+        loaded = npdistil.load(each, engine="numpy")
+        assert Embedder(loaded).transform(["a"])[0] == pytest.approx(states(loaded, "a")[0], abs=1e-6)
+        assert loaded.checkpoint.max_length == 7
+    assert sorted(p.name for p in (tmp_path / "int8").iterdir()) == ["0_Transformer", "modules.json", "pool"]
+
+
+@pytest.mark.parametrize("kind", ["LayerNorm", "CNN", "Asym"])
+def test_a_module_that_is_not_known_is_refused_by_name_where_vectors_are_wanted(make: Make, kind: str) -> None:
+    directory = sentence_encoder(make, {"1_Pooling": ("Pooling", {}), "2_More": (kind, {})})
+    loaded = npdistil.load(directory, engine="numpy")
+    assert loaded.hidden_states([[2, 3]])[0].shape == (2, 8)  # other tasks do without
+    with pytest.raises(CheckpointError, match=rf"modules\.json has the module {MODULE}{kind}"):
+        Embedder(loaded).transform(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("modules", "files", "says"),
+    [
+        ({"1_Pooling": ("Pooling", {"pooling_mode": "median"})}, {}, r"1_Pooling/config\.json has the pooling"),
+        ({"../out": ("Pooling", {})}, {}, r"'\.\./out' is not a folder inside"),
+        ({"1_Pooling": ("Pooling", {})}, {"modules": []}, r"modules\.json holds \[\]"),
+        ({}, {"modules": [{"path": "", "type": f"{MODULE}Pooling"}]}, "expected one Transformer"),
+        ({}, {"modules": {"path": ""}}, r"modules\.json holds"),
+        (
+            {"1_Pooling": ("Pooling", {}), "2_Dense": ("Dense", DENSE | {"activation_function": "my.Own"})},
+            {},
+            "'my.Own'",
+        ),
+        ({"1_Pooling": ("Pooling", {}), "2_Dense": ("Dense", DENSE | {"module_input_name": "x"})}, {}, "'x'"),
+        ({"1_Pooling": ("Pooling", {}), "2_Dense": ("Dense", DENSE)}, {}, r"2_Dense/model\.safetensors"),
+        (
+            {"1_Pooling": ("Pooling", {})},
+            {"sentence_bert_config": {"max_seq_length": "all"}},
+            "max_seq_length is 'all'",
+        ),
+        ({"1_Pooling": ("Pooling", {})}, {"config_sentence_transformers": {"prompts": [1]}}, r"prompts is \[1\]"),
+        (
+            {"1_Pooling": ("Pooling", {})},
+            {"config_sentence_transformers": {"default_prompt_name": "x"}},
+            "default_prompt_name is 'x'; its prompts are query, document",
+        ),
+    ],
+)
+def test_broken_modules_are_refused_with_file_and_key(make: Make, modules: Any, files: Any, says: str) -> None:
+    with pytest.raises(CheckpointError, match=says) as refused:
+        npdistil.load(sentence_encoder(make, modules, **files), engine="numpy")
+    assert "\n" not in str(refused.value)
+
+
+def test_dense_weights_of_another_shape_are_refused(make: Make) -> None:
+    directory = sentence_encoder(make, {"1_Pooling": ("Pooling", {}), "2_Dense": ("Dense", DENSE)})
+    dense(directory, into=9)
+    with pytest.raises(CheckpointError, match=r"2_Dense/model\.safetensors has the tensors.*\(3, 9\)"):
+        npdistil.load(directory, engine="numpy")
+    (directory / "2_Dense" / "config.json").write_text(json.dumps(DENSE | {"in_features": 9}))
+    with pytest.raises(CheckpointError, match="takes 9 numbers, and is given 8"):
+        npdistil.load(directory, engine="numpy")
+
+
+def test_a_cross_encoder_is_no_sentence_encoder(make: Make) -> None:
+    assert npdistil.load(sentence_encoder(make, {}), engine="numpy").checkpoint.sentence is None

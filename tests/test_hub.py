@@ -237,3 +237,54 @@ def test_the_bundled_model_is_found_from_anywhere(tmp_path: Path, monkeypatch: p
     assert bundled_model().is_absolute()
     assert find_model() == find_model(None) == bundled_model()
     assert (bundled_model() / "config.json").exists()
+
+
+# What is there in part, and a user without a home
+
+
+@pytest.mark.parametrize("absent", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("way", ["no link", "a link that leads nowhere"])
+def test_a_model_that_is_in_the_cache_in_part_is_named_offline(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, absent: str, way: str
+) -> None:
+    snapshot = put(cache, "a/b")
+    (snapshot / absent).unlink() if way == "no link" else (snapshot / absent).resolve().unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError, match="a/b is .*HF_HUB_OFFLINE forbids to download it") as refused:
+        find_model("a/b")
+    if absent == "model.safetensors":
+        assert "without" in str(refused.value)
+
+
+@pytest.mark.parametrize("absent", ["model.safetensors", "tokenizer.json"])
+def test_what_is_missing_in_the_cache_is_fetched(cache: Path, absent: str) -> None:
+    pytest.importorskip("huggingface_hub")
+    (put(cache, "a/b") / absent).unlink()
+    done = alone(NO_NETWORK + FIND, "a/b", HF_HUB_CACHE=str(cache))
+    assert (done.returncode, done.stderr[:8]) == (77, "network:")
+
+
+def test_token_ids_need_no_tokenizer_in_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = put(cache, "a/b")
+    (snapshot / "tokenizer.json").unlink()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    model = npdistil.load("a/b", engine="numpy")
+    assert model.logits([[2, 3]]).shape == (1, 2)
+    with pytest.raises(CheckpointError, match=r"neither tokenizer\.json nor vocab\.txt"):
+        model.predict(["a"])
+
+
+def test_a_user_without_a_home_gets_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(path: Path) -> Path:
+        if str(path).startswith("~"):
+            raise RuntimeError("Could not determine home directory.")
+        return path
+
+    monkeypatch.delenv("HF_HUB_CACHE")
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    for name in ("~/model", "someone/some-model"):
+        with pytest.raises(CheckpointError, match="this user has none: set HOME"):
+            find_model(name)
+    directory = tiny.write(tmp_path / "model")
+    assert find_model(directory) == directory
+    assert find_model() == bundled_model()

@@ -408,7 +408,8 @@ def test_the_bundled_model_knows_love_from_hate(bundled: Path, engine: str) -> N
     assert loaded.predict(["I love it.", "I hate it."]).tolist() == ["POSITIVE", "NEGATIVE"]
 
 
-def test_a_loaded_model_does_not_hold_the_pages_of_its_file_that_were_only_read_once(make: Make, engine: str) -> None:
+def test_a_loaded_model_maps_no_page_of_its_file(make: Make, engine: str) -> None:
+    """A file that is written over would change the answers, and one that is cut short would end the process."""
     directory = make(dim=128, hidden_dim=4096)
     loaded = load(directory, engine=engine)
     held, mapping = 0, False
@@ -418,4 +419,4 @@ def test_a_loaded_model_does_not_hold_the_pages_of_its_file_that_were_only_read_
         elif mapping and line.startswith("Rss:"):
             held += int(line.split()[1]) * 1024
     print(f"{held:,} of {loaded.checkpoint.size:,} bytes")
-    assert held < loaded.checkpoint.size / 10
+    assert held == 0

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 import npdistil
-from npdistil.checkpoint.tokenizer import read_tokenizer
+from npdistil.checkpoint.folder import Folder
+from npdistil.checkpoint.tokenizer import read_tokenization, read_tokenizer
 from npdistil.errors import CheckpointError, InputError, NpdistilError
 from npdistil.text import tokenize
 
@@ -245,3 +246,141 @@ def test_changed_tokenizer_files_load_or_are_refused(good: tuple[Path, str], dat
         pass
     else:
         assert all(0 <= i < SIZE for i in ids)
+
+
+# What stands beside tokenizer.json and vocab.txt
+
+TEXT = "<user> got Covid19 [E1]"
+ADDED = {"<user>": SIZE, "covid19": SIZE + 1, "[E1]": SIZE + 2}
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content))
+
+
+def token(content: str, special: bool = False) -> dict[str, Any]:
+    flags = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": not special, "special": special}
+    return {"content": content} | flags
+
+
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+@pytest.mark.parametrize("place", ["added_tokens.json", "added_tokens_decoder"])
+def test_tokens_that_were_added_by_a_slow_tokenizer_are_words_of_their_own(
+    tmp_path: Path, kind: str, place: str
+) -> None:
+    decoder = {str(number): token(content) for content, number in ADDED.items()}
+    tiny.write_tokenizer(
+        tmp_path, kind, **({"added_tokens_decoder": decoder} if place == "added_tokens_decoder" else {})
+    )
+    if place == "added_tokens.json":
+        write_json(tmp_path / place, ADDED)
+    found = read_tokenization(Folder(tmp_path), SIZE + 3)
+    user, *got, covid, e1 = found.tokenizer.encode(TEXT, add_special_tokens=False).ids
+    assert [user, covid, e1] == [*ADDED.values()]
+    assert len(got) == 3
+    assert {*ADDED} < {*found.added_tokens}
+    refused(tmp_path, f"{SIZE + 3} tokens, but the model only {SIZE + 2}", SIZE + 2)
+
+
+@pytest.mark.parametrize("kind", ["json", "vocab"])
+@pytest.mark.parametrize("place", ["additional_special_tokens", "extra_special_tokens", "special_tokens_map.json"])
+def test_special_tokens_are_found_wherever_a_version_wrote_them(tmp_path: Path, kind: str, place: str) -> None:
+    names = ["<user>", token("[E1]", special=True)]
+    tiny.write_tokenizer(tmp_path, kind, **({} if place.endswith("json") else {place: names}))
+    if place.endswith("json"):
+        write_json(tmp_path / place, {"additional_special_tokens": names, "mask_token": "[MASK]"})
+    tokens = read_tokenizer(tmp_path, SIZE + 2).encode("<user> film [E1]", add_special_tokens=False).tokens
+    assert tokens == ["<user>", "film", "[E1]"]
+
+
+def test_a_token_whose_number_the_vocabulary_does_not_leave_it_is_refused(tmp_path: Path) -> None:
+    tiny.write_tokenizer(tmp_path, "vocab")
+    write_json(tmp_path / "added_tokens.json", {"<user>": SIZE + 5})
+    refused(tmp_path, f"added_tokens.json: '<user>' has the number {SIZE + 5}, but.*{SIZE}", 500)
+
+
+@pytest.mark.parametrize("content", [{"x": "y"}, {"x": None}, {"x": [1]}, [1]])
+def test_broken_added_tokens_are_named(tmp_path: Path, content: Any) -> None:
+    tiny.write_tokenizer(tmp_path, "vocab")
+    write_json(tmp_path / "added_tokens.json", content)
+    refused(tmp_path, r"added_tokens\.json", 500)
+
+
+@pytest.mark.parametrize("settings", [{"added_tokens_decoder": {"5": "x"}}, {"added_tokens_decoder": [1]}])
+def test_broken_added_tokens_decoders_are_named(tmp_path: Path, settings: dict[str, Any]) -> None:
+    tiny.write_tokenizer(tmp_path, "vocab", **settings)
+    refused(tmp_path, r"tokenizer_config\.json has added tokens that cannot be read|has the number 5", 500)
+
+
+@pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "RobertaTokenizer", "NobodysTokenizer"])
+def test_a_vocabulary_of_another_class_than_berts_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    tiny.write_tokenizer(tmp_path, "vocab", tokenizer_class=name)
+    refused(tmp_path, f"tokenizer_class is '{name}'.*save its tokenizer.json")
+    tiny.write_tokenizer(tmp_path, "json", tokenizer_class=name)
+    assert read_tokenizer(tmp_path, SIZE).encode("a film").tokens == ["[CLS]", "a", "film", "[SEP]"]
+
+
+def test_the_class_may_stand_in_config_json(make: Callable[..., Path]) -> None:
+    directory = make(tokenizer="vocab", tokenizer_class="BertJapaneseTokenizer")
+    write_json(directory / "tokenizer_config.json", {})
+    with pytest.raises(CheckpointError, match="tokenizer_class is 'BertJapaneseTokenizer'"):
+        npdistil.load(directory, engine="numpy")
+
+
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "TokenizersBackend", "RobertaTokenizerFast"])
+def test_do_lower_case_is_not_for_classes_that_have_no_such_setting(tmp_path: Path, name: str) -> None:
+    tokenizer = written(tmp_path, "json", tokenizer_class=name, do_lower_case=False)
+    assert tokenizer.encode("A Film", add_special_tokens=False).tokens == ["a", "film"]
+
+
+def test_a_byte_order_mark_before_a_vocabulary_is_no_part_of_its_first_token(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(tiny.VOCABULARY), encoding="utf-8-sig")
+    assert read_tokenizer(tmp_path, SIZE).token_to_id(tiny.VOCABULARY[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "length", "side"),
+    [
+        ({}, None, "right"),
+        ({"model_max_length": 16}, 16, "right"),
+        ({"model_max_length": 16.0, "truncation_side": "left"}, 16, "left"),
+        ({"model_max_length": 1e30}, None, "right"),
+        ({"max_len": 64}, 64, "right"),
+    ],
+    ids=str,
+)
+def test_lengths_and_the_side_that_is_cut_are_read(
+    tmp_path: Path, settings: dict[str, Any], length: int | None, side: str
+) -> None:
+    tiny.write_tokenizer(tmp_path, **settings)
+    found = read_tokenization(Folder(tmp_path), SIZE)
+    assert (found.max_length, found.truncation_side) == (length, side)
+
+
+@pytest.mark.parametrize("settings", [{"model_max_length": 0}, {"model_max_length": "512"}, {"truncation_side": "up"}])
+def test_impossible_lengths_and_sides_are_named(tmp_path: Path, settings: dict[str, Any]) -> None:
+    tiny.write_tokenizer(tmp_path, **settings)
+    refused(tmp_path, next(iter(settings)))
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_text_is_cut_at_the_length_and_on_the_side_that_the_tokenizer_says(
+    make: Callable[..., Path], side: str
+) -> None:
+    directory = make()
+    tiny.write_tokenizer(directory, model_max_length=4, truncation_side=side)
+    model = npdistil.load(directory, engine="numpy")
+    task = npdistil.pipeline("text-classification", model, truncation=True).task
+    ids = model.tokenizer.encode("the film a good").ids
+    assert [[*each] for each in task.preprocess(["the film a good"]).token_ids] == [
+        [*ids[:3], 3] if side == "right" else [2, *ids[-3:]]
+    ]
+    whole = npdistil.pipeline("text-classification", model).task.preprocess(["the film a good"])
+    assert [[*each] for each in whole.token_ids] == [ids]  # where nothing is cut away all is read at once
+
+
+def test_special_tokens_are_known_by_their_role(tmp_path: Path) -> None:
+    vocabulary = ["<cls>", "<sep>", "<unk>", "<pad>", "<mask>", "a"]
+    roles = {f"{name}_token": f"<{name}>" for name in ("cls", "sep", "unk", "pad", "mask")}
+    tiny.write_tokenizer(tmp_path, "vocab", vocabulary, **roles)
+    assert read_tokenization(Folder(tmp_path), 6).special_tokens == roles

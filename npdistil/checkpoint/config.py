@@ -1,14 +1,17 @@
 """What config.json says about a DistilBERT, checked."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..distilbert.encoder import ACTIVATIONS
+from ..distilbert.encoder import ACTIVATIONS, EPSILON
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
+from .folder import Folder, read_json
+
+__all__ = ["PROBLEM_TYPES", "SIZES", "Config", "architecture_of", "read_config", "read_json"]
 
 # Field -> the names it goes by in config.json, its value where none is given (as in transformers'
 # DistilBertConfig), and the largest that is believed: far above every real model, far below what overflows.
@@ -31,7 +34,8 @@ class Config:
     `max_position_embeddings` (P) the most tokens that a text may have. `architecture` names the head as
     transformers does ("DistilBertForSequenceClassification", ...), `labels` the classes in the order of the
     logits. `tied` says that the masked-LM head projects with the word embeddings, `quantized` that the
-    checkpoint's linear layers are int8.
+    checkpoint's linear layers are int8. `label2id` are the numbers of labels by name as config.json has them, which
+    may differ from `labels`: transformers' zero-shot classification goes by these. Without it, the place in `labels`.
     """
 
     vocab_size: int
@@ -46,6 +50,7 @@ class Config:
     problem_type: str | None
     tied: bool
     quantized: bool
+    label2id: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def function(self) -> str:
@@ -72,6 +77,14 @@ class Config:
         activation = raw.get("activation", "gelu")
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise CheckpointError(f"{source}: activation is {activation!r}; known are {', '.join(ACTIVATIONS)}")
+        epsilon = raw.get("layer_norm_eps", EPSILON)
+        if epsilon != EPSILON:
+            warnings.warn(
+                f"{source}: layer_norm_eps is {epsilon!r:.40}, a setting that DistilBERT does not have; as in "
+                f"transformers, {EPSILON} is used",
+                stacklevel=2,
+            )
+        labels = _labels(raw, source)
         problem_type = raw.get("problem_type")
         if not any(problem_type == known for known in PROBLEM_TYPES):
             raise CheckpointError(
@@ -81,30 +94,19 @@ class Config:
             **sizes,
             activation=activation,
             architecture=_architecture(raw, source),
-            labels=_labels(raw, source),
+            labels=labels,
             problem_type=problem_type,
             tied=_tied(raw, source),
             quantized=_quantized(raw, source),
+            label2id=_label2id(raw, source, labels),
         )
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; CheckpointError, naming the file, where it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
 def read_config(directory: Path) -> Config:
     """The config.json of a model directory; CheckpointError where it is missing, broken or impossible."""
-    path = directory / "config.json"
-    raw = read_json(path)
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{path} holds a {type(raw).__name__}, not an object")
-    return Config.from_dict(raw, str(path))
+    folder = Folder(directory)
+    folder.read("config.json")  # which `object` would take for empty
+    return Config.from_dict(folder.object("config.json"), str(directory / "config.json"))
 
 
 def _size(raw: Mapping[str, Any], source: str, names: tuple[str, ...], default: int, largest: int) -> int:
@@ -117,8 +119,27 @@ def _size(raw: Mapping[str, Any], source: str, names: tuple[str, ...], default: 
     return next(iter(given.values()), default)
 
 
+def architecture_of(names: Collection[str]) -> str:
+    """The head that tensors of these names belong to, where config.json says none.
+
+    >>> architecture_of({"embeddings.word_embeddings.weight", "qa_outputs.weight"})
+    'DistilBertForQuestionAnswering'
+    """
+    layers = {name.split(".")[0] for name in names}
+    for architecture in (
+        "DistilBertForSequenceClassification",
+        "DistilBertForTokenClassification",
+        "DistilBertForQuestionAnswering",
+    ):
+        if layers >= {*SHAPES[architecture]}:
+            return architecture
+    return "DistilBertForMaskedLM" if "vocab_transform" in layers else "DistilBertModel"
+
+
 def _architecture(raw: Mapping[str, Any], source: str) -> str:
-    architectures = raw.get("architectures") or ["DistilBertModel"]
+    architectures = raw.get("architectures")
+    if architectures is None or architectures == []:
+        return "DistilBertModel"  # unless the tensors say more
     first = architectures[0] if isinstance(architectures, list) else None
     if not isinstance(first, str) or first not in SHAPES:
         raise CheckpointError(f"{source}: architectures is {architectures!r:.200}; known are {', '.join(SHAPES)}")
@@ -136,12 +157,12 @@ def _labels(raw: Mapping[str, Any], source: str) -> tuple[str, ...]:
     """Labels in the order of the logits: the keys of id2label are numbers written as strings."""
     named = raw.get("id2label")
     if named is None:
-        count = raw.get("num_labels", 2)
+        count = raw.get("num_labels", 2)  # and label2id is not looked at, as in transformers
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 2**20:
             raise CheckpointError(f"{source}: num_labels is {count!r}; expected a whole number above 0")
         return tuple(f"LABEL_{i}" for i in range(count))
     try:
-        by_id = {int(key): name for key, name in named.items()}
+        by_id = {int(key): str(name) if type(name) is int else name for key, name in named.items()}
     except (AttributeError, TypeError, ValueError, OverflowError):
         by_id = {}
     if not by_id or len(by_id) != len(named) or not all(isinstance(name, str) for name in by_id.values()):
@@ -151,6 +172,19 @@ def _labels(raw: Mapping[str, Any], source: str) -> tuple[str, ...]:
             f"{source}: id2label has the ids {sorted(by_id)!s:.200}; expected 0, 1, 2, ... without gaps"
         )
     return tuple(by_id[i] for i in range(len(by_id)))
+
+
+def _label2id(raw: Mapping[str, Any], source: str, labels: tuple[str, ...]) -> dict[str, int]:
+    """Numbers of labels by name: those that config.json has, or else the first place in `labels`."""
+    numbers = raw.get("label2id")
+    if not numbers or raw.get("id2label") is None:
+        return {label: labels.index(label) for label in labels}
+    try:
+        return {str(name): int(number) for name, number in numbers.items()}
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        raise CheckpointError(
+            f"{source}: label2id is {numbers!r:.200}; expected each name mapped to a number"
+        ) from None
 
 
 def _quantized(raw: Mapping[str, Any], source: str) -> bool:

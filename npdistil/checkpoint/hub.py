@@ -5,10 +5,15 @@ import re
 from pathlib import Path
 
 from ..errors import CheckpointError, MissingExtraError
+from .folder import Folder
+from .sentence import MODULES, read_modules
+from .tokenizer import FILES as TOKENIZER_FILES
+from .weights import weight_names
 
 BUNDLED = "minilm-l6-sst2"
 HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
-WANTED = ("*.json", "*.safetensors", "vocab.txt")  # of a repository on the Hub
+WANTED = ("*.json", "*.safetensors", "*vocab.txt")  # of a repository on the Hub, in folders too
+TOKENIZER = "a tokenizer"
 TRUE = ("1", "ON", "YES", "TRUE")  # as huggingface_hub reads its switches
 
 
@@ -39,26 +44,63 @@ def find_model(path_or_name: str | os.PathLike[str] | None = None) -> Path:
     """
     if path_or_name is None:
         return bundled_model()
-    path = Path(path_or_name).expanduser()
+    path = _expanded(Path(path_or_name))
     if not isinstance(path_or_name, str) or not HUB_NAME.fullmatch(path_or_name) or os.path.exists(path):  # noqa: PTH110
         return path  # whether it holds a model, and exists at all, is for who reads it to say
-    if cached := _in_cache(path_or_name):
+    cached = _in_cache(path_or_name)
+    missing = _missing(cached) if cached else []
+    if cached and not missing:
         return cached
     if any(os.environ.get(name, "").upper() in TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
-        raise CheckpointError(
-            f"{path_or_name} is neither a directory here nor in the Hub's cache {hub_cache()}, and HF_HUB_OFFLINE "
-            "forbids to download it"
-        )
+        if cached and missing == [TOKENIZER]:
+            return cached  # token ids can be used without, and texts get an error that says what is missing
+        where = f"neither a directory here nor in the Hub's cache {hub_cache()}"
+        if cached:
+            where = f"in the Hub's cache without {' and '.join(missing)} ({cached})"
+        raise CheckpointError(f"{path_or_name} is {where}, and HF_HUB_OFFLINE forbids to download it")
     return _download(path_or_name)
 
 
+def _expanded(path: Path) -> Path:
+    """The path with the home directory for a tilde.
+
+    Raises:
+        CheckpointError: nobody knows where that is: no HOME, and a user without an entry in the system's list.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise CheckpointError(
+            f"{path} stands for a home directory, and this user has none: set HOME, or give the whole path"
+        ) from None
+
+
+def _missing(snapshot: Path) -> list[str]:
+    """What a model in the cache lacks: a download may have been for one file only, or have been broken off."""
+    folder = Folder(snapshot)
+    try:
+        folder = read_modules(folder)[0]
+        names = ["config.json", *weight_names(folder)]
+        weights = [name for name in names if not (folder.path / name).exists()]  # links may lead nowhere
+    except CheckpointError:
+        weights = ["its weights"]
+    if [*snapshot.glob("*.bin")]:
+        weights = []  # a pickle, which is refused with the command that converts it
+    tokenizer = any((folder.path / name).exists() for name in TOKENIZER_FILES)
+    return weights + ([] if tokenizer else [TOKENIZER])
+
+
 def hub_cache() -> Path:
-    """The Hub's cache directory, found as huggingface_hub finds it."""
+    """The Hub's cache directory, found as huggingface_hub finds it.
+
+    Raises:
+        CheckpointError: it is in the home directory, and this user has none.
+    """
     environ = os.environ
     default_home = Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     home = Path(environ.get("HF_HOME") or default_home)
     cache = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE") or home / "hub"
-    return Path(os.path.expandvars(cache)).expanduser()
+    return _expanded(Path(os.path.expandvars(cache)))
 
 
 def _in_cache(name: str) -> Path | None:
@@ -70,7 +112,7 @@ def _in_cache(name: str) -> Path | None:
         except OSError:
             continue
         snapshot = repository / "snapshots" / commit
-        if (snapshot / "config.json").exists():
+        if (snapshot / "config.json").exists() or (snapshot / MODULES).exists():
             return snapshot
     return None
 

@@ -19,8 +19,10 @@ from safetensors.numpy import save
 
 from ..distilbert.encoder import Array, Params, quantize_rows
 from ..errors import CheckpointError
-from .config import read_json
-from .weights import SINGLE, TABLES, dequantized, read_checkpoint
+from .adapter import CONFIG as ADAPTER_CONFIG
+from .folder import Folder
+from .tokenizer import ADDED_TOKENS, FILES, SETTINGS, SPECIAL_TOKENS
+from .weights import INDEX, SINGLE, TABLES, Checkpoint, dequantized, read_checkpoint
 
 WEIGHTS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
 ROWS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
@@ -33,8 +35,8 @@ FORMAT: dict[str, Any] = {
         "group_1": {"targets": ["Embedding"], "format": "int-quantized", "weights": WEIGHTS},
     },
 }
+TOKENIZER_FILES = (*FILES, SETTINGS, SPECIAL_TOKENS, ADDED_TOKENS)  # kept, whichever of them are read
 EMBEDDINGS = ("word_embeddings", "position_embeddings")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
 def quantize_linear(weight: Array, bias: Array) -> Params:
@@ -83,7 +85,8 @@ def weight_errors(params: Params) -> list[tuple[str, float]]:
 def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]) -> list[tuple[str, float]]:
     """Write `src`, a float checkpoint, to the new directory `dst` with int8 linear layers and embeddings.
 
-    Embeddings that a masked-LM head projects with become float16. transformers opens the result where its
+    Embeddings that a masked-LM head projects with become float16. What else the directory says (tokenizer, pooling,
+    prompts, lengths) is kept, and an adapter is merged. transformers opens the result where its
     `compressed-tensors` package is installed. The directory appears whole or not at all.
 
     Returns:
@@ -102,11 +105,15 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
     """
     src, dst = Path(src), Path(dst)
     checkpoint = read_checkpoint(src)
+    encoder = Path(checkpoint.encoder_folder)
     if checkpoint.config.quantized:
         raise CheckpointError(f"{src} is int8 already")
     if os.path.lexists(dst):  # Path.exists raises for names that are too long
         raise CheckpointError(f"{dst} exists; choose a new directory")
-    raw = read_json(src / "config.json")
+    raw = Folder(src / encoder).object("config.json")
+    raw["architectures"] = raw.get("architectures") or [checkpoint.config.architecture]
+    if not checkpoint.config.tied:  # which the file of weights may have said
+        raw["tie_word_embeddings"] = False
     params, tied = in_precision(checkpoint.params, "int8"), checkpoint.config.tied
     groups = FORMAT["config_groups"]
     if tied and "vocab_projector" in checkpoint.head:
@@ -120,16 +127,28 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
         dst.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=dst.parent, prefix=f".{dst.name}-") as scratch:
             beside = Path(scratch) / dst.name
-            beside.mkdir()
-            (beside / SINGLE).write_bytes(save(tensors, metadata={"format": "pt"}))
-            (beside / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
-            for name in TOKENIZER_FILES:
-                if (src / name).exists():
-                    shutil.copyfile(src / name, beside / name)
+            (beside / encoder).mkdir(parents=True)
+            (beside / encoder / SINGLE).write_bytes(save(tensors, metadata={"format": "pt"}))
+            (beside / encoder / "config.json").write_text(json.dumps(raw, indent=2) + "\n", encoding="utf-8")
+            for name in _kept(checkpoint):
+                (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(src / name, beside / name)
             beside.rename(dst)
     except OSError as error:
         raise CheckpointError(f"{dst} cannot be written: {error}") from None
     return weight_errors(checkpoint.params)
+
+
+def _kept(checkpoint: Checkpoint) -> list[Path]:
+    """The files that say more than the model's configuration and weights: they go into a copy as they are.
+
+    An adapter is merged into the weights, and not needed any more.
+    """
+    encoder = Path(checkpoint.encoder_folder)
+    replaced = {encoder / name for name in ("config.json", SINGLE, INDEX, ADAPTER_CONFIG)}
+    modules = [file.path.relative_to(checkpoint.directory) for file in checkpoint.module_files]
+    unread = [encoder / name for name in TOKENIZER_FILES if (checkpoint.directory / encoder / name).exists()]
+    return [name for name in dict.fromkeys([*map(Path, checkpoint.files), *modules, *unread]) if name not in replaced]
 
 
 def _flat(params: Params, head: Params, tied: bool) -> dict[str, Array]:

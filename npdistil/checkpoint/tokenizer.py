@@ -1,4 +1,4 @@
-"""The tokenizer of a model directory: tokenizer.json, or vocab.txt with tokenizer_config.json."""
+"""The tokenizer of a model directory: tokenizer.json, or vocab.txt, with what the files beside them say."""
 
 import re
 import warnings
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ..errors import CheckpointError
-from .config import read_json
+from .folder import Folder
 
 FILES = ("tokenizer.json", "vocab.txt")  # the first that is there is read
+SETTINGS, SPECIAL_TOKENS, ADDED_TOKENS = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 SPECIAL = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
@@ -20,15 +21,29 @@ SPECIAL = {
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
+# Classes of transformers that read vocab.txt as BERT does, and obey do_lower_case; each with and without "Fast".
+BERT_CLASSES = (
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "DPRContextEncoderTokenizer",
+    "DPRQuestionEncoderTokenizer",
+    "DPRReaderTokenizer",
+    "ElectraTokenizer",
+    "LayoutLMTokenizer",
+    "LxmertTokenizer",
+    "MobileBertTokenizer",
+    "SqueezeBertTokenizer",
+)
 
 
 @dataclass(frozen=True)
 class Tokenization:
-    """A tokenizer, and what else a directory says of how texts become tokens, and tokens texts.
+    """A tokenizer, and what else a directory says of how texts become tokens.
 
     Attributes:
         tokenizer: neither truncates nor pads, whatever its file says: long texts are the caller's to cut.
         special_tokens: role ("mask_token", "unk_token", ...) -> token; those that its vocabulary has.
+        added_tokens: what was added to the vocabulary of the model's own words, special or not.
         max_length: model_max_length of tokenizer_config.json; None where it says none.
         truncation_side: "right" where a text that is too long loses its end, "left" where it loses its beginning.
         clean_up_spaces: whether blanks before marks are taken away when tokens become a text.
@@ -36,70 +51,150 @@ class Tokenization:
 
     tokenizer: Tokenizer
     special_tokens: Mapping[str, str]
+    added_tokens: tuple[str, ...]
     max_length: int | None = None
     truncation_side: str = "right"
     clean_up_spaces: bool = False
 
 
-def read_tokenization(directory: Path, vocab_size: int) -> Tokenization:
-    """The tokenizer of a model with `vocab_size` rows in its embedding table, and what is said beside it.
-
-    Raises:
-        CheckpointError: as `read_tokenizer`.
-    """
-    tokenizer = read_tokenizer(directory, vocab_size)
-    settings: dict[str, Any] = {}
-    for file in ("tokenizer_config.json", "special_tokens_map.json"):
-        if (directory / file).exists() and "added_tokens_decoder" not in settings:
-            settings |= read_json(directory / file)
-    special = {role: _content(settings.get(role), default) for role, default in SPECIAL.items()}
-    if (unknown := getattr(tokenizer.model, "unk_token", None)) is not None:
-        special["unk_token"] = unknown
-    length = settings.get("model_max_length")
-    return Tokenization(
-        tokenizer,
-        {role: token for role, token in special.items() if tokenizer.token_to_id(token) is not None},
-        int(length) if isinstance(length, (int, float)) and 1 <= length < 2**31 else None,
-        "left" if settings.get("truncation_side") == "left" else "right",
-        # transformers leaves it out where words keep their blanks
-        settings.get("clean_up_tokenization_spaces") is True and not isinstance(tokenizer.model, models.BPE),
-    )
-
-
 def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
+    """The tokenizer alone of `read_tokenization`, for a directory."""
+    return read_tokenization(Folder(directory), vocab_size).tokenizer
+
+
+def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = None) -> Tokenization:
     """The tokenizer of a model with `vocab_size` rows in its embedding table.
 
-    Neither truncates nor pads, whatever its file says: long texts are the caller's to cut, and rows are packed.
+    Args:
+        folder: where its files are.
+        vocab_size: rows of the embedding table.
+        class_name: `tokenizer_class` of config.json, which counts where tokenizer_config.json has none.
 
     Raises:
         CheckpointError: no tokenizer, a broken one, or one with more tokens than the model has rows.
     """
-    path = directory / "tokenizer_config.json"
-    settings = read_json(path) if path.exists() else {}
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} holds a {type(settings).__name__}, not an object")
-    if (directory / FILES[0]).exists():
-        tokenizer = _from_json(directory / FILES[0], settings)
-    elif (directory / FILES[1]).exists():
-        tokenizer = _from_vocabulary(directory / FILES[1], settings)
+    settings = folder.object(SETTINGS)
+    if not settings.get("extra_special_tokens"):  # the name since transformers 5
+        settings["extra_special_tokens"] = settings.pop("additional_special_tokens", None)
+    if settings.get("added_tokens_decoder") is None:  # before transformers 4.34 these had files of their own
+        settings = settings | folder.object(SPECIAL_TOKENS)
+    class_name = str(settings.get("tokenizer_class") or class_name or "DistilBertTokenizer")
+    is_bert = class_name.removesuffix("Fast") in BERT_CLASSES
+    if folder.has(FILES[0]):
+        tokenizer = _from_json(folder, settings, is_bert)
+    elif not folder.has(FILES[1]):
+        raise CheckpointError(f"{folder.path} has neither {' nor '.join(FILES)}, so texts cannot become token ids")
+    elif not is_bert:
+        raise CheckpointError(
+            f"{folder.path}: tokenizer_class is {class_name!r:.80}, whose words are not read from {FILES[1]}; "
+            f"open it with transformers and save its {FILES[0]}"
+        )
     else:
-        raise CheckpointError(f"{directory} has neither {' nor '.join(FILES)}, so texts cannot become token ids")
+        tokenizer = _from_vocabulary(folder, settings)
+    side = settings.get("truncation_side") or (tokenizer.truncation or {}).get("direction", "right")
+    if side not in ("left", "right"):
+        raise CheckpointError(f"{folder.path / SETTINGS}: truncation_side is {side!r:.80}; known are left, right")
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    _add_tokens(tokenizer, folder, settings, vocab_size)
+    if _flag(settings, "split_special_tokens", False):
+        tokenizer.encode_special_tokens = True
     vocabulary = tokenizer.get_vocab()
     size = 1 + max(vocabulary.values(), default=-1)  # more than there are tokens, where ids are left out
     if size > vocab_size:
         raise CheckpointError(
-            f"{directory}: the tokenizer has {size} tokens, but the model only {vocab_size} rows of embeddings: "
+            f"{folder.path}: the tokenizer has {size} tokens, but the model only {vocab_size} rows of embeddings: "
             "they do not belong together"
         )
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown is not None and tokenizer.model.token_to_id(unknown) is None:  # added tokens do not count
         raise CheckpointError(
-            f"{directory}: {unknown}, the tokenizer's token for unknown words, is not in its vocabulary"
+            f"{folder.path}: {unknown}, the tokenizer's token for unknown words, is not in its vocabulary"
         )
-    _warn_of_letter_case(directory, tokenizer, vocabulary)
-    return tokenizer
+    _warn_of_letter_case(folder.path, tokenizer, vocabulary)
+    special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
+    if unknown is not None:
+        special["unk_token"] = unknown
+    return Tokenization(
+        tokenizer,
+        {role: token for role, token in special.items() if token in vocabulary},
+        tuple(token.content for _, token in sorted(tokenizer.get_added_tokens_decoder().items())),
+        _max_length(folder, settings),
+        side,
+        # transformers leaves words alone that keep their own blanks
+        bool(_flag(settings, "clean_up_tokenization_spaces", False)) and not isinstance(tokenizer.model, models.BPE),
+    )
+
+
+def _max_length(folder: Folder, settings: Mapping[str, Any]) -> int | None:
+    length = settings.get("model_max_length", settings.get("max_len"))
+    if length is None:
+        return None
+    if not isinstance(length, (int, float)) or isinstance(length, bool) or not length >= 1:
+        raise CheckpointError(
+            f"{folder.path / SETTINGS}: model_max_length is {length!r:.80}; expected a number above 0"
+        )
+    return int(length) if length < 2**31 else None  # 1e30 is transformers' way to say that it does not know
+
+
+def _add_tokens(tokenizer: Tokenizer, folder: Folder, settings: Mapping[str, Any], vocab_size: int) -> None:
+    """Add what tokenizer_config.json and the files of older versions name, in transformers' order.
+
+    Tokens with numbers come first, by number; then the special ones that are not there yet, without numbers.
+
+    Raises:
+        CheckpointError: a token that would get another number than the one that it has in the files.
+    """
+    named = [settings[key] for key in settings if key.endswith("_token") and _content(settings[key])]
+    more = [settings.get(key) or [] for key in ("extra_special_tokens", "additional_special_tokens")]
+    more = [[*each.values()] if isinstance(each, dict) else each for each in more]
+    if not all(isinstance(each, list) and all(map(_content, each)) for each in more):
+        raise CheckpointError(f"{folder.path / SETTINGS}: extra_special_tokens is {more!r:.80}; expected strings")
+    special = {_content(token) for token in (*named, *more[0])}
+    named += more[0] or more[1]
+    numbered: dict[int, AddedToken] = {}
+    source = folder.path / SETTINGS
+    try:
+        if (decoder := settings.get("added_tokens_decoder")) is not None:
+            for number, token in decoder.items():
+                numbered[int(number)] = _token(token)
+        elif folder.has(ADDED_TOKENS):
+            source = folder.path / ADDED_TOKENS
+            for content, number in folder.object(ADDED_TOKENS).items():
+                is_special = content in special
+                numbered[int(number)] = AddedToken(content, normalized=not is_special, special=is_special)
+        own = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+        new = [token for _, token in sorted(numbered.items()) if repr(own.get(token.content)) != repr(token)]
+        for token in new:
+            token.special = token.special or token.content in special
+        there = own.keys() | {token.content for token in new}
+        beside = {_content(token): _token(token, special=True) for token in named if _content(token) not in there}
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{source} has added tokens that cannot be read: {error}") from None
+    tokenizer.add_tokens(new)
+    for number, token in numbered.items():
+        if (got := tokenizer.token_to_id(token.content)) != number:
+            raise CheckpointError(
+                f"{source}: {token.content!r:.80} has the number {number}, but the vocabulary leaves it {got}"
+            )
+    # Special tokens without a row in the model can stand in no text.
+    room = vocab_size - tokenizer.get_vocab_size()
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    fitting = []
+    for content, token in beside.items():
+        if content not in known:
+            room -= 1
+        if content in known or room >= 0:
+            fitting.append(token)
+    tokenizer.add_tokens(fitting)
+
+
+def _token(given: Any, special: bool = False) -> AddedToken:
+    """An added token from a string or from an object with its settings."""
+    if isinstance(given, str):
+        return AddedToken(given, special=special)
+    settings = {name: value for name, value in given.items() if name not in ("__type", "id")}
+    return AddedToken(**(settings | ({"special": True} if special else {})))
 
 
 def _warn_of_letter_case(directory: Path, tokenizer: Tokenizer, vocabulary: Iterable[str]) -> None:
@@ -122,24 +217,38 @@ def _warn_of_letter_case(directory: Path, tokenizer: Tokenizer, vocabulary: Iter
     warnings.warn(f"{directory}: the tokenizer {found}; see do_lower_case in tokenizer_config.json", stacklevel=2)
 
 
-def _from_json(path: Path, settings: dict[str, Any]) -> Tokenizer:
+def _from_json(folder: Folder, settings: Mapping[str, Any], is_bert: bool) -> Tokenizer:
     """The file's own tokenizer, with what tokenizer_config.json says of letter case and accents.
 
-    Where the two disagree transformers follows the latter. It also assumes lower case where the latter is silent,
-    which turns a cased model's words into unknown ones; there the file is followed.
+    Where the two disagree transformers follows the latter, in BERT's classes. It also assumes lower case where the
+    latter is silent, which turns a cased model's words into unknown ones; there the file is followed.
     """
+    path = folder.path / FILES[0]
+    content = folder.read(FILES[0])
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(content.decode("utf-8"))
     except Exception as error:  # noqa: BLE001 - the library raises Exception itself and no narrower class
         raise CheckpointError(f"{path} is not a tokenizer: {error}") from None
     own = tokenizer.normalizer
-    if isinstance(own, normalizers.BertNormalizer) and settings.get("tokenizer_class") != "PreTrainedTokenizerFast":
+    if is_bert and isinstance(own, normalizers.BertNormalizer):
         tokenizer.normalizer = _normalizer(settings, own.lowercase, own.strip_accents, own.handle_chinese_chars)
+    if is_bert and tokenizer.post_processor is None and isinstance(tokenizer.model, models.WordPiece):
+        special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
+        tokenizer.post_processor = _between_special_tokens(special, tokenizer.get_vocab(), path)
     return tokenizer
 
 
+def _between_special_tokens(special: Mapping[str, str], vocabulary: Mapping[str, int], path: Path) -> Any:
+    """The step that puts a text between the special tokens."""
+    if absent := [special[role] for role in ("cls_token", "sep_token") if special[role] not in vocabulary]:
+        raise CheckpointError(f"{path} lacks the special tokens {', '.join(absent)}")
+    return processors.BertProcessing(
+        *((special[role], vocabulary[special[role]]) for role in ("sep_token", "cls_token"))
+    )
+
+
 def _normalizer(
-    settings: dict[str, Any], lowercase: bool, strip_accents: bool | None, chinese: bool
+    settings: Mapping[str, Any], lowercase: bool, strip_accents: bool | None, chinese: bool
 ) -> normalizers.BertNormalizer:
     """BERT's clean-up of text: tokenizer_config.json's settings, and the given ones where it is silent."""
     return normalizers.BertNormalizer(
@@ -150,35 +259,36 @@ def _normalizer(
     )
 
 
-def _flag(settings: dict[str, Any], name: str, default: bool | None) -> bool | None:
+def _flag(settings: Mapping[str, Any], name: str, default: bool | None) -> bool | None:
     value = settings.get(name, default)
     if value is not None and not isinstance(value, bool):
-        raise CheckpointError(f"tokenizer_config.json: {name} is {value!r}; expected true or false")
+        raise CheckpointError(f"{SETTINGS}: {name} is {value!r}; expected true or false")
     return default if value is None else value
 
 
-def _from_vocabulary(path: Path, settings: dict[str, Any]) -> Tokenizer:
+def _from_vocabulary(folder: Folder, settings: Mapping[str, Any]) -> Tokenizer:
     """BERT's WordPiece (Devlin et al. 2018) from a list of tokens, one a line, set up as transformers does."""
+    path = folder.path / FILES[1]
+    content = folder.read(FILES[1])
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     tokens = [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    special = {role: _content(settings.get(role), default) for role, default in SPECIAL.items()}
+    special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
     if absent := [token for token in special.values() if token not in vocabulary]:
         raise CheckpointError(f"{path} lacks the special tokens {', '.join(absent)}")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
     tokenizer.add_special_tokens([token for token in tokens if token in special.values()])
     tokenizer.normalizer = _normalizer(settings, True, None, True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    ends = [(special[role], vocabulary[special[role]]) for role in ("sep_token", "cls_token")]
-    tokenizer.post_processor = processors.BertProcessing(*ends)
+    tokenizer.post_processor = _between_special_tokens(special, vocabulary, path)
     tokenizer.decoder = decoders.WordPiece()
     return tokenizer
 
 
-def _content(token: object, default: str) -> str:
-    """A token in tokenizer_config.json is a string, or an object that holds it as `content`."""
+def _content(token: object) -> str:
+    """A token in tokenizer_config.json is a string, or an object that holds it as `content`; "" is none."""
     content = token.get("content") if isinstance(token, dict) else token
-    return content if isinstance(content, str) else default
+    return content if isinstance(content, str) else ""

@@ -1,72 +1,214 @@
-"""A model directory, as the Hugging Face Hub has it <-> Config and arrays, checked by name, shape, type and value."""
+"""A model directory, as the Hugging Face Hub has it -> one object, checked by name, shape, type and value."""
 
-import json
-import math
-import mmap
+import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from ..distilbert.encoder import Array, Params
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
-from .config import Config, read_config, read_json
+from .adapter import CONFIG as ADAPTER_CONFIG
+from .adapter import Adapter, read_adapter
+from .config import Config, architecture_of
+from .folder import Folder, printable
+from .sentence import Dense, SentenceEncoder, read_modules
+from .tensors import TensorFile, is_finite, listed
 from .tokenizer import FILES as TOKENIZER_FILES
 from .tokenizer import Tokenization, read_tokenization
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}  # NumPy has no bfloat16
 TABLES = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight")
 IGNORED = {"embeddings.position_ids"}  # 0, 1, 2, ...: a buffer that older versions of transformers saved
+COMPILED = "_orig_mod."  # what torch.compile puts into names
 
 
-@dataclass(frozen=True)
+class Weights:
+    """The tensors of a model's files, with an adapter merged, by name without the prefix.
+
+    A tensor is read when it is asked for and not held, so that an engine that packs it need not share memory with a
+    second copy; while anybody holds it, that one is given again.
+    """
+
+    def __init__(self, files: Sequence[TensorFile], adapter: Adapter | None) -> None:
+        self.files, self.adapter = files, adapter
+        self.places: dict[str, tuple[TensorFile, str]] = {}
+        self.renamed: set[str] = set()
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for file in files:
+            for tensor, shape in file.shapes.items():
+                name = tensor.replace(COMPILED, "")
+                if name != tensor:
+                    self.renamed.add(tensor)
+                name = name.removeprefix("distilbert.")
+                if name.endswith((".gamma", ".beta")):  # the names of TensorFlow
+                    name = name.replace(".gamma", ".weight").replace(".beta", ".bias")
+                if name in IGNORED:
+                    continue
+                if name in self.places:
+                    raise CheckpointError(f"{file.path}: {name} is there twice")
+                self.places[name], self.shapes[name] = (file, tensor), shape
+        if adapter:
+            self.shapes |= {name: array.shape for name, array in adapter.replaced.items()}
+        self.held: list[Array] = []  # what is wanted again soon
+        self._shared: WeakValueDictionary[str, Array] = WeakValueDictionary()
+
+    def read(self, name: str) -> Array:
+        """A tensor: float32, or int8; embedding tables that are stored so stay float16.
+
+        Raises:
+            CheckpointError: a type that is no weight's, or a file that has changed since it was opened.
+        """
+        array = self._shared.get(name)
+        if array is None:
+            own = self.adapter.replaced.get(name) if self.adapter else None
+            if own is None:
+                file, tensor = self.places[name]
+                own = file.read(tensor)
+                if own.dtype == np.float64 or (own.dtype == np.float16 and name not in TABLES):
+                    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+                        own = own.astype(np.float32)
+                own = self.adapter.merged(name, own) if self.adapter else own
+            self._shared[name] = array = own
+        return array
+
+    def alias(self, name: str, of: str) -> None:
+        """Give a tensor a second name."""
+        self.places[name], self.shapes[name] = self.places[of], self.shapes[of]
+
+    def tree(self, names: Iterable[str]) -> Params:
+        """Dotted names as nested dicts of arrays."""
+        root: Params = {}
+        for name in names:
+            *parents, leaf = name.split(".")
+            node = root
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[leaf] = self.read(name)
+        return root
+
+    def types(self) -> str:
+        """The types that tensors are stored in, as the format calls them."""
+        return ", ".join(sorted({kind for file in self.files for kind in file.dtypes.values()}))
+
+
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a model directory holds.
+    """What a model directory holds: all of it is read when this is made, and nothing of it changes afterwards.
 
-    `params` is the encoder's tree as `encoder.encode` takes it, `head` that of `config.architecture`. Embedding
-    tables stay memory-mapped in the type of the file (float32, float16, or int8 with a `weight_scale`); all else
-    is float32, but for the weights of int8 layers.
+    Attributes:
+        directory: where it is.
+        config: sizes, labels and head.
+        embeddings: the part of `params` of that name.
+        head: the parameters of the head that `config.architecture` names.
+        tokenization: the tokenizer and what goes with it; None where the directory has none.
+        sentence: how sentence-transformers makes vectors with it; None where it is not one of these directories.
+        adapter: the LoRA adapter that is merged into the weights, if there is one.
+        encoder_folder: where in the directory the model itself is; "" unless modules.json says otherwise.
+        files: what was read besides weights, by path inside the directory: SHA-256.
+        weights: the tensors.
+        module_files: with the weights of `sentence.modules`.
     """
 
     directory: Path
     config: Config
-    params: Params
-    head: Params
-    size: int  # bytes of the weights on disk
-    own_tokenization: Tokenization | None = field(default=None, repr=False)
-    mapped: tuple[mmap.mmap, ...] = field(default=(), repr=False)  # the files
+    embeddings: Params = field(repr=False)
+    head: Params = field(repr=False)
+    tokenization: Tokenization | None
+    sentence: SentenceEncoder | None
+    adapter: Adapter | None
+    encoder_folder: str
+    files: Mapping[str, str] = field(repr=False)
+    weights: Weights = field(repr=False)
+    module_files: Sequence[TensorFile] = field(repr=False)
 
     @property
-    def tokenization(self) -> Tokenization:
-        """The tokenizer and what is said beside it.
+    def params(self) -> Params:
+        """The encoder's tree as `encoder.encode` takes it.
+
+        Embedding tables have the type of the file (float32, float16, or int8 with a `weight_scale`); all else is
+        float32, but for the weights of int8 layers. The blocks are read anew where nobody holds them.
 
         Raises:
-            CheckpointError: the directory has none; token ids can be used without.
+            CheckpointError: the files have changed since they were loaded.
         """
-        if self.own_tokenization is None:
-            return read_tokenization(self.directory, self.config.vocab_size)
-        return self.own_tokenization
+        names = [name for name in self.weights.shapes if name.startswith("transformer.layer.")]
+        layer = self.weights.tree(names)["transformer"]["layer"]
+        return {"embeddings": self.embeddings, "layer": [layer[str(i)] for i in range(self.config.n_layers)]}
+
+    @property
+    def name(self) -> str:
+        """The last part of the directory's path, of characters that can be printed."""
+        return printable(Path(self.directory.name))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights on disk."""
+        return sum(file.size for file in self.weights.files)
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The `tokenizers.Tokenizer`; neither truncates nor pads.
 
         Raises:
-            CheckpointError: as `tokenization`.
+            CheckpointError: the directory has none; token ids can be used without.
         """
+        if self.tokenization is None:
+            raise CheckpointError(
+                f"{self.directory / self.encoder_folder} has neither {' nor '.join(TOKENIZER_FILES)}, so texts cannot "
+                "become token ids"
+            )
         return self.tokenization.tokenizer
 
+    @property
+    def max_length(self) -> int:
+        """Tokens, special ones included, at which a text is cut where cutting is asked for.
+
+        What sentence-transformers or the tokenizer say, and never more than the model has positions for.
+        """
+        own = self.sentence.max_length if self.sentence else None
+        tokenizer = self.tokenization.max_length if self.tokenization else None
+        return min(own or tokenizer or 2**31, self.config.max_position_embeddings)
+
+    @property
+    def truncation_side(self) -> str:
+        """The end of a text that is lost when it is cut: "right" or "left"."""
+        return self.tokenization.truncation_side if self.tokenization else "right"
+
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        """Role ("mask_token", "unk_token", ...) -> token, as far as the tokenizer has them."""
+        return self.tokenization.special_tokens if self.tokenization else {}
+
+    @property
+    def clean_up_spaces(self) -> bool:
+        """Whether blanks before marks are taken away when tokens become a text."""
+        return self.tokenization.clean_up_spaces if self.tokenization else False
+
     def release(self) -> None:
-        """Let go of the pages that have been read; those that are needed come back from the page cache."""
-        for data in self.mapped:
-            data.madvise(mmap.MADV_DONTNEED)
+        """Let go of what an engine may have packed; `params` reads it again."""
+        self.weights.held = []
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that was read, the same for the same files wherever they lie; worked out when asked for.
+
+        Raises:
+            CheckpointError: weights have changed since they were loaded.
+        """
+        found = dict(self.files)
+        adapter = [self.adapter.file] if self.adapter else []
+        for file in (*self.weights.files, *self.module_files, *adapter):
+            found[file.path.relative_to(self.directory).as_posix()] = file.digest()
+        lines = "".join(f"{digest} {name}\n" for name, digest in sorted(found.items()))
+        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
@@ -84,88 +226,80 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     directory = Path(directory)
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises for names that are too long
         raise CheckpointError(f"{directory} is not a directory with a model: expected config.json and {SINGLE} in it")
-    config = read_config(directory)
-    files = weight_files(directory)
-    tensors: dict[str, Array] = {}
-    mapped = []
-    for file in files:
-        found, data = read_tensors(file)
-        mapped.append(data)
-        for name, array in found.items():
-            name = name.removeprefix("distilbert.")
-            if name in tensors:
-                raise CheckpointError(f"{file}: {name} is there twice")
-            tensors[name] = array
-    if config.tied:
-        tensors.pop("vocab_projector.weight", None)
-    _check(config, tensors, directory)
-    params, head = _trees(config, tensors)
-    size = sum(file.stat().st_size for file in files)
-    has_tokenizer = any((directory / name).exists() for name in TOKENIZER_FILES)
-    tokenization = read_tokenization(directory, config.vocab_size) if has_tokenizer else None
-    checkpoint = Checkpoint(directory, config, params, head, size, tokenization, tuple(mapped))
-    checkpoint.release()  # checking has read every page
-    return checkpoint
+    root = Folder(directory)
+    folder, sentence, module_files = read_modules(root)
+    if folder.has(ADAPTER_CONFIG) and not folder.has("config.json"):
+        base = folder.object(ADAPTER_CONFIG).get("base_model_name_or_path")
+        raise CheckpointError(
+            f"{folder.path} holds an adapter, not a model: put {ADAPTER_CONFIG} and its weights beside config.json and "
+            f"{SINGLE} of the model that it belongs to, {base!r:.200}"
+        )
+    folder.read("config.json")
+    raw = folder.object("config.json")
+    config = Config.from_dict(raw, str(folder.path / "config.json"))
+    adapter = read_adapter(folder)
+    if adapter and config.quantized:
+        raise CheckpointError(f"{folder.path} is int8 and has an adapter; merge the adapter into the float model first")
+    weights = Weights([TensorFile(folder, name) for name in weight_names(folder)], adapter)
+    if not raw.get("architectures"):
+        config = replace(config, architecture=architecture_of(weights.shapes))
+    if config.architecture == "DistilBertForMaskedLM":
+        config = replace(config, tied=_is_tied(config, weights, folder))
+    names = _checked(config, weights, folder)
+    tree = weights.tree(name for name in names if not name.startswith("transformer."))
+    if sentence:
+        _check_widths(config, sentence, root)
+    has_tokenizer = any(folder.has(name) for name in TOKENIZER_FILES)
+    class_name = raw.get("tokenizer_class")
+    tokenization = read_tokenization(folder, config.vocab_size, class_name) if has_tokenizer else None
+    if tokenization and sentence and sentence.do_lower_case:
+        own = tokenization.tokenizer.normalizer
+        steps = [normalizers.Lowercase(), *([own] if own else [])]
+        tokenization.tokenizer.normalizer = normalizers.Sequence(steps)
+    return Checkpoint(
+        directory=directory,
+        config=config,
+        embeddings=tree["embeddings"],
+        head=_head(config, tree),
+        tokenization=tokenization,
+        sentence=sentence,
+        adapter=adapter,
+        encoder_folder=folder.path.relative_to(root.path).as_posix() if folder is not root else "",
+        files=dict(root.digests),
+        weights=weights,
+        module_files=module_files,
+    )
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a model directory: one, or the shards that an index names."""
-    if (directory / SINGLE).exists():
-        return [directory / SINGLE]
-    if (directory / INDEX).exists():
-        index = read_json(directory / INDEX)
+def weight_names(folder: Folder) -> list[str]:
+    """The safetensors files of a model: one, or the shards that an index names."""
+    path = folder.path
+    if folder.has(SINGLE):
+        return [SINGLE]
+    if folder.has(INDEX):
+        index = folder.json(INDEX)
         weight_map = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(weight_map, dict) or not weight_map:
-            raise CheckpointError(f"{directory / INDEX} has no weight_map, which should name a file for each tensor")
+            raise CheckpointError(f"{path / INDEX} has no weight_map, which should name a file for each tensor")
         names = sorted({str(name) for name in weight_map.values()})
         if strange := [name for name in names if Path(name).name != name]:
-            raise CheckpointError(f"{directory / INDEX} names files outside of its folder: {', '.join(strange)}")
-        if missing := [name for name in names if not os.path.isfile(directory / name)]:  # noqa: PTH113 - as above
-            raise CheckpointError(f"{directory} lacks shards that its index names: {', '.join(missing)}")
-        return [directory / name for name in names]
-    if pickled := [*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")]:
+            raise CheckpointError(f"{path / INDEX} names files outside of its folder: {', '.join(strange)}")
+        if missing := [name for name in names if not folder.has(name)]:
+            raise CheckpointError(f"{path} lacks shards that its index names: {', '.join(missing)}")
+        return names
+    if pickled := [*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth")]:
         raise CheckpointError(
             f"{pickled[0]} is a pickle, which can run any code when it is opened, and is not read. "
             "Convert it once, where torch and transformers are installed: python -c 'import sys; from transformers "
             "import AutoModelForSequenceClassification as M; "
-            f"M.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])' {directory}"
+            f"M.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])' {path}"
         )
-    raise CheckpointError(f"{directory} has neither {SINGLE} nor {INDEX}")
+    raise CheckpointError(f"{path} has neither {SINGLE} nor {INDEX}")
 
 
-def read_tensors(file: Path) -> tuple[dict[str, Array], mmap.mmap]:
-    """The tensors of one safetensors file, and the memory that they are mapped to; bfloat16 is copied into float32.
-
-    The library checks the header (lengths, offsets, overlaps). Its own NumPy reader copies every tensor, so the
-    checked offsets are mapped here.
-    """
-    try:
-        with safe_open(file, framework="numpy"):
-            pass
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
-            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file} is not a whole safetensors file: {error}") from None
-    header.pop("__metadata__", None)
-    header = {name: entry for name, entry in header.items() if name.removeprefix("distilbert.") not in IGNORED}
-    if strange := {name: entry["dtype"] for name, entry in header.items() if entry["dtype"] not in DTYPES}:
-        known = ", ".join(DTYPES)
-        raise CheckpointError(f"{file} has tensors of types that cannot be read: {_listed(strange)}; known: {known}")
-    try:
-        return {name: _array(data, 8 + length, **entry) for name, entry in header.items()}, data
-    except ValueError as error:  # a shape that no array can have, as [0, 2**63]
-        raise CheckpointError(f"{file} has a tensor that is too large: {error}") from None
-
-
-def _array(data: mmap.mmap, start: int, dtype: str, shape: list[int], data_offsets: list[int]) -> Array:
-    """One tensor, in place; bfloat16, the upper half of a float32, as a copy."""
-    kind, count = np.dtype(DTYPES[dtype]), math.prod(shape)
-    array = np.frombuffer(data, kind, count, start + data_offsets[0]) if count else np.empty(0, kind)
-    if dtype == "BF16":
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return np.require(array, requirements="A").reshape(shape)
+def weight_files(directory: Path) -> list[Path]:
+    """The paths of `weight_names`."""
+    return [directory / name for name in weight_names(Folder(directory))]
 
 
 def expected_shapes(config: Config, scales: set[str]) -> dict[str, tuple[int, ...]]:
@@ -202,68 +336,98 @@ def expected_shapes(config: Config, scales: set[str]) -> dict[str, tuple[int, ..
     return shapes
 
 
-def is_finite(array: Array) -> bool:
-    """Whether an array has neither NaN nor infinity, at the speed of memory: a sum with either is not finite."""
-    if array.dtype == np.int8:
+def _is_tied(config: Config, weights: Weights, folder: Folder) -> bool:
+    """Whether the projector of a masked LM is the table of word embeddings.
+
+    A file may have both although config.json says that they are one: where they differ, each is used, and where only
+    the projector is there it is the table too, as in transformers.
+    """
+    table, projector = TABLES[0], "vocab_projector.weight"
+    if not config.tied or config.quantized or projector not in weights.shapes:
+        return config.tied
+    if table not in weights.shapes:
+        weights.alias(table, projector)
         return True
-    if array.dtype == np.float16:  # slow to add up; its exponent is all ones for NaN and infinity
-        return array.size == 0 or int((array.view(np.uint16) & np.uint16(0x7FFF)).max()) < 0x7C00
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum())) or bool(np.isfinite(array).all())
+    if weights.shapes[table] != weights.shapes[projector] or np.array_equal(
+        weights.read(table), weights.read(projector)
+    ):
+        return True
+    warnings.warn(
+        f"{folder.path} has a {projector} that is not its word embeddings, although config.json says that they are "
+        "tied; it is used as it is, as in transformers",
+        stacklevel=3,
+    )
+    return False
 
 
-def _check(config: Config, tensors: Mapping[str, Array], directory: Path) -> None:
-    expected = expected_shapes(config, {name for name in tensors if name.endswith("weight_scale")})
+def _checked(config: Config, weights: Weights, folder: Folder) -> Collection[str]:
+    """The names of the tensors that a model of this configuration has, once each was found as it should be."""
+    shapes = dict(weights.shapes)
+    if config.tied:
+        shapes.pop("vocab_projector.weight", None)
+    expected = expected_shapes(config, {name for name in shapes if name.endswith("weight_scale")})
     int8 = {name for name in expected if f"{name}_scale" in expected}
-    missing = {name: list(shape) for name, shape in expected.items() if name not in tensors}
-    unexpected = {name: list(array.shape) for name, array in tensors.items() if name not in expected}
-    known = {name: array for name, array in tensors.items() if name in expected}
-    mismatched = {
-        name: f"{list(array.shape)} for {list(expected[name])}"
-        for name, array in known.items()
-        if array.shape != expected[name]
+    beside = {name: list(shape) for name, shape in shapes.items() if name not in expected}
+    inside = {name for name in beside if name.startswith(("transformer.", "embeddings."))}
+    adapted = weights.adapter.low_rank if weights.adapter else {}
+    right = [name for name, shape in expected.items() if shapes.get(name) == shape]
+    wrong: dict[str, dict[str, object]] = {
+        "missing": {name: list(shape) for name, shape in expected.items() if name not in shapes},
+        "unexpected": {name: shape for name, shape in beside.items() if name in inside},
+        "of another shape": {
+            name: f"{list(shapes[name])} for {list(shape)}"
+            for name, shape in expected.items()
+            if name in shapes and shapes[name] != shape
+        },
+        "that the adapter has and the model has not": {
+            name: [len(b), a.shape[1]] for name, (b, a) in adapted.items() if expected.get(name) != (len(b), a.shape[1])
+        },
+        "of the wrong type": {},
+        "not finite": {},
     }
-    mistyped = {
-        name: f"{array.dtype} for {'int8' if name in int8 else 'a float'}"
-        for name, array in known.items()
-        if (array.dtype == np.int8) != (name in int8)
-    }
-    infinite = {name: "NaN or infinity" for name, array in known.items() if not is_finite(array)}
-    found: dict[str, Mapping[str, object]] = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "of another shape": mismatched,
-        "of the wrong type": mistyped,
-        "not finite": infinite,
-    }
-    if wrong := "; ".join(f"{what}: {_listed(names)}" for what, names in found.items() if names):
-        raise CheckpointError(f"{directory} does not hold the {config.architecture} that its config.json says: {wrong}")
+    if not wrong["that the adapter has and the model has not"]:
+        weights.held = [weights.read(name) for name in right]  # until an engine has what it needs
+        for name, array in zip(right, weights.held, strict=True):
+            if (array.dtype == np.int8) != (name in int8):
+                wrong["of the wrong type"][name] = f"{array.dtype} for {'int8' if name in int8 else 'a float'}"
+            elif not is_finite(array):
+                wrong["not finite"][name] = "NaN or infinity"
+    if found := "; ".join(f"{what}: {listed(names)}" for what, names in wrong.items() if names):
+        stray = {name: shape for name, shape in beside.items() if name not in inside}
+        also = f"; unexpected: {listed(stray)}" if stray else ""
+        raise CheckpointError(
+            f"{folder.path} does not hold the {config.architecture} that its config.json says: {found}{also}"
+        )
+    if stray := {name: shape for name, shape in beside.items() if name not in inside}:
+        warnings.warn(
+            f"{folder.path} has tensors that are no part of a {config.architecture}, and are left out: {listed(stray)}",
+            stacklevel=3,
+        )
+    if weights.renamed:
+        warnings.warn(
+            f"{folder.path} has {len(weights.renamed)} tensors with {COMPILED} in their names, which torch.compile "
+            "puts there; they are read without",
+            stacklevel=3,
+        )
+    return expected
 
 
-def _listed(names: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} ({what})" for name, what in sorted(names.items()))
+def _check_widths(config: Config, sentence: SentenceEncoder, root: Folder) -> None:
+    """That each linear layer behind the pooling takes what comes before it."""
+    width = config.dim * len(sentence.pooling.split("+"))
+    for module in sentence.modules:
+        if isinstance(module, Dense):
+            out, into = module.params["weight"].shape
+            if into != width:
+                raise CheckpointError(f"{root.path} has a Dense module that takes {into} numbers, and is given {width}")
+            width = out
 
 
-def _trees(config: Config, tensors: Mapping[str, Array]) -> tuple[Params, Params]:
-    """Dotted names -> nested dicts; the encoder's blocks become a list."""
-    root: Params = {}
-    for name, array in tensors.items():
-        *parents, leaf = name.split(".")
-        node = root
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        if name not in TABLES and array.dtype == np.float16:
-            array = array.astype(np.float32)
-        node[leaf] = array
-    layer = root["transformer"]["layer"]
-    params = {"embeddings": root["embeddings"], "layer": [layer[str(i)] for i in range(config.n_layers)]}
-    head = {name: root[name] for name in root if name not in ("embeddings", "transformer")}
+def _head(config: Config, tree: Params) -> Params:
+    head = {name: layer for name, layer in tree.items() if name != "embeddings"}
     if config.tied and "vocab_projector" in head:
-        table = root["embeddings"]["word_embeddings"]
-        head["vocab_projector"] |= table
-    for name, layer in head.items():
-        head[name] = dequantized(layer)
-    return params, head
+        head["vocab_projector"] |= tree["embeddings"]["word_embeddings"]
+    return {name: dequantized(layer) for name, layer in head.items()}
 
 
 def dequantized(layer: Params) -> Params:

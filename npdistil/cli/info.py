@@ -1,9 +1,14 @@
 """`npdistil info`."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__
+from ..checkpoint.folder import printable
+from ..checkpoint.sentence import Dense
+from ..checkpoint.weights import Checkpoint
+from ..model import Model
 from .options import MODEL_HELP, add_engine, examples, loaded
 
 
@@ -18,24 +23,70 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print what a model is."""
     model = loaded(options)
-    config = model.config
+    for name, value in {**described(model.checkpoint), **_running(model)}.items():
+        print(f"{name:<13} {value}")
+
+
+def described(checkpoint: Checkpoint) -> dict[str, str]:
+    """What a directory says, in words."""
+    config = checkpoint.config
     # Read from the checkpoint, where a weight shared by two layers is counted once.
-    tied = model.checkpoint.head.get("vocab_projector", {}).get("weight") if config.tied else None
-    parameters = _count(model.checkpoint.params) + _count(model.checkpoint.head) - (0 if tied is None else tied.size)
+    tied = checkpoint.head.get("vocab_projector", {}).get("weight") if config.tied else None
+    parameters = _count(checkpoint.params) + _count(checkpoint.head) - (0 if tied is None else tied.size)
+    stored = checkpoint.weights.types().replace("F64", "F64 rounded to float32")
     rows = {
-        "model": str(model.checkpoint.directory),
+        "model": printable(checkpoint.directory),
         "architecture": config.architecture,
         "layers": f"{config.n_layers} of width {config.dim}, {config.n_heads} heads, feed-forward {config.hidden_dim}",
         "parameters": f"{parameters:,}",
         "vocabulary": f"{config.vocab_size:,} tokens, texts up to {config.max_position_embeddings}",
         "labels": f"{', '.join(config.labels)} ({config.function})",
-        "weights": f"{model.checkpoint.size / 1e6:.1f} MB on disk, {'int8' if config.quantized else 'float'}",
+        "weights": f"{checkpoint.size / 1e6:.1f} MB on disk as {stored}, {'int8' if config.quantized else 'float'}",
+    }
+    if checkpoint.adapter:
+        count = len(checkpoint.adapter.low_rank)
+        whole = f", {len(checkpoint.adapter.replaced)} whole tensors" if checkpoint.adapter.replaced else ""
+        base = checkpoint.adapter.base
+        rows["adapter"] = f"LoRA of rank {checkpoint.adapter.rank} for {base}, merged into {count} weights{whole}"
+    if checkpoint.tokenization:
+        rows["tokenizer"] = ", ".join(
+            [
+                f"cut at {checkpoint.max_length} tokens on the {checkpoint.truncation_side} where cutting is asked for",
+                f"special {' '.join(checkpoint.tokenization.special_tokens.values()) or 'none'}",
+            ]
+        )
+        special = {*checkpoint.tokenization.special_tokens.values()}
+        if added := [token for token in checkpoint.tokenization.added_tokens if token not in special]:
+            rows["added tokens"] = _some(added)
+    if sentence := checkpoint.sentence:
+        steps = [
+            f"Dense to {len(each.params['weight'])} ({each.activation})" if isinstance(each, Dense) else "length 1"
+            for each in sentence.modules
+        ]
+        if not sentence.include_prompt:
+            steps.append("prompts left out")
+        if sentence.truncate_dim:
+            steps.append(f"the first {sentence.truncate_dim} numbers")
+        rows["pooling"] = sentence.refusal or ", ".join([sentence.pooling, *steps])
+        prompts = [f"{name} {text!r}" for name, text in sentence.prompts.items() if text]
+        if prompts:
+            default = f"; by default {sentence.default_prompt_name}" if sentence.default_prompt_name else ""
+            rows["prompts"] = _some(prompts) + default
+    return rows
+
+
+def _running(model: Model) -> dict[str, str]:
+    return {
         "engine": f"{model.engine}, {model.precision}",
         "threads": str(model.threads),
         "version": __version__,
     }
-    for name, value in rows.items():
-        print(f"{name:<13} {value}")
+
+
+def _some(names: Sequence[str], most: int = 20) -> str:
+    """Names with commas, and how many more there are."""
+    text = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _count(node: Any) -> int:

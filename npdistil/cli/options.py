@@ -31,7 +31,7 @@ def add_settings(command: Any, record: type[Settings], *left_out: str) -> None:
         if isinstance(each.default, (int, float, str)) and not isinstance(each.default, bool):
             about += f" (default {each.default})".replace("%", "%%")
         if kind.choices == (False, True):
-            option["action"] = argparse.BooleanOptionalAction if each.default else "store_true"
+            option["action"] = "store_true" if each.default is False else argparse.BooleanOptionalAction
         elif kind.choices:
             option["choices"] = kind.choices
         else:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..checkpoint.folder import printable
 from ..checkpoint.quantize import quantize_checkpoint
 from ..engine import ENGINES
 from ..model import load
@@ -32,4 +33,4 @@ def run(options: argparse.Namespace) -> None:
             texts, labels = labelled(options.eval, model.config.labels)
             right = int((model.scores(texts).argmax(axis=1) == labels).sum())
             print(f"accuracy {title:<8} {right / len(texts):.4f}  ({right} of {len(texts)})")
-    print(f"written: {options.dst}")
+    print(f"written: {printable(options.dst)}")

@@ -103,12 +103,62 @@ def best_first(scores: Array) -> list[int]:  # [C] -> C numbers
     return order
 
 
-# What makes one vector of a text's hidden states: [L, D] -> [D].
-POOLING: dict[str, Callable[[Array], Array]] = {
-    "mean": lambda states: states.mean(axis=0),
-    "cls": lambda states: states[0],
-    "max": lambda states: states.max(axis=0),
+# What makes one vector of the hidden states of some tokens, whose places in the text are given: [n, D], [n] -> [D].
+# The names are those of sentence-transformers' Pooling.
+POOLING: dict[str, Callable[[Array, Array], Array]] = {
+    "mean": lambda states, places: states.mean(axis=0),
+    "cls": lambda states, places: states[0],
+    "max": lambda states, places: states.max(axis=0),
+    "mean_sqrt_len_tokens": lambda states, places: states.sum(axis=0) / np.float32(len(states) ** 0.5),
+    "weightedmean": lambda states, places: (states * places[:, None]).sum(axis=0) / places.sum(dtype=np.float32),
+    "lasttoken": lambda states, places: states[-1],
 }
+
+
+def pool(states: Array, pooling: str, rows: Array | None = None) -> Array:  # [L, D] -> [D], or a multiple of it
+    """One vector of a text, by one of `POOLING`; by several with + between, side by side.
+
+    Only `rows` are looked at, where they are given; "weightedmean" weighs a token by its place in the text, from 1 on.
+
+    >>> pool(np.array([[1.0, 4.0], [3.0, 2.0]]), "mean+max")
+    array([2., 3., 3., 4.])
+    """
+    rows = np.arange(len(states)) if rows is None else rows
+    some, places = states[rows], (rows + 1).astype(states.dtype)
+    return np.concatenate([POOLING[name](some, places) for name in pooling.split("+")])
+
+
+def unit(x: Array) -> Array:  # [D] -> [D]
+    """A vector scaled to length 1; one of zeros stays as it is.
+
+    >>> unit(np.array([3.0, 4.0]))
+    array([0.6, 0.8])
+    """
+    return x / np.maximum(np.linalg.norm(x), np.asarray(1e-12, x.dtype))
+
+
+# torch's names of what a Dense module of sentence-transformers may end with.
+DENSE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "Identity": lambda x: x,
+    "Tanh": np.tanh,
+    "ReLU": relu,
+    "GELU": ACTIVATIONS["gelu"],
+    "SiLU": ACTIVATIONS["silu"],
+    "Sigmoid": sigmoid,
+}
+
+
+def dense(
+    x: Array, activation: str, weight: Array, bias: Array | float = 0.0, shortcut: Array | None = None
+) -> Array:  # [in] -> [out]
+    """A linear layer behind the pooling; what it is given is added to its answer where it has a `shortcut` [out, in].
+
+    >>> dense(np.array([1.0, -3.0]), "ReLU", weight=np.eye(2))
+    array([1., 0.])
+    """
+    out = DENSE_ACTIVATIONS[activation](weight @ x + bias)
+    return out if shortcut is None else out + shortcut @ x
+
 
 # Architecture in config.json -> the head's linear layers: name -> (out, in), in letters of encoder.py.
 SHAPES: dict[str, dict[str, tuple[Any, Any]]] = {

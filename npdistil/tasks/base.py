@@ -9,7 +9,7 @@ from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
 from ..settings import Kind, Settings, check, choice, setting, whole
-from ..text import LONG_TEXT, TRUNCATION, default_stride
+from ..text import LONG_TEXT, TRUNCATION, Part, Text, cut, default_stride
 
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
@@ -63,12 +63,6 @@ class Task(Generic[S]):
     def _set(self, settings: TaskSettings) -> None:
         self.settings: S = settings  # type: ignore[assignment]
         self.resolve()
-
-    @property
-    def model_max_length(self) -> int:
-        """Tokens to which a text is cut: what the model takes, or less where its tokenizer says so."""
-        limit = self.checkpoint.config.max_position_embeddings
-        return min(limit, self.checkpoint.tokenization.max_length or limit)
 
     def resolve(self) -> None:
         """Work out what follows from settings and checkpoint together; once, and not at each call.
@@ -157,8 +151,8 @@ class LongTextSettings(TaskSettings):
     max_length: int | None = setting(
         None,
         whole(),
-        "tokens, special ones included, above which a text or pair is long; by default all the model takes, or where "
-        "texts are cut the tokenizer's model_max_length.",
+        "tokens, special ones included, above which a text or pair is long; by default all the model takes, and where "
+        "texts are cut what its tokenizer allows (model_max_length).",
         None,
     )
     stride: int | None = setting(
@@ -174,20 +168,43 @@ class LongTextTask(Task[L]):
 
     Attributes:
         tokenizer: the checkpoint's.
+        long_text: what becomes of long texts.
         max_length: tokens of a window.
         stride: tokens that neighbouring windows share.
+        truncation_side: the end of a text that is cut away, "right" or "left".
+        strategy: which text of a pair is cut, one of `TRUNCATION`.
     """
 
+    strategy: str = TRUNCATION[0]
     settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
         self.tokenizer = self.checkpoint.tokenizer
+        self.long_text = self.chosen_long_text()
+        self.truncation_side = self.checkpoint.truncation_side
         limit = self.checkpoint.config.max_position_embeddings
         check("max_length", whole(4, limit), self.settings.max_length, None)
-        self.max_length = self.settings.max_length or limit
+        self.max_length = self.settings.max_length or self.default_max_length()
         given = self.settings.stride
         self.stride = default_stride(self.max_length) if given is None else given
+
+    def chosen_long_text(self) -> str:
+        """What becomes of long texts, by all settings together."""
+        return self.settings.long_text
+
+    def default_max_length(self) -> int:
+        """Tokens above which a text is long, where the settings say none.
+
+        Where nothing is cut away, transformers reads all that the model takes, whatever the tokenizer allows.
+        """
+        is_cut = self.long_text == "truncate"
+        return self.checkpoint.max_length if is_cut else self.checkpoint.config.max_position_embeddings
+
+    def cut(self, texts: Sequence[Text]) -> list[list[Part]]:
+        """What of each text is read at once."""
+        side, strategy = self.truncation_side, self.strategy
+        return cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride, side, strategy)
 
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`; a pair is a dict."""

@@ -10,7 +10,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
 from ..settings import UNSET, Unset, choice, number, setting, whole
-from ..text import TRUNCATION, Text, as_text, cut, laid_out
+from ..text import TRUNCATION, Text, as_text, laid_out
 from .base import LongTextSettings, LongTextTask, truncation, truncation_strategy
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
@@ -75,12 +75,14 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
+        strategy = truncation_strategy(self.settings.truncation)
+        self.strategy, self.notes_cuts = strategy or TRUNCATION[0], strategy is None
         super().resolve()
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
-        self.strategy = truncation_strategy(self.settings.truncation)
-        self.long_text = "truncate" if self.strategy else self.settings.long_text
-        if self.long_text == "truncate":
-            self.max_length = self.settings.max_length or self.model_max_length
+
+    def chosen_long_text(self) -> str:
+        """As `LongTextTask.chosen_long_text`."""
+        return self.settings.long_text if self.notes_cuts else "truncate"
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
@@ -88,8 +90,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""
-        strategy, side = self.strategy or TRUNCATION[0], self.checkpoint.tokenization.truncation_side
-        return laid_out(cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride, strategy, side))
+        return laid_out(self.cut(texts))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""
@@ -97,7 +98,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         answers: list[Any] = []
         for read, rows in zip(outputs.inputs.context, self.part_scores(outputs), strict=True):
             # Who gives `truncation` knows, and gets what transformers gives.
-            note: Answer = {"truncated": True} if read[0].truncated and not self.strategy else {}
+            note: Answer = {"truncated": True} if read[0].truncated and self.notes_cuts else {}
             if combine == "none":
                 spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in read]
                 answers.append([self._chosen(row, note | span) for row, span in zip(rows, spans, strict=True)])

@@ -62,7 +62,7 @@ class TokenClassification(Task[TokenClassificationSettings]):
     def resolve(self) -> None:
         """As `Task.resolve`; what the tokenizer says of its tokens."""
         tokenizer = self.checkpoint.tokenizer
-        unknown = self.checkpoint.tokenization.special_tokens.get("unk_token")
+        unknown = self.checkpoint.special_tokens.get("unk_token")
         self.unknown = None if unknown is None else tokenizer.token_to_id(unknown)
         self.marks_subwords = bool(getattr(tokenizer.model, "continuing_subword_prefix", None))  # as WordPiece with ##
         self.ignored = OUTSIDE if self.settings.ignore_labels is None else self.settings.ignore_labels
@@ -74,7 +74,7 @@ class TokenClassification(Task[TokenClassificationSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's windows are its sequences."""
-        length = self.model_max_length
+        length = self.checkpoint.max_length
         stride = default_stride(length) if self.settings.stride is None else self.settings.stride
         tokenizer, words = self.checkpoint.tokenizer, self.settings.is_split_into_words
         encodings = tokenize_words(tokenizer, items) if words else tokenize(tokenizer, items)

@@ -65,11 +65,11 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
     columns = ("labels", "scores")
 
     def __init__(self, checkpoint: Checkpoint, /, **settings: Any) -> None:
-        labels = checkpoint.config.labels
-        entailment = next((i for i, label in enumerate(labels) if label.lower().startswith("entail")), None)
-        if entailment is None:
+        labels, numbers = checkpoint.config.labels, checkpoint.config.label2id  # which may differ; transformers' rule
+        entailment = next((i for label, i in numbers.items() if label.lower().startswith("entail")), None)
+        if entailment is None or not 0 <= entailment < len(labels):
             raise InputError(
-                f"{checkpoint.directory} has the labels {', '.join(labels)}; zero-shot "
+                f"{checkpoint.directory} has the labels {', '.join(numbers)}; zero-shot "
                 "classification needs a model of natural language inference, with a label that begins with 'entail'"
             )
         self.entailment = entailment
@@ -97,7 +97,7 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
             raise InputError(f"expected a str, a list of these or an iterator, found {type(pair).__name__}")
         pairs = [(text, hypothesis) for text in items for hypothesis in self.hypotheses]
         encodings = tokenize(self.checkpoint.tokenizer, pairs)
-        length, side = self.model_max_length, self.checkpoint.tokenization.truncation_side
+        length, side = self.checkpoint.max_length, self.checkpoint.truncation_side
         if self.settings.truncation:
             cuts = [[truncated(encoding, length, "only_first", side)] for encoding in encodings]
         else:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-MISSING = [name for name in ("torch", "transformers", "compressed_tensors") if importlib.util.find_spec(name) is None]
+NEEDED = ("torch", "transformers", "compressed_tensors", "peft", "sentence_transformers")
+MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 
