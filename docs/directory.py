@@ -121,6 +121,11 @@ ROWS = [
     ),
     Row("tokenizer_config.json", "model_max_length, max_len", "where texts are cut when cutting is asked for"),
     Row("tokenizer_config.json", "truncation_side", "which end is cut away"),
+    Row(
+        "tokenizer_config.json",
+        "clean_up_tokenization_spaces",
+        "whether blanks before marks go where fill-mask shows a text, but for BPE",
+    ),
     Row("tokenizer_config.json", "split_special_tokens", "whether special tokens in a text are only text"),
     Row(
         "special_tokens_map.json, added_tokens.json",

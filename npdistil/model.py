@@ -66,6 +66,7 @@ class Model:
 
         Raises:
             InputError: an item that the model cannot take.
+            EngineError: numbers of the model's that are not finite, of which no answer can be made.
         """
         return task.postprocess(self.forward(task.preprocess(items)))
 

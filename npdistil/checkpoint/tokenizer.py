@@ -121,8 +121,8 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
         tuple(token.content for _, token in sorted(tokenizer.get_added_tokens_decoder().items())),
         _max_length(folder, settings),
         side,
-        # transformers leaves it out where words keep their blanks
-        settings.get("clean_up_tokenization_spaces") is True and not isinstance(tokenizer.model, models.BPE),
+        # transformers leaves words alone that keep their own blanks
+        bool(_flag(settings, "clean_up_tokenization_spaces", False)) and not isinstance(tokenizer.model, models.BPE),
     )
 
 

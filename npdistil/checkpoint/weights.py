@@ -172,7 +172,7 @@ class Checkpoint:
         """The `tokenizers.Tokenizer`; neither truncates nor pads.
 
         Raises:
-            CheckpointError: as `tokenization`.
+            CheckpointError: the directory has none; token ids can be used without.
         """
         return self.tokenization.tokenizer
 
@@ -190,6 +190,16 @@ class Checkpoint:
     def truncation_side(self) -> str:
         """The end of a text that is lost when it is cut: "right" or "left"."""
         return self.own_tokenization.truncation_side if self.own_tokenization else "right"
+
+    @property
+    def special_tokens(self) -> Mapping[str, str]:
+        """Role ("mask_token", "unk_token", ...) -> token, as far as the tokenizer has them."""
+        return self.own_tokenization.special_tokens if self.own_tokenization else {}
+
+    @property
+    def clean_up_spaces(self) -> bool:
+        """Whether blanks before marks are taken away when tokens become a text."""
+        return self.own_tokenization.clean_up_spaces if self.own_tokenization else False
 
     def release(self) -> None:
         """Let go of what an engine may have packed; `params` reads it again."""

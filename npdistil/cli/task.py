@@ -40,6 +40,7 @@ class Command(NamedTuple):
     texts: str
     examples: tuple[str, ...]
     defaults: dict[str, Any] = {}  # where they differ from the task's  # noqa: RUF012 - never changed
+    left_out: tuple[str, ...] = ()  # settings for which a line of text is of no use
 
 
 COMMANDS = {
@@ -62,6 +63,7 @@ COMMANDS = {
             "npdistil ner --model ./my-ner --format jsonl < texts.txt > entities.jsonl",
         ),
         {"aggregation_strategy": "simple"},
+        ("is_split_into_words", "delimiter"),
     ),
     "qa": Command(
         "question-answering",
@@ -104,7 +106,7 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
         either = command.add_mutually_exclusive_group(required=True)
         either.add_argument(f"--{field}", type=kind.parse, help="what goes with every text")
         either.add_argument(f"--{field}-file", type=Path, metavar="FILE", help="a file that has it")
-    add_settings(command, task.settings_type)
+    add_settings(command, task.settings_type, *about.left_out)
     command.set_defaults(**about.defaults)
     formats = ("text", "jsonl", "json", "csv") if task.columns else ("jsonl", "json")
     command.add_argument("--format", choices=formats, help=f"default: {formats[0]}")

@@ -64,11 +64,6 @@ class Task(Generic[S]):
         self.settings: S = settings  # type: ignore[assignment]
         self.resolve()
 
-    @property
-    def model_max_length(self) -> int:
-        """Tokens to which a text is cut: what the model takes, or less where its tokenizer says so."""
-        return self.checkpoint.max_length
-
     def resolve(self) -> None:
         """Work out what follows from settings and checkpoint together; once, and not at each call.
 
@@ -156,8 +151,8 @@ class LongTextSettings(TaskSettings):
     max_length: int | None = setting(
         None,
         whole(),
-        "tokens, special ones included, above which a text is long; by default all the model takes, and where texts "
-        "are cut what its tokenizer allows (model_max_length).",
+        "tokens, special ones included, above which a text or pair is long; by default all the model takes, and where "
+        "texts are cut what its tokenizer allows (model_max_length).",
         None,
     )
     stride: int | None = setting(
@@ -176,10 +171,11 @@ class LongTextTask(Task[L]):
         long_text: what becomes of long texts.
         max_length: tokens of a window.
         how: what `text.cut` takes beside the tokenizer and the texts.
+        strategy: which text of a pair is cut, one of `TRUNCATION`.
     """
 
+    strategy: str = TRUNCATION[0]
     settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
-    strategy = TRUNCATION[0]  # of a pair that is cut
 
     def resolve(self) -> None:
         """As `Task.resolve`."""

@@ -18,8 +18,8 @@ class FeatureExtractionSettings(TaskSettings):
     truncation: bool | str = setting(
         False,
         truncation(),
-        "whether a text of more tokens than the model takes is cut (the names of strategies are those of transformers, "
-        "and differ for pairs alone); otherwise it is refused.",
+        "whether a text is cut at what the tokenizer and the model allow (transformers' names of strategies differ for "
+        "pairs alone); otherwise a longer one is refused.",
     )
     batch_size: int = setting(32, whole(), "texts that are run at once; results do not depend on it.")
 
@@ -37,7 +37,7 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
         """As `Task.preprocess`."""
         encodings = tokenize(self.checkpoint.tokenizer, items)
         if strategy := truncation_strategy(self.settings.truncation):
-            most, side = self.model_max_length, self.checkpoint.truncation_side
+            most, side = self.checkpoint.max_length, self.checkpoint.truncation_side
             return laid_out([[truncated(each, most, strategy, side)] for each in encodings], output="hidden_states")
         return Inputs([each.ids for each in encodings], [1] * len(items), "hidden_states")
 

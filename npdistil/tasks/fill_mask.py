@@ -61,7 +61,7 @@ class FillMask(Task[FillMaskSettings]):
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
-        self.tokenizer, special = self.checkpoint.tokenizer, self.checkpoint.tokenization.special_tokens
+        self.tokenizer, special = self.checkpoint.tokenizer, self.checkpoint.special_tokens
         if "mask_token" not in special:
             raise InputError(
                 f"{self.checkpoint.directory}: the tokenizer has no mask token; expected one in its vocabulary, named "
@@ -117,7 +117,7 @@ class FillMask(Task[FillMaskSettings]):
 
     def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
-        if self.checkpoint.tokenization.clean_up_spaces:
+        if self.checkpoint.clean_up_spaces:
             for found, instead in CLEANED_UP:
                 text = text.replace(found, instead)
         return text

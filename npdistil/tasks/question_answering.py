@@ -64,9 +64,9 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
 
     def resolve(self) -> None:
         """As `Task.resolve`."""
-        cls_token = self.checkpoint.tokenization.special_tokens.get("cls_token")
+        cls_token = self.checkpoint.special_tokens.get("cls_token")
         self.cls_token = None if cls_token is None else self.checkpoint.tokenizer.token_to_id(cls_token)
-        length = self.settings.max_seq_len or min(384, self.model_max_length)
+        length = self.settings.max_seq_len or min(384, self.checkpoint.max_length)
         self.length = min(length, self.checkpoint.config.max_position_embeddings)
         given = self.settings.doc_stride
         self.stride = min(self.length // 2, 128) if given is None else given

@@ -82,7 +82,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def chosen_long_text(self) -> str:
         """As `LongTextTask.chosen_long_text`."""
-        return "truncate" if truncation_strategy(self.settings.truncation) else self.settings.long_text
+        return self.settings.long_text if self.notes_cuts else "truncate"
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""

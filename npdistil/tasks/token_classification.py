@@ -33,7 +33,7 @@ class TokenClassificationSettings(TaskSettings):
     stride: int | None = setting(
         None,
         whole(0),
-        "tokens that neighbouring windows of a long text share; by default 128, or a quarter of the model's positions.",
+        "tokens that neighbouring windows of a long text share; by default 128, or a quarter of a window.",
         None,
     )
     is_split_into_words: bool = setting(
@@ -46,8 +46,8 @@ class TokenClassificationSettings(TaskSettings):
 class TokenClassification(Task[TokenClassificationSettings]):
     """transformers' pipeline of that name: same arguments, same results.
 
-    One thing differs: a text of more tokens than the model has positions for is never cut silently. It is read in
-    windows that share `stride` tokens; of two entities that overlap the longer is kept, then the one with the
+    One thing differs: a text of more tokens than the model takes, or its tokenizer says, is never cut silently. It is
+    read in windows that share `stride` tokens; of two entities that overlap the longer is kept, then the one with the
     higher score.
 
     Items are texts, or with `is_split_into_words` lists of words. An answer is a list of {"entity_group", "score",
@@ -62,7 +62,7 @@ class TokenClassification(Task[TokenClassificationSettings]):
     def resolve(self) -> None:
         """As `Task.resolve`; what the tokenizer says of its tokens."""
         tokenizer = self.checkpoint.tokenizer
-        unknown = self.checkpoint.tokenization.special_tokens.get("unk_token")
+        unknown = self.checkpoint.special_tokens.get("unk_token")
         self.unknown = None if unknown is None else tokenizer.token_to_id(unknown)
         self.marks_subwords = bool(getattr(tokenizer.model, "continuing_subword_prefix", None))  # as WordPiece with ##
         self.ignored = OUTSIDE if self.settings.ignore_labels is None else self.settings.ignore_labels
@@ -74,7 +74,7 @@ class TokenClassification(Task[TokenClassificationSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's windows are its sequences."""
-        length = self.checkpoint.config.max_position_embeddings
+        length = self.checkpoint.max_length
         stride = default_stride(length) if self.settings.stride is None else self.settings.stride
         tokenizer, words = self.checkpoint.tokenizer, self.settings.is_split_into_words
         encodings = tokenize_words(tokenizer, items) if words else tokenize(tokenizer, items)

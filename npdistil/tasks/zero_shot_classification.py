@@ -97,11 +97,10 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
             raise InputError(f"expected a str, a list of these or an iterator, found {type(pair).__name__}")
         pairs = [(text, hypothesis) for text in items for hypothesis in self.hypotheses]
         encodings = tokenize(self.checkpoint.tokenizer, pairs)
+        length, side = self.checkpoint.max_length, self.checkpoint.truncation_side
         if self.settings.truncation:
-            length, side = self.model_max_length, self.checkpoint.tokenization.truncation_side
             cuts = [[truncated(encoding, length, "only_first", side)] for encoding in encodings]
         else:
-            length = self.checkpoint.config.max_position_embeddings
             cuts = [parts(encoding, length, default_stride(length), which=0) for encoding in encodings]
         return laid_out(cuts, context=items)
 

@@ -13,7 +13,7 @@ import npdistil
 
 LABELS = dict(enumerate(("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "MISC")))
 STRATEGIES = ("none", "simple", "first", "average", "max")
-TEXTS = [
+TEXTS: list[Any] = [
     *("José 😀 Berlin", "Sarah Jessica lives in New York.", "nothing 東京 x", "", "  Berlin \n\tParis"),
     "It's   a don't-know (Newest) <mask> <unk>x",
     ["José 😀 Berlin", "a"],
@@ -52,6 +52,22 @@ def test_aggregation(tmp_path: Path, kind: str) -> None:
     for text, strategy, more in cases:
         purpose = "a pipeline of no texts gives no answers" if text == [] else ""
         matrix.compare(text, on_purpose=purpose, aggregation_strategy=strategy, **more)
+    print(matrix)
+
+
+@pytest.mark.filterwarnings("ignore:Tokenizer does not support real words")
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
+def test_windows(tmp_path: Path, kind: str) -> None:
+    tokenizer = other_tokenizers.build(kind)
+    directory = write_model(tmp_path, tokenizer, "DistilBertForTokenClassification", id2label=LABELS)
+    other_tokenizers.write(directory, tokenizer, model_max_length=16)
+    theirs = transformers.pipeline("token-classification", str(directory), device="cpu")
+    matrix = Matrix(npdistil.pipeline("token-classification", directory), theirs)
+    words = " ".join(TEXTS[:3]).split()
+    for count, stride, strategy in product([1, 5, 12, 40], [0, 1, 5, 13], STRATEGIES[1:]):
+        text = (words * 4)[:count]
+        matrix.compare(" ".join(text), stride=stride, aggregation_strategy=strategy)
+        matrix.compare([text], stride=stride, aggregation_strategy=strategy, is_split_into_words=True)
     print(matrix)
 
 
