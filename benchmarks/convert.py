@@ -8,7 +8,6 @@ Every kind is made in a process of its own, so that a runtime is never measured 
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 import warnings
 from collections import Counter
@@ -274,4 +273,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -47,7 +47,7 @@ class Runner:
 
     def predict(self, texts: Sequence[str], batch: int) -> list[int]:
         """Strings to labels, `batch` texts of like length at a time, the longest first so that streams end together."""
-        token_ids = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        token_ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         order = sorted(range(len(texts)), key=lambda i: -len(token_ids[i]))
         batches = [[token_ids[i] for i in order[start : start + batch]] for start in range(0, len(texts), batch)]
         logits = list(self.pool.map(self.logits, batches) if self.streams > 1 else map(self.logits, batches))

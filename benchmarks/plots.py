@@ -5,7 +5,7 @@ python benchmarks/plots.py                   # needs matplotlib
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -253,7 +253,7 @@ def _bold_ours(axes: Axes, names: Sequence[str]) -> None:
             label.set_color(OURS)
 
 
-def _label_ends(axes: Axes, ends: dict[str, tuple[float, float]]) -> None:
+def _label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]]) -> None:
     """Names at the right end of their lines, pushed apart where lines end close together."""
     gap = 15.5  # points; some more than a line, for the layout may still shrink
     scale = 72 / axes.figure.dpi
@@ -348,8 +348,8 @@ def tables(results: Path) -> dict[str, str]:
     found = {}
     if (path := results / "compare.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
-        head = report.markdown(report.TARGET_HEAD, report.target_rows(result["models"]["full-size"]))
-        found["targets"] = f"{_machine(result, path)}\n\n{head}"
+        targets = report.markdown(report.TARGET_HEAD, report.target_rows(result["models"]["full-size"]))
+        found["targets"] = f"{_machine(result, path)}\n\n{targets}"
         for model, measured in result["models"].items():
             parts = [report.markdown(*report.overview_rows(measured))]
             parts += [f"Skipped: {name}: {why}." for name, why in measured["skipped"].items()]
@@ -404,7 +404,7 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=HERE / "README.md")
     options = parser.parse_args()
     mpl.rcParams.update(STYLE)
-    figures = {}
+    figures: dict[str, Figure] = {}
     if (path := options.results / "compare.json").exists():
         figures |= pictures(json.loads(path.read_text(encoding="utf-8")))
     if (path := options.results / "ladder.json").exists():

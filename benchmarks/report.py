@@ -84,7 +84,7 @@ def precision_of(measured: dict[str, Any], name: str) -> str:
 
 def target_rows(measured: dict[str, Any]) -> list[Row]:
     """Work, npdistil, fastest rival, ratio with its range over the rounds, target, met or not."""
-    rows = []
+    rows: list[Row] = []
     for target in TARGETS:
         figures = rounds(measured, target.work)
         ours = figures.get(f"npdistil {target.precision}")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TORCH = machine.version_of("torch")
 NEEDS = {
     "npdistil": [str(ROOT)],
-    "npdistil[fast]": [f"{ROOT}[fast]"],
+    "npdistil[jit]": [f"{ROOT}[jit]"],
     "ONNX Runtime": ["onnxruntime", "tokenizers"],
     "CTranslate2": ["ctranslate2", "tokenizers", "safetensors"],
     "OpenVINO": ["openvino", "tokenizers"],
@@ -57,7 +57,7 @@ def _bytes(folder: Path) -> int:
 def table(result: dict[str, Any]) -> tuple[report.Row, list[report.Row]]:
     """Head and rows, smallest first."""
     found = sorted(result["installed"].items(), key=lambda item: item[1]["bytes"])
-    rows = [(name, f"{each['bytes'] / 1e6:.0f}", str(len(each["packages"]))) for name, each in found]
+    rows: list[report.Row] = [(name, f"{each['bytes'] / 1e6:.0f}", str(len(each["packages"]))) for name, each in found]
     return ("installed", "MB", "packages"), rows
 
 

@@ -55,7 +55,7 @@ def stripes(values: Any, rows: Sequence[str]) -> None:
 def lines(series: dict[str, Any], xlabel: str, ylabel: str, log: bool = False) -> None:
     """A line for each name."""
     figure, axes = plt.subplots(figsize=(6.5, 3.2))
-    for shade, (name, values) in zip(plt.get_cmap("tab10").colors, series.items(), strict=False):  # type: ignore[attr-defined]
+    for shade, (name, values) in zip(plt.get_cmap("tab10").colors, series.items(), strict=False):
         axes.plot(values, color=shade, marker="o", markersize=3, label=name)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set(xlabel=xlabel, ylabel=ylabel)

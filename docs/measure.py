@@ -9,7 +9,7 @@ import argparse
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 import npdistil
 from npdistil import Embedder
+from npdistil.tasks.text_classification import TextClassification
 
 DOCS = Path(__file__).parent
 ENGINES = ("numpy", "compiled")
@@ -114,7 +115,7 @@ def measure_tasks(data: Path, scratch: Path) -> list[dict[str, Any]]:
         *compare("zero-shot-classification", "random", inference, dev[:200], zero_shot),
         *compare("feature-extraction", "random", bare, dev[:300], {}),
     ]
-    with_heads = [
+    with_heads: list[tuple[Callable[..., dict[str, Any]], Path, list[Any]]] = [
         (question_answering, random_weights("DistilBertForQuestionAnswering"), questions),
         (embed, bare, dev[:300]),
         (multiple_choice, random_weights("DistilBertForMultipleChoice"), pairs),
@@ -286,7 +287,8 @@ def measure_long_texts(data: Path) -> list[dict[str, Any]]:
     rows = []
     for setting, chosen in ways:
         right = model.scores(texts, **chosen).argmax(axis=1) == labels
-        cuts = model.cut(texts, chosen.get("long_text", "windows"))
+        task = TextClassification(model.checkpoint, long_text=chosen.get("long_text", "windows"))
+        parts = task.preprocess(texts).counts
         rows.append(
             {
                 "setting": setting,
@@ -294,7 +296,7 @@ def measure_long_texts(data: Path) -> list[dict[str, Any]]:
                 "texts_longer": int(longer.sum()),
                 "all": float(right.mean()),
                 "longer": float(right[longer].mean()),
-                "parts": sum(map(len, cuts)) / len(cuts),
+                "parts": sum(parts) / len(parts),
             }
         )
     return rows

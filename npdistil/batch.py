@@ -65,37 +65,46 @@ class Outputs:
             start += count
 
 
-def pack(token_ids: Sequence[Sequence[int]], vocab_size: int, max_length: int) -> tuple[Array, Array]:
+def pack(token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
     """Lists of token ids as one array: ids int64 [T], and bounds int64 [B + 1] (what others call cu_seqlens).
 
     Raises:
-        InputError: an empty list, one longer than `max_length`, or an id that is not a whole number in the vocabulary.
+        InputError: no list of flat lists of whole numbers. Whether a model takes them, `check_ids` says.
     """
     if isinstance(token_ids, (str, bytes)):
         raise InputError("expected a list of lists of token ids, found a string; texts go to `predict` or a pipeline")
-    texts = [_checked(ids, i, max_length) for i, ids in enumerate(token_ids)]
+    texts = [_flat(ids, i) for i, ids in enumerate(token_ids)]
     bounds = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(ids) for ids in texts], out=bounds[1:])
-    ids = np.concatenate(texts) if texts else np.empty(0, np.int64)
-    if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
-        wrong = int(np.argmax((ids < 0) | (ids >= vocab_size)))
-        text = int(np.searchsorted(bounds, wrong, side="right")) - 1
-        raise InputError(f"text {text} has the token id {ids[wrong]}; the vocabulary has ids 0 to {vocab_size - 1}")
-    return ids, bounds
+    return np.concatenate(texts) if texts else np.empty(0, np.int64), bounds
 
 
-def _checked(ids: Sequence[int], text: int, max_length: int) -> Array:
+def _flat(ids: Sequence[int], text: int) -> Array:
     try:
         array = np.asarray(ids)
-    except ValueError:  # ragged
+    except (ValueError, OverflowError):  # ragged, or a number that no type holds
         array = np.empty((0, 0))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(f"text {text} is not a flat list of whole numbers")
-    if not 1 <= array.size <= max_length:
-        raise InputError(f"text {text} has {array.size} tokens; the model takes 1 to {max_length}")
-    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+    if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise InputError(f"text {text} has the token id {array.max()}, which is in no vocabulary")
     return array.astype(np.int64)
+
+
+def check_ids(ids: Array, bounds: Array, vocab_size: int, max_length: int) -> None:
+    """Each engine's first step, since nothing unchecked may become an address or wrap around.
+
+    Raises:
+        InputError: a text without tokens or with more than `max_length`, or an id that is not in the vocabulary.
+    """
+    lengths = np.diff(bounds)
+    if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= max_length:
+        text = int(np.argmax((lengths < 1) | (lengths > max_length)))
+        raise InputError(f"text {text} has {lengths[text]} tokens; the model takes 1 to {max_length}")
+    if len(ids) and not 0 <= ids.min() <= ids.max() < vocab_size:
+        wrong = int(np.argmax((ids < 0) | (ids >= vocab_size)))
+        text = int(np.searchsorted(bounds, wrong, side="right")) - 1
+        raise InputError(f"text {text} has the token id {ids[wrong]}; the vocabulary has ids 0 to {vocab_size - 1}")
 
 
 def blocks(bounds: Array, max_tokens: int) -> Iterator[tuple[int, int]]:

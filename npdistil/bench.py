@@ -40,7 +40,7 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
         What `table` prints and JSON can hold: `version` of npdistil, `model`, `engine`, `precision`, `threads`, `cpu`;
         the number of `texts`; `texts_per_second` and `tokens_per_second`, medians over passes through the texts;
         `latency_ms`, by tokens of a single text, each `median`, `p90`, `p99` and the number of `runs`;
-        `peak_memory_mb` of this process so far.
+        `peak_memory_mb` of this process so far, None where the system does not tell it.
 
     Raises:
         InputError: no texts, or seconds that are not positive; or a text that the model cannot take.
@@ -63,6 +63,7 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
         p90, p99 = np.percentile(times, [90, 99], method="higher")
         middle = float(np.median(times))
         latency[str(length)] = {"median": middle, "p90": float(p90), "p99": float(p99), "runs": len(times)}
+    peak = peak_memory()
     return {
         "version": __version__,
         "model": model.checkpoint.name,
@@ -74,17 +75,18 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
         "texts_per_second": float(len(chosen) / per_pass),
         "tokens_per_second": float(tokens / per_pass),
         "latency_ms": latency,
-        "peak_memory_mb": peak_memory() / 1e6,
+        "peak_memory_mb": peak and peak / 1e6,
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """`bench`'s result for people."""
+    peak = result["peak_memory_mb"]
     lines = [
         f"{result['model']}: {result['engine']} {result['precision']}, {result['threads']} threads, {result['cpu']}",
         f"{result['texts_per_second']:,.0f} texts a second, {result['tokens_per_second']:,.0f} tokens a second "
         f"({result['texts']} texts at a time)",
-        f"{result['peak_memory_mb']:.0f} MB peak memory of the process",
+        f"{peak:.0f} MB peak memory of the process" if peak else "peak memory of the process is not known here",
         "",
         "one text of   median ms   90 % under   99 % under",
     ]
@@ -95,10 +97,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def peak_memory() -> int:
-    """The most resident memory that this process has held, in bytes."""
-    import resource
-
+def peak_memory() -> int | None:
+    """The most resident memory that this process has held, in bytes; None where the system does not tell it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -1,25 +1,31 @@
 """The one switch: which encoder runs, in which precision, on how many threads."""
 
-import importlib.util
 import os
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from .batch import blocks
+from . import blas
+from .batch import blocks, check_ids
 from .checkpoint.config import Config
 from .distilbert import encoder
 from .distilbert.encoder import Array, Params
-from .errors import EngineError, InputError, MissingExtraError
+from .errors import InputError
 
 ENGINES = ("auto", "numpy", "compiled")
 PRECISIONS = ("float32", "int8")
 MAX_TOKENS = 1024  # rows in flight: memory is bounded by these, not by the batch; more do not make it faster
 
+Item = TypeVar("Item")
+
 
 class Encoder(Protocol):
-    """What an engine brings. Rows of both results depend on no other text, bit for bit."""
+    """What an engine brings. Rows of both results depend on no other text and not on threads, bit for bit."""
 
     @property
     def name(self) -> str:
@@ -28,11 +34,11 @@ class Encoder(Protocol):
 
     @property
     def threads(self) -> int:
-        """How many it uses."""
+        """How many it may use."""
         ...
 
     def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
-        """Checked ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`."""
+        """Ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`."""
         ...
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
@@ -41,7 +47,11 @@ class Encoder(Protocol):
 
 
 class NumpyEncoder:
-    """`encoder.encode`, in blocks of whole texts."""
+    """`encoder.encode`, in blocks of whole texts, which threads share among them. A single text has one thread.
+
+    Every product runs on the thread that asks for it, because a BLAS with threads of its own adds up in an order that
+    depends on how many these are; blas.py says for which BLAS that holds.
+    """
 
     name = "numpy"
 
@@ -49,25 +59,61 @@ class NumpyEncoder:
         int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
         # A BLAS adds up in an order that depends on the number of rows. Integers do not mind, so int8 takes many
         # texts at a time; float32 takes one, or its result would depend on its neighbours.
-        self.max_tokens = max_tokens if int8 else 1
+        self.max_tokens = max(1, max_tokens // threads) if int8 else 1
         self.threads = threads
+        self.vocab_size, self.max_length = config.vocab_size, config.max_position_embeddings
         self.settings: dict[str, Any] = {"n_heads": config.n_heads, "activation": config.activation}
         self.params = params | {"layer": [_floats(block) for block in params["layer"]]} if int8 else params
 
     def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
         """As `Encoder.encode`."""
-        wanted = np.arange(len(ids)) if rows is None else rows
-        out = np.empty((len(wanted), self.params["embeddings"]["LayerNorm"]["weight"].size), np.float32)
-        for i, j in blocks(bounds, self.max_tokens):
+        check_ids(ids, bounds, self.vocab_size, self.max_length)
+        output_rows = np.arange(len(ids)) if rows is None else rows
+        out = np.empty((len(output_rows), self.params["embeddings"]["LayerNorm"]["weight"].size), np.float32)
+
+        def encode_block(texts: tuple[int, int]) -> None:
+            i, j = texts
             first, last = bounds[i], bounds[j]
             hidden = encoder.encode(ids[first:last], bounds[i : j + 1] - first, **self.params, **self.settings)
-            some = slice(*np.searchsorted(wanted, [first, last]))
-            out[some] = hidden[wanted[some] - first]
+            some = slice(*np.searchsorted(output_rows, [first, last]))
+            out[some] = hidden[output_rows[some] - first]
+
+        with blas.one_thread():
+            _shared(encode_block, blocks(bounds, self.max_tokens), self.threads)
         return out
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """Row by row, for the same reason."""
-        return np.matmul(x[:, None, :], weight.T)[:, 0, :] + bias
+        with blas.one_thread():
+            return np.matmul(x[:, None, :], weight.T)[:, 0, :] + bias
+
+
+def _shared(work: Callable[[Item], None], items: Iterable[Item], threads: int) -> None:
+    """Call `work` for every item, on at most `threads` threads: this one, and others where there are items for them."""
+    todo = list(items)
+    left = iter(todo)
+
+    def turns() -> None:
+        try:
+            for item in left:
+                work(item)
+        except BaseException:
+            todo.clear()  # nobody takes another
+            raise
+
+    helpers = min(threads, len(todo)) - 1
+    if helpers < 1:
+        turns()
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    helping: list[Future[None]] = []
+    with ThreadPoolExecutor(helpers, "npdistil") as pool:
+        with suppress(RuntimeError):  # the system gives no more threads: those that there are do the work
+            helping.extend(pool.submit(turns) for _ in range(helpers))
+        turns()
+    for each in helping:
+        each.result()
 
 
 def _floats(node: Params) -> Params:
@@ -83,21 +129,42 @@ def make_encoder(config: Config, params: Params, engine: str, threads: int | Non
 
     Raises:
         InputError: no engine of this name.
-        MissingExtraError: "compiled" without numba.
-        EngineError: "compiled" on a machine that it has no kernels for. "auto" takes the numpy engine in both cases.
+        EngineError: "compiled" on a machine that no kernels are for, where "auto" takes the numpy engine and warns; or
+            kernels that are damaged, cannot be loaded, or are not what NPDISTIL_ISA asks for.
+        MissingExtraError: NPDISTIL_ISA=jit without numba.
     """
     if engine not in ENGINES:
         raise InputError(f"engine is {engine!r}; known are {', '.join(ENGINES)}")
     threads = thread_count(threads)
-    if engine == "compiled" or (engine == "auto" and importlib.util.find_spec("numba")):
-        try:
-            from .compiled.encoder import CompiledEncoder
+    if engine == "auto" and (reason := why_not_compiled()):
+        _warn(reason)
+        engine = "numpy"
+    if engine == "numpy":
+        return NumpyEncoder(config, params, threads)
+    from .compiled.encoder import CompiledEncoder
 
-            return CompiledEncoder(config, params, threads, MAX_TOKENS)
-        except (EngineError, MissingExtraError):
-            if engine == "compiled":
-                raise
-    return NumpyEncoder(config, params, threads)
+    return CompiledEncoder(config, params, threads, MAX_TOKENS)
+
+
+def why_not_compiled() -> str | None:
+    """Why "auto" takes the numpy engine on this machine; None where it takes the compiled one.
+
+    Raises:
+        EngineError, MissingExtraError: as `make_encoder` with "auto".
+    """
+    from .compiled.kernels import NoKernelsError, kernels
+
+    try:
+        kernels()
+    except NoKernelsError as error:
+        return str(error)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _warn(reason: str) -> None:
+    """Once in a process."""
+    warnings.warn(f"running on the numpy engine, which is slower: {reason}", RuntimeWarning, stacklevel=5)
 
 
 def thread_count(asked: int | None = None) -> int:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,36 +20,22 @@ class Embedder:
 
     Args:
         model: what `load` takes, or a loaded `Model`.
-        settings: those of the task "embedding": pooling, normalize, prompt_name, prompt, truncate_dim, long_text,
-            max_length, stride, batch_size. By default as sentence-transformers has them stored in the model's
-            directory.
+        settings: those of the task "embedding"; see `pipeline`.
     """
 
-    def __init__(
-        self,
-        model: Any = None,
-        *,
-        pooling: str | None = None,
-        normalize: bool | None = None,
-        prompt_name: str | None = None,
-        prompt: str | None = None,
-        truncate_dim: int | None = None,
-        long_text: str | None = None,
-        max_length: int | None = None,
-        stride: int | None = None,
-        batch_size: int = 64,
-    ) -> None:
+    __signature__ = EmbeddingSettings.signature(Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, default=None))
+
+    def __init__(self, model: Any = None, **settings: Any) -> None:
         # Kept as they are and checked later: scikit-learn makes copies from exactly these.
         self.model = model
-        self.pooling = pooling
-        self.normalize = normalize
-        self.prompt_name = prompt_name
-        self.prompt = prompt
-        self.truncate_dim = truncate_dim
-        self.long_text = long_text
-        self.max_length = max_length
-        self.stride = stride
-        self.batch_size = batch_size
+        for each in fields(EmbeddingSettings):
+            setattr(self, each.name, each.default)
+        self.set_params(**settings)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Each setting is an attribute."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The settings by name, as scikit-learn asks for them."""

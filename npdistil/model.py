@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from .batch import Inputs, Outputs, pack
+from . import blas
+from .batch import Inputs, Outputs, check_ids, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
 from .checkpoint.weights import Checkpoint, read_checkpoint
@@ -30,7 +31,7 @@ class Model:
         config: sizes, labels and settings.
         precision: "float32" or "int8".
         engine: "numpy" or "compiled".
-        threads: what the engine uses.
+        threads: how many the engine shares a batch among; on the numpy engine a single text has one.
         classes_: the labels, as scikit-learn's classifiers have them: str [C].
     """
 
@@ -40,7 +41,9 @@ class Model:
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
         self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
-        checkpoint.release()
+        if checkpoint.head:  # no rows: so that an engine packs the head's weights now, and not with the first text
+            self._logits(np.empty((0, self.config.dim), np.float32))
+        checkpoint.release()  # an engine that packs the weights has read them all
         self.engine = self.encoder.name
         self.threads = self.encoder.threads
         self.classes_ = np.array(self.config.labels)
@@ -84,21 +87,24 @@ class Model:
                 return Outputs(inputs, [heads.pool(each, inputs.output) for each in states])
             pairs = zip(states, inputs.rows, strict=True)
             return Outputs(inputs, [heads.pool(x, inputs.output, np.asarray(some)) for x, some in pairs])
-        architecture = self.config.architecture
         if not self.checkpoint.head:
-            raise InputError(f"{self.checkpoint.directory} is a {architecture}, which has no head, and so no logits")
-        ids, bounds = self._pack(inputs.token_ids)
+            raise InputError(
+                f"{self.checkpoint.directory} is a {self.config.architecture}, which has no head, and so no logits"
+            )
+        ids, bounds = pack(inputs.token_ids)
         rows, ends = None, bounds
         if inputs.rows is not None:
             shifted = zip(inputs.rows, bounds[:-1], strict=True)
             rows = np.concatenate([np.asarray(each, np.int64) + start for each, start in shifted])
             ends = np.cumsum([0, *map(len, inputs.rows)])
-        elif architecture in heads.FIRST_TOKEN:
+        elif self.config.architecture in heads.FIRST_TOKEN:
             rows, ends = bounds[:-1], np.arange(len(bounds))
-        hidden = self.encoder.encode(ids, bounds, rows)
-        head, activation = self.checkpoint.head, self.config.activation
-        logits = heads.logits(architecture, hidden, head, activation, self.encoder.linear)
+        logits = self._logits(self.encoder.encode(ids, bounds, rows))
         return Outputs(inputs, [logits[i:j] for i, j in pairwise(ends.tolist())])
+
+    def _logits(self, hidden: Array) -> Array:
+        config, linear = self.config, self.encoder.linear
+        return heads.logits(config.architecture, hidden, self.checkpoint.head, config.activation, linear)
 
     def logits(self, token_ids: Sequence[Sequence[int]]) -> Array:
         """The sequence-classification head's answer to texts given as token ids: float32 [B, C].
@@ -120,10 +126,11 @@ class Model:
         Raises:
             InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary.
         """
-        ids, bounds = self._pack(token_ids)
+        ids, bounds = pack(token_ids)
         hidden = self.encoder.encode(ids, bounds)
         return [hidden[start:stop] for start, stop in pairwise(bounds.tolist())]
 
+    @blas.one_thread()
     def all_hidden_states(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
         """What goes into the first block and what comes out of each: float32 [N + 1, L, D] for each text.
 
@@ -134,6 +141,7 @@ class Model:
         """
         return [np.stack([*states]) for states in self._states(token_ids, self.params)]
 
+    @blas.one_thread()
     def attentions(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
         """How much each token looks at each, in each block and head: float32 [N, H, L, L] for each text.
 
@@ -154,13 +162,11 @@ class Model:
 
     def _states(self, token_ids: Sequence[Sequence[int]], params: Params) -> Iterator[Iterator[Array]]:
         """The states of each text after each block, text by text."""
-        ids, bounds = self._pack(token_ids)
+        ids, bounds = pack(token_ids)
+        check_ids(ids, bounds, self.config.vocab_size, self.config.max_position_embeddings)
         settings: dict[str, Any] = {"n_heads": self.config.n_heads, "activation": self.config.activation}
         for start, stop in pairwise(bounds):
             yield encoder.hidden_states(ids[start:stop], np.array([0, stop - start]), **params, **settings)
-
-    def _pack(self, token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
-        return pack(token_ids, self.config.vocab_size, self.config.max_position_embeddings)
 
     def scores(self, texts: Sequence[Text], combine: str = "mean", **settings: Any) -> Array:
         """Scores of each label for each text or pair: float64 [B, C].
@@ -225,7 +231,7 @@ def load(
         path_or_name: None is the bundled sentiment classifier.
         engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
-        threads: for the compiled engine; by default NPDISTIL_THREADS, or the CPUs that this process may use.
+        threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
 
     Raises:
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.

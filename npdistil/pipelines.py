@@ -121,29 +121,16 @@ def pipeline(
 
 
 def explain(
-    model: Model,
-    text: str,
-    label: str | None = None,
-    *,
-    method: str = "occlusion",
-    attention: bool = False,
-    samples: int = 16,
+    model: Model, text: str, label: str | None = None, *, attention: bool = False, **settings: Any
 ) -> Explanation:
     """How much each word of a text adds to the log-odds of a label.
-
-    A word is taken away, not masked: the model reads the rest as a text of its own, as it does with the phrases that
-    it was trained on. For labels that exclude each other the log-odds are log(p / (1 - p)); for labels that do not,
-    the logit, which is the same thing; for a regression the value.
 
     Args:
         model: for sequence classification.
         text: one that the model reads at once, so up to 512 tokens for the bundled model.
         label: by default the one with the highest score.
-        method: "occlusion": the log-odds with the word minus those without it; n + 2 passes for n words. "shapley":
-            what the word adds to the words before it, mean over the orders in which words may come; the values add up
-            to all that the words change together. Exact for up to 8 words, above that from samples.
         attention: whether to give the attention of each layer and head too.
-        samples: orders of the words that "shapley" samples, rounded up to an even number.
+        settings: `method` and `samples`, as for the task "explanation".
 
     Raises:
         InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
@@ -154,7 +141,7 @@ def explain(
         >>> found.label, max(found.words, key=lambda word: word.value).text
         ('NEGATIVE', 'tedious')
     """
-    task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
+    task = ExplanationTask(model.checkpoint, label=label, **settings)
     inputs = task.preprocess([text])
     (found,) = task.postprocess(model.forward(inputs))
     return replace(found, attention=model.attentions(inputs.token_ids[:1])[0]) if attention else found

@@ -9,6 +9,7 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from enum import Enum
+from inspect import Parameter, Signature
 from textwrap import fill
 from typing import Any, TypeVar
 
@@ -161,6 +162,12 @@ class Settings:
         known = [each.name for each in fields(cls)]
         if unknown := [name for name in given if name not in known]:
             raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(known)}")
+
+    @classmethod
+    def signature(cls, *first: Parameter) -> Signature:
+        """Of a call that takes its fields by name, after other parameters."""
+        own = [Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default) for each in fields(cls)]
+        return Signature([*first, *own])
 
     @classmethod
     def described(cls) -> str:

@@ -14,6 +14,7 @@ Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
 LONG_TEXT = ("windows", "sentences", "truncate", "error")
 TRUNCATION = ("longest_first", "only_first", "only_second")  # which text of a pair is cut
 STRIDE = 128  # tokens that two neighbouring windows of a long text share
+MOST_READ = 64  # times that windows may read a token; each costs as much as the first
 LONG = 4096  # characters of a text from which on others should not wait for its tokens
 
 # Where a sentence may end: its marks and what closes with them, if a blank or a line break follows, or none is needed.
@@ -261,7 +262,7 @@ def window_positions(
     stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
 
     Raises:
-        InputError: the other text of a pair leaves no space for more than `stride` tokens of the one to be cut.
+        InputError: the other text of a pair leaves hardly more space than `stride` tokens for the one to be cut.
     """
     total = len(encoding)
     if total <= max_length:
@@ -272,7 +273,7 @@ def window_positions(
     cut = [i for i, s in enumerate(sequences) if s == which]
     start, stop = cut[0], cut[-1] + 1
     space = max_length - (total - (stop - start))
-    if space <= stride:
+    if space - stride < max(1, max_length // MOST_READ):
         raise InputError(
             f"windows of {max_length} tokens with a stride of {stride} leave {max(space, 0)} for the text to be cut: "
             "shorten the other text of the pair, or the stride, or give truncation where a task has it"

@@ -1,6 +1,5 @@
 """Fixtures: small models made on the fly, both engines, and the data that lies beside the repository."""
 
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -41,11 +40,8 @@ def bundled() -> Path:
 def engine(request: pytest.FixtureRequest) -> str:
     """Each engine; the compiled one where it can run."""
     name: str = request.param
-    if name == "compiled":
-        if importlib.util.find_spec("numba") is None:
-            pytest.skip("the compiled engine needs numba")
-        if name not in npdistil.engine.ENGINES:
-            pytest.skip("there is no compiled engine in this version")
+    if name == "compiled" and (reason := npdistil.engine.why_not_compiled()):
+        pytest.skip(reason)
     return name
 
 

@@ -22,7 +22,7 @@ import npdistil
 
 GOLDEN = Path(__file__).parent / "golden"
 SEQUENCE = "DistilBertForSequenceClassification"
-BASE = {"vocab_size": len(tiny.VOCABULARY), "max_position_embeddings": 24, "initializer_range": 0.4}
+BASE: dict[str, Any] = {"vocab_size": len(tiny.VOCABULARY), "max_position_embeddings": 24, "initializer_range": 0.4}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "one-layer-one-head-relu": (
         SEQUENCE,

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from npdistil.batch import blocks, chunks, pack
+from npdistil.batch import blocks, check_ids, chunks, pack
 from npdistil.checkpoint.tokenizer import read_tokenizer
 from npdistil.errors import InputError
 from npdistil.text import (
     SENTENCE_END,
+    Text,
     as_text,
     laid_out,
     parts,
@@ -37,12 +38,19 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return read_tokenizer(directory, len(tiny.VOCABULARY))
 
 
-# pack
+# pack and check_ids
+
+
+def packed(texts: Any) -> tuple[Any, Any]:
+    """As an engine does it that has ten words and seven positions."""
+    ids, bounds = pack(texts)
+    check_ids(ids, bounds, 10, 7)
+    return ids, bounds
 
 
 @given(texts=TEXTS)
 def test_pack_lays_texts_end_to_end(texts: list[list[int]]) -> None:
-    ids, bounds = pack(texts, 10, 7)
+    ids, bounds = packed(texts)
     assert ids.dtype == bounds.dtype == np.int64
     assert bounds[0] == 0
     assert [ids[i:j].tolist() for i, j in itertools.pairwise(bounds)] == texts
@@ -50,7 +58,7 @@ def test_pack_lays_texts_end_to_end(texts: list[list[int]]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
 def test_pack_takes_arrays_of_any_integers(dtype: type) -> None:
-    ids, bounds = pack(np.array([[1, 2], [3, 4]], dtype), 10, 7)  # type: ignore[arg-type]
+    ids, bounds = packed(np.array([[1, 2], [3, 4]], dtype))
     assert ids.dtype == np.int64
     assert ids.tolist() == [1, 2, 3, 4]
     assert bounds.tolist() == [0, 2, 4]
@@ -94,19 +102,19 @@ def test_pack_takes_arrays_of_any_integers(dtype: type) -> None:
 )
 def test_pack_refuses_what_no_model_can_take_and_says_where(texts: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
-        pack(texts, 10, 7)
+        packed(texts)
 
 
 @pytest.mark.parametrize("texts", [None, 5, 1.5, object()])
 def test_pack_refuses_what_is_no_list(texts: Any) -> None:
     with pytest.raises((InputError, TypeError)):
-        pack(texts, 10, 7)
+        packed(texts)
 
 
 @given(texts=st.lists(st.lists(st.integers(-3, 12) | st.booleans() | st.none() | st.floats(), max_size=9), max_size=4))
 def test_pack_gives_good_ids_or_an_input_error(texts: Any) -> None:
     try:
-        ids, _ = pack(texts, 10, 7)
+        ids, _ = packed(texts)
     except InputError:
         return
     assert ((ids >= 0) & (ids < 10)).all()
@@ -129,7 +137,7 @@ def test_blocks_cover_all_texts_in_order_with_at_most_so_many_rows(lengths: list
 
 
 def test_one_text_and_many_are_encoded_alike(tokenizer: Tokenizer) -> None:
-    texts = ["a film", ("a", "film"), "", "東京"]
+    texts: list[Text] = ["a film", ("a", "film"), "", "東京"]
     many = [encoding.ids for encoding in tokenize(tokenizer, texts)]
     assert many == [tokenize(tokenizer, [text])[0].ids for text in texts]
 

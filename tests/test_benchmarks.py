@@ -16,6 +16,7 @@ from npdistil.bench import bench, table
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import compare
+import convert
 import peers
 import report
 from worker import Worker, WorkerError
@@ -51,18 +52,18 @@ def rows() -> dict[str, report.Row]:
     return {row[0]: row[1:] for row in report.target_rows(measured())}
 
 
-def test_a_ratio_is_taken_inside_each_round_and_against_the_fastest_other_runtime_of_any_precision():
+def test_a_ratio_is_taken_inside_each_round_and_against_the_fastest_other_runtime_of_any_precision() -> None:
     # Rounds: 8 / 4 and 2 / 2 texts a second against OpenVINO's bfloat16.
     assert rows()["SST-2 dev, strings to labels, int8"] == (
         "5.00 /s", "3.00 /s (OpenVINO bfloat16)", "1.50 (1.00 to 2.00)", "at least 1.4", "yes"
     )  # fmt: skip
 
 
-def test_float32_stands_against_float32_alone():
+def test_float32_stands_against_float32_alone() -> None:
     assert rows()["SST-2 dev, strings to labels, float32"][1:3] == ("1.00 /s (torch float32)", "2.00 (2.00 to 2.00)")
 
 
-def test_latency_and_memory_are_met_when_they_are_low_enough():
+def test_latency_and_memory_are_met_when_they_are_low_enough() -> None:
     assert rows()["one text of 8 tokens, int8"] == (
         "0.20 ms", "0.50 ms (ONNX Runtime int8)", "0.40", "at most 0.6", "yes"
     )  # fmt: skip
@@ -71,11 +72,11 @@ def test_latency_and_memory_are_met_when_they_are_low_enough():
     )  # fmt: skip
 
 
-def test_work_that_was_not_measured_is_neither_met_nor_missed():
+def test_work_that_was_not_measured_is_neither_met_nor_missed() -> None:
     assert rows()["one text of 512 tokens, float32"] == ("-", "-", "-", "at most 0.8", "-")
 
 
-def test_result_files_hold_what_was_given_with_each_list_of_numbers_on_one_line(tmp_path: Path):
+def test_result_files_hold_what_was_given_with_each_list_of_numbers_on_one_line(tmp_path: Path) -> None:
     result = {"a": [1, 2.5, 3], "b": {"c": [[1, 2], [3]]}, "d": "[x, y]", "e": []}
     report.write(tmp_path / "result.json", result)
     text = (tmp_path / "result.json").read_text()
@@ -84,13 +85,13 @@ def test_result_files_hold_what_was_given_with_each_list_of_numbers_on_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_wrong_float32_logits_are_not_timed():
+def test_wrong_float32_logits_are_not_timed() -> None:
     expected = np.array([[1.0, -1.0], [0.0, 2.0]])
     assert compare.judge(expected + 9e-4, expected, "float32")["passed"]
     assert not compare.judge(expected + 2e-3, expected, "float32")["passed"]
 
 
-def test_int8_that_changes_more_than_2_labels_of_100_is_not_timed():
+def test_int8_that_changes_more_than_2_labels_of_100_is_not_timed() -> None:
     expected = np.tile([0.0, 1.0], (100, 1))
     for changed, passes in ((2, True), (3, False)):
         logits = expected.copy()
@@ -98,20 +99,20 @@ def test_int8_that_changes_more_than_2_labels_of_100_is_not_timed():
         assert compare.judge(logits, expected, "int8")["passed"] is passes
 
 
-def test_evenly_spaced_texts_begin_with_the_first_and_reach_into_the_last_part():
+def test_evenly_spaced_texts_begin_with_the_first_and_reach_into_the_last_part() -> None:
     assert compare.evenly(range(10), 3) == [0, 3, 6]
     assert compare.evenly(range(10), 10) == list(range(10))
     assert compare.evenly(range(10), 0) == []
 
 
-def test_every_adapter_has_a_conversion_that_exists():
-    assert {peer.kind for peer in peers.PEERS.values()} - {None} <= set(compare.KINDS)
+def test_every_adapter_has_a_conversion_that_exists() -> None:
+    assert {peer.kind for peer in peers.PEERS.values()} - {None} <= set(convert.KINDS)
     assert peers.PEERS[peers.REFERENCE].precision == "float32"
 
 
 def test_a_worker_gives_the_models_own_logits_and_labels(
     make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(npdistil.__file__).parents[1]))  # the package that is tested here
     directory = make()
     model = npdistil.load(directory, engine="numpy")
@@ -128,14 +129,14 @@ def test_a_worker_gives_the_models_own_logits_and_labels(
     assert min(times) > 0
 
 
-def test_a_worker_that_fails_says_why(tmp_path: Path):
+def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=r"No such file|Error"):
         Worker(NUMPY, tmp_path, tmp_path, 1, tmp_path / "log")
 
 
 def test_a_comparison_checks_times_and_skips_by_name(
     make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(npdistil.__file__).parents[1]))
     monkeypatch.setattr(compare, "REFERENCE", NUMPY)  # no torch here
     (tmp_path / "sst2").mkdir()
@@ -160,7 +161,9 @@ def test_a_comparison_checks_times_and_skips_by_name(
     assert len(report.targets(result).splitlines()) == len(report.TARGETS) + 2
 
 
-def test_labels_come_back_in_the_order_of_the_texts_though_batches_are_sorted_by_length(make: Callable[..., Path]):
+def test_labels_come_back_in_the_order_of_the_texts_though_batches_are_sorted_by_length(
+    make: Callable[..., Path],
+) -> None:
     class Padding(peers.Runner):
         """A model that tells how many tokens there are."""
 
@@ -181,7 +184,7 @@ def test_labels_come_back_in_the_order_of_the_texts_though_batches_are_sorted_by
     assert Padding(directory, directory, 1, "float32", streams=2).predict(texts, 1) == lengths
 
 
-def test_bench_reports_throughput_latency_and_memory(make: Callable[..., Path]):
+def test_bench_reports_throughput_latency_and_memory(make: Callable[..., Path]) -> None:
     model = npdistil.load(make(), engine="numpy")
     result = bench(model, ["a b", "c"], seconds=0.01)
     assert json.loads(json.dumps(result)) == result
@@ -196,19 +199,19 @@ def test_bench_reports_throughput_latency_and_memory(make: Callable[..., Path]):
 
 
 @pytest.mark.parametrize(("texts", "seconds"), [([], 1.0), (["a"], 0.0), (["a"], float("nan"))])
-def test_bench_refuses_to_measure_nothing(make: Callable[..., Path], texts: list[str], seconds: float):
+def test_bench_refuses_to_measure_nothing(make: Callable[..., Path], texts: list[str], seconds: float) -> None:
     with pytest.raises(npdistil.InputError):
         bench(npdistil.load(make(), engine="numpy"), texts, seconds)
 
 
-def test_the_tables_replace_what_stands_between_their_markers():
+def test_the_tables_replace_what_stands_between_their_markers() -> None:
     readme = "a\n<!-- t -->\nold\n<!-- end of t -->\nb\n"
     assert report.fill(readme, {"t": "new \\1"}) == "a\n<!-- t -->\nnew \\1\n<!-- end of t -->\nb\n"
     with pytest.raises(SystemExit, match="no <!-- u -->"):
         report.fill(readme, {"u": "new"})
 
 
-def test_every_step_of_the_ladder_computes_the_same_product():
+def test_every_step_of_the_ladder_computes_the_same_product() -> None:
     pytest.importorskip("numba")
     path = Path(__file__).parents[1] / "benchmarks" / "kernels" / "ladder.py"
     spec = importlib.util.spec_from_file_location("ladder", path)

@@ -12,6 +12,7 @@ import pytest
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 import npdistil
@@ -287,7 +288,12 @@ def test_types_that_are_no_weights_are_named(make: Make, dtype: str) -> None:
     entries["classifier.bias"] = {"dtype": dtype, "shape": [2], "data_offsets": [last, last + 2 * size]}
     content = tiny.with_header(json.dumps(entries).encode(), whole[end : end + last] + bytes(2 * size))
     (directory / SINGLE).write_bytes(content)
-    refused(directory, SINGLE, f"classifier.bias in a type that cannot be read: {dtype}", "F32")
+    try:
+        with safe_open(directory / SINGLE, framework="numpy"):
+            named: tuple[str, ...] = f"classifier.bias in a type that cannot be read: {dtype}", "F32"
+    except SafetensorError:  # an older library does not know this type itself
+        named = ("is not a whole safetensors file",)
+    refused(directory, SINGLE, *named)
 
 
 @pytest.mark.parametrize("cut", [1, 9, 100, 1000, -1, -100])

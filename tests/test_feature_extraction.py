@@ -92,13 +92,15 @@ def test_wrong_inputs_are_refused(extract: Any, inputs: Any) -> None:
 
 def test_a_vector_is_the_mean_the_first_or_the_largest_of_the_hidden_states(loaded: npdistil.Model) -> None:
     rows = [states(loaded, text) for text in TEXTS]
-    for pooling, pool in {
+    pools: dict[str, Callable[[Any], Any]] = {
         "mean": lambda each: each.mean(axis=0),
         "cls": lambda each: each[0],
         "max": lambda each: each.max(axis=0),
-    }.items():
+    }
+    for pooling, pool in pools.items():
         found = Embedder(loaded, pooling=pooling).transform(TEXTS)
-        assert (found.shape, found.dtype) == ((4, 8), np.float32)
+        assert found.shape == (4, 8)
+        assert found.dtype == np.float32
         assert found == pytest.approx(np.stack([pool(each) for each in rows]), abs=1e-6)
 
 

@@ -40,7 +40,8 @@ def ids(loaded: npdistil.Model, texts: list[str]) -> list[list[int]]:
 
 def test_logits_are_float32_one_row_a_text(small: npdistil.Model) -> None:
     logits = small.logits(ids(small, TEXTS))
-    assert (logits.shape, logits.dtype) == ((5, 2), np.float32)
+    assert logits.shape == (5, 2)
+    assert logits.dtype == np.float32
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -122,10 +123,12 @@ def test_bad_token_ids_are_refused_and_say_which(small: npdistil.Model, token_id
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint64, np.int64])
-def test_arrays_of_any_whole_numbers_are_token_ids(small: npdistil.Model, kind: type) -> None:
+def test_arrays_of_any_whole_numbers_are_token_ids(small: npdistil.Model, kind: Any) -> None:
     row = [2, 5, 9, 3]
-    assert np.array_equal(small.logits([np.array(row, kind)]), small.logits([row]))
-    assert np.array_equal(small.logits(np.array([row, row], kind)), small.logits([row, tuple(row)]))
+    one: Any = np.array(row, kind)
+    two: Any = np.array([row, row], kind)
+    assert np.array_equal(small.logits([one]), small.logits([row]))
+    assert np.array_equal(small.logits(two), small.logits([row, tuple(row)]))
 
 
 def test_logits_need_a_classifiers_head(make: Make) -> None:
@@ -140,7 +143,8 @@ def test_logits_need_a_classifiers_head(make: Make) -> None:
 
 def test_probabilities_are_the_softmax_of_the_logits(small: npdistil.Model) -> None:
     probabilities = small.predict_proba(TEXTS)
-    assert (probabilities.shape, probabilities.dtype) == ((5, 2), np.float64)
+    assert probabilities.shape == (5, 2)
+    assert probabilities.dtype == np.float64
     assert np.array_equal(probabilities, softmax(small.logits(ids(small, TEXTS)).astype(np.float64)))
     assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-15)
 
@@ -158,7 +162,8 @@ def test_a_multi_label_model_predicts_which_labels_hold(make: Make) -> None:
     probabilities = loaded.predict_proba(TEXTS)
     assert np.array_equal(probabilities, sigmoid(loaded.logits(ids(loaded, TEXTS)).astype(np.float64)))
     held = loaded.predict(TEXTS)
-    assert (held.shape, held.dtype) == ((5, 5), np.bool_)
+    assert held.shape == (5, 5)
+    assert held.dtype == np.bool_
     assert np.array_equal(held, probabilities >= 0.5)
 
 

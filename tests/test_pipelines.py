@@ -10,6 +10,7 @@ import tiny
 
 import npdistil
 from npdistil.batch import Inputs, Outputs
+from npdistil.distilbert.encoder import Array
 from npdistil.pipelines import TASKS
 
 Make = Callable[..., Path]
@@ -65,7 +66,7 @@ def test_forward_can_be_cut_between_any_two_sequences(make: Make, engine: str, t
     changes, settings, items = CASES[task]
     pipe = npdistil.pipeline(task, make(**changes), engine=engine, **settings)
     inputs = pipe.task.preprocess(items)
-    values = []
+    values: list[Array] = []
     for i, ids in enumerate(inputs.token_ids):
         rows = None if inputs.rows is None else [inputs.rows[i]]
         values += pipe.model.forward(Inputs([ids], [1], inputs.output, rows)).values

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,6 @@ from safetensors.numpy import load_file
 
 import npdistil
 from npdistil import quantize_checkpoint, read_checkpoint
-from npdistil.checkpoint import quantize
 from npdistil.checkpoint.quantize import in_precision, quantize_linear, weight_errors
 from npdistil.errors import CheckpointError
 
@@ -266,7 +266,7 @@ def test_a_target_that_cannot_be_made_is_one_clear_error(make: Make, tmp_path: P
             quantize_checkpoint(make(), target)
 
 
-@pytest.mark.parametrize("fails", ["write_bytes", "write_text", "rename"])
+@pytest.mark.parametrize("fails", ["write_bytes", "write_text", "replace"])
 def test_a_disk_that_fills_up_leaves_nothing(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
@@ -286,13 +286,13 @@ def test_nothing_is_seen_under_its_name_before_it_is_whole(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    copy = quantize.shutil.copyfile
+    copy = shutil.copyfile
 
     def spy(source: Path, target: Path) -> None:
         seen.append((tmp_path / "int8").exists())
         copy(source, target)
 
-    monkeypatch.setattr(quantize.shutil, "copyfile", spy)
+    monkeypatch.setattr(shutil, "copyfile", spy)
     quantize_checkpoint(make(), tmp_path / "int8")
     assert seen == [False, False]
 

@@ -211,7 +211,7 @@ def test_every_answer_is_a_place_in_the_context(
     assert encoding.tokens == ["[CLS]", "b", "[SEP]", "a", "x", "##1", "[SEP]"]
     values = [np.array([*each[:3], *each[3:], 0], np.float32) for each in (start, end)]
     chosen = SETTINGS.replaced({"top_k": 4, "max_answer_len": most, "align_to_words": align})
-    for answer in best_answers(context, encoding, [([*range(7)], *values)], chosen, CLS):
+    for answer in best_answers(context, encoding, [([*range(7)], values[0], values[1])], chosen, CLS):
         assert answer["answer"] == context[answer["start"] : answer["end"]]
         assert answer["answer"] or answer["score"] == 0
         assert 0 <= answer["score"] <= 1 + 1e-9

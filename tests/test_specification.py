@@ -146,7 +146,7 @@ def test_an_int8_linear_layer_is_near_the_float_layer_that_it_stands_for(x: Arra
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
-def test_embedding_gives_the_tables_rows_in_float32(dtype: type) -> None:
+def test_embedding_gives_the_tables_rows_in_float32(dtype: npt.DTypeLike) -> None:
     table = np.arange(-6, 6).reshape(4, 3).astype(dtype)
     scale = np.array([[1], [2], [0.5], [4]], np.float32) if dtype is np.int8 else None
     rows = encoder.embedding(np.array([3, 0, 3]), table, scale)
@@ -175,8 +175,9 @@ def test_split_heads_gives_each_head_neighbouring_columns() -> None:
 
 @pytest.fixture(scope="module")
 def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NumpyEncoder]:
-    changes = {"dim": 36, "hidden_dim": 1100, "n_heads": 3, "max_position_embeddings": 40}
-    checkpoint = read_checkpoint(tiny.write(tmp_path_factory.mktemp("model"), **changes))
+    directory = tmp_path_factory.mktemp("model")
+    tiny.write(directory, dim=36, hidden_dim=1100, n_heads=3, max_position_embeddings=40)
+    checkpoint = read_checkpoint(directory)
     return {
         precision: NumpyEncoder(checkpoint.config, in_precision(checkpoint.params, precision), 1, max_tokens=50)
         for precision in ("float32", "int8")

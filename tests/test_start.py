@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ import npdistil
 HEAVY = ("numba", "llvmlite", "torch", "transformers", "huggingface_hub", "tqdm", "sklearn")
 
 
-def run(code: str, **settings: object) -> str:
+def run(code: str, **settings: Any) -> str:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False, **settings
     )

@@ -150,7 +150,8 @@ def test_a_broken_tokenizer_config_is_named(tmp_path: Path, content: bytes) -> N
 @pytest.mark.parametrize("name", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
 @pytest.mark.parametrize("kind", ["json", "vocab"])
 def test_flags_that_are_no_booleans_are_named(tmp_path: Path, kind: str, name: str) -> None:
-    tiny.write_tokenizer(tmp_path, kind, **{name: "yes"})
+    settings: dict[str, Any] = {name: "yes"}
+    tiny.write_tokenizer(tmp_path, kind, **settings)
     refused(tmp_path, name)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers.implementations import BertWordPieceTokenizer
+from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
 Array = npt.NDArray[Any]
 
@@ -90,7 +90,7 @@ def tensors(settings: Mapping[str, Any], seed: int = 0, prefix: bool = True) -> 
         if out_letter == "norm":
             parts[name] = norm()
         else:
-            parts[name] = linear(*(sizes.get(str(size), size) for size in (out_letter, width_letter)))  # type: ignore[arg-type]
+            parts[name] = linear(*(sizes.get(str(size), size) for size in (out_letter, width_letter)))
     if architecture == "DistilBertForMaskedLM":
         parts["vocab_projector"] = {"bias": normal(sizes["V"])}
         if not settings.get("tie_word_embeddings", True):

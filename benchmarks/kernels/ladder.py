@@ -19,12 +19,18 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.extending import intrinsic
+
+Array: TypeAlias = npt.NDArray[Any]
+Value: TypeAlias = Any  # of LLVM's
+Product: TypeAlias = Callable[[Array, Array, Array], object]  # (x, w, y), which fills y
 
 LANES = 16  # float32 or int32 numbers in one vector of 64 bytes
 FEATURES = binding.get_host_cpu_features()
@@ -39,7 +45,7 @@ PANEL = VECTORS * LANES  # outputs that a panel of weights holds
 # 1. Three loops ------------------------------------------------------------------------------------------------------
 
 
-def loops(x, w, y):
+def loops(x: Array, w: Array, y: Array) -> None:
     """As the formula says it. In Python every multiply-add is looked up, boxed and counted: some 100 ns each."""
     for m in range(x.shape[0]):
         for n in range(w.shape[0]):
@@ -56,7 +62,7 @@ compiled_loops = njit(loops)
 # 3. NumPy: the machine's BLAS. It packs the weights at every call, which only pays off for many rows. -----------------
 
 
-def blas(x, w, y):
+def blas(x: Array, w: Array, y: Array) -> None:
     """One call."""
     np.matmul(x, w.T, out=y)
 
@@ -65,7 +71,7 @@ def blas(x, w, y):
 
 
 @njit(error_model="numpy")
-def blocked(x, w, y, block_k=128, block_n=512):
+def blocked(x: Array, w: Array, y: Array, block_k: int = 128, block_n: int = 512) -> None:
     """The innermost loop runs over outputs, which wait for nobody, so the compiler makes vectors of them.
 
     For that the weights are stored as [K, N]. A block of them, 256 KB, stays in the second-level cache while all rows
@@ -85,13 +91,13 @@ def blocked(x, w, y, block_k=128, block_n=512):
 # 5. Panels -----------------------------------------------------------------------------------------------------------
 
 
-def panels(w):
+def panels(w: Array) -> Array:
     """[N, K] -> [N / PANEL, K, PANEL], once, when the model is loaded: read in order, every byte of it used."""
     return aligned(w.reshape(-1, PANEL, w.shape[1]).transpose(0, 2, 1))
 
 
 @njit(error_model="numpy")
-def panel_loops(x, w, y):
+def panel_loops(x: Array, w: Array, y: Array) -> None:
     """Sums stay in a small array that never leaves the first-level cache; y is written once, not K times."""
     sums = np.empty(w.shape[2], np.float32)
     for p in range(w.shape[0]):
@@ -107,7 +113,6 @@ def panel_loops(x, w, y):
 # 6 and 7. A tile of sums in registers --------------------------------------------------------------------------------
 
 I8, I32, I64, F32 = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
-BYTES = ir.VectorType(I8, 64)
 
 
 @dataclass(frozen=True)
@@ -120,22 +125,23 @@ class Kind:
     name: str  # of LLVM's multiply-add
     operations: int  # a multiplication and an addition count as two
 
-    def multiply_add(self, builder, sums, weights, value):
+    def multiply_add(self, builder: ir.IRBuilder, sums: Value, weights: Value, value: Value) -> Value:
         """One instruction: sums + weights * value, in each of 16 lanes (int8: the sum of 4 products in each)."""
-        operands = [self.vector] * 3 if self.element is F32 else [self.vector, BYTES, BYTES]
+        # LLVM from 22 on takes bytes where the bytes are multiplied, and still reads this form.
         function = builder.module.globals.get(self.name) or ir.Function(
-            builder.module, ir.FunctionType(self.vector, operands), self.name
+            builder.module, ir.FunctionType(self.vector, [self.vector] * 3), self.name
         )
         if self.element is F32:
             return builder.call(function, [value, weights, sums])
-        return builder.call(function, [sums, builder.bitcast(weights, BYTES), builder.bitcast(value, BYTES)])
+        weights, value = (builder.bitcast(each, self.vector) for each in (weights, value))
+        return builder.call(function, [sums, weights, value])
 
 
 FLOAT = Kind(F32, ir.VectorType(F32, LANES), 0.0, "llvm.fma.v16f32", 2 * LANES)
 INT8 = Kind(I32, ir.VectorType(I32, LANES), 0, "llvm.x86.avx512.vpdpbusd.512", 8 * LANES)
 
 
-def tile_kernel(kind):
+def tile_kernel(kind: Kind) -> Product:
     """y[ROWS, PANEL] = x[ROWS, K] @ panel[K, PANEL], as LLVM instructions in a numba function.
 
     Every load of a vector of weights serves ROWS multiply-adds, and every number of x VECTORS of them, so the
@@ -144,11 +150,11 @@ def tile_kernel(kind):
     """
 
     @intrinsic
-    def tile(typing_context, x, x_row, panel, y, y_row, steps):
-        def generate(context, builder, signature, arguments):
+    def tile(typing_context: Any, x: Value, x_row: Value, panel: Value, y: Value, y_row: Value, steps: Value) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Value:
             x, x_row, panel, y, y_row, steps = arguments
 
-            def at(base, offset, kind):
+            def at(base: Value, offset: Value, kind: ir.Type) -> Value:
                 return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
 
             before, loop = builder.block, builder.append_basic_block("loop")
@@ -158,7 +164,7 @@ def tile_kernel(kind):
             step = builder.phi(I64)
             step.add_incoming(I64(0), before)
             sums = [[builder.phi(kind.vector) for _ in range(VECTORS)] for _ in range(ROWS)]
-            new = [[None] * VECTORS for _ in range(ROWS)]
+            new: list[list[Value]] = [[None] * VECTORS for _ in range(ROWS)]
             first = builder.mul(step, I64(VECTORS * 64))
             weights = [
                 builder.load(at(panel, builder.add(first, I64(64 * j)), kind.vector), align=64) for j in range(VECTORS)
@@ -183,7 +189,7 @@ def tile_kernel(kind):
         return types.void(*[types.intp] * 6), generate
 
     @njit
-    def product(x, w, y):
+    def product(x: Array, w: Array, y: Array) -> None:
         row, steps = x.shape[1] * x.itemsize, x.shape[1] * x.itemsize // 4
         for p in range(w.shape[0]):
             panel = w.ctypes.data + p * steps * VECTORS * 64
@@ -191,22 +197,23 @@ def tile_kernel(kind):
                 to = y.ctypes.data + (m * y.shape[1] + p * PANEL) * 4
                 tile(x.ctypes.data + m * row, row, panel, to, y.shape[1] * 4, steps)
 
-    return product
+    multiply: Product = product
+    return multiply
 
 
-def everywhere(builder, value, vector):
+def everywhere(builder: ir.IRBuilder, value: Value, vector: ir.Type) -> Value:
     """One number in all lanes."""
     undefined = vector(ir.Undefined)
     first = builder.insert_element(undefined, value, I32(0))
     return builder.shuffle_vector(first, undefined, ir.VectorType(I32, LANES)([0] * LANES))
 
 
-def int8_panels(w):
+def int8_panels(w: Array) -> Array:
     """Unsigned bytes [N, K] -> [N / PANEL, K / 4, PANEL, 4]: the four that one lane multiplies lie side by side."""
     return aligned(w.reshape(-1, PANEL, w.shape[1] // 4, 4).transpose(0, 2, 1, 3))
 
 
-def quantize_rows(values):
+def quantize_rows(values: Array) -> tuple[Array, Array]:
     """float32 [R, K] -> int8 [R, K] and one scale for each row."""
     scale = np.abs(values).max(axis=1, keepdims=True) / 127
     return np.rint(values / scale).astype(np.int8), scale
@@ -215,12 +222,12 @@ def quantize_rows(values):
 # The limit of this core ----------------------------------------------------------------------------------------------
 
 
-def limit_kernel(kind, chains):
+def limit_kernel(kind: Kind, chains: int) -> Callable[[int], float]:
     """Multiply-adds on `chains` registers and nothing else; returns a number, so that none can be left out."""
 
     @intrinsic
-    def spin(typing_context, count):
-        def generate(context, builder, signature, arguments):
+    def spin(typing_context: Any, count: Value) -> Any:
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Value:
             before, loop = builder.block, builder.append_basic_block("loop")
             after = builder.append_basic_block("after")
             # Both factors come from the argument, or the compiler would compute the answer itself.
@@ -249,13 +256,13 @@ def limit_kernel(kind, chains):
         return types.float32(types.int64), generate
 
     @njit
-    def run(count):
+    def run(count: int) -> Any:
         return spin(count)
 
     return run
 
 
-def limit(kind):
+def limit(kind: Kind) -> float:
     """Operations a second of one core at best: the most of 20 tries."""
     chains, count = ROWS * VECTORS, 1_000_000
     run = limit_kernel(kind, chains)
@@ -267,7 +274,7 @@ def limit(kind):
 # Checking and timing -------------------------------------------------------------------------------------------------
 
 
-def aligned(array):
+def aligned(array: Array) -> Array:
     """A copy that begins at a multiple of 64 bytes."""
     raw = np.empty(array.nbytes + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -283,7 +290,7 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def check(name: str, got: Any, expected: Any, tolerance: float) -> float:
+def check(name: str, got: Array, expected: Array, tolerance: float) -> float:
     """The largest difference; raises if it is more than `tolerance`."""
     difference = float(np.abs(got.astype(np.float64) - expected).max())
     if not difference <= tolerance:
@@ -300,7 +307,9 @@ def climb(m: int, k: int, n: int, seconds: float) -> dict[str, Any]:
     print(f"this core: {', '.join(f'{rate / 1e9:.0f} G {kind} operations/s' for kind, rate in limits.items())} at best")
     print(f"\nM = {m}, K = {k}, N = {n}{'':18} largest difference    time    G operations/s  share of the limit")
     packed = panels(w)
-    steps = [  # name, function, its weights, rows that it can be asked for in reasonable time
+    steps: list[
+        tuple[str, Product, Array, int]
+    ] = [  # name, function, its weights, rows that it can be asked for in reasonable time
         ("1 loops in Python", loops, w[:PANEL], 1),
         ("2 loops, compiled", compiled_loops, w, m),
         ("3 NumPy", blas, w, m),
@@ -308,7 +317,8 @@ def climb(m: int, k: int, n: int, seconds: float) -> dict[str, Any]:
         ("5 panels", panel_loops, packed, m),
         ("6 vector micro-kernel", tile_kernel(FLOAT), packed, m),
     ]
-    before, rows = None, []
+    before: Array | None = None
+    rows = []
     for name, function, weights, some in steps:
         outputs = PANEL if function is loops else n
         y = np.full((some, outputs), np.nan, np.float32)
@@ -321,7 +331,7 @@ def climb(m: int, k: int, n: int, seconds: float) -> dict[str, Any]:
         rows.append(
             timed(
                 name,
-                lambda f=function, r=x[:some], v=weights, y=y: f(r, v, y),
+                partial(function, x[:some], weights, y),
                 2 * some * outputs * k,
                 limits["float32"],
                 difference,
@@ -329,13 +339,13 @@ def climb(m: int, k: int, n: int, seconds: float) -> dict[str, Any]:
             )
         )
     if VNNI:
-        rows.append(int8_step(x, w, before, limits["int8"], seconds))
+        rows.append(int8_step(x, w, y, limits["int8"], seconds))
     else:
         print("7 int8                  skipped: this CPU has no AVX-512 VNNI")
     return {"m": m, "k": k, "n": n, "limits": limits, "steps": rows}
 
 
-def int8_step(x, w, before, at_best, seconds):
+def int8_step(x: Array, w: Array, before: Array, at_best: float, seconds: float) -> dict[str, Any]:
     """The product of int8 rows, exact in integers; the scales turn it back into floats, near those of step 6."""
     (x8, x_scale), (w8, w_scale) = quantize_rows(x), quantize_rows(w)
     x8 = aligned(x8)
@@ -353,7 +363,9 @@ def int8_step(x, w, before, at_best, seconds):
     return timed("7 int8", lambda: function(x8, packed, sums), operations, at_best, difference, seconds)
 
 
-def timed(name, work, operations, at_best, difference, seconds):
+def timed(
+    name: str, work: Callable[[], object], operations: int, at_best: float, difference: float, seconds: float
+) -> dict[str, Any]:
     """The best of the runs that fit into `seconds`: whatever disturbs a run only makes it longer."""
     end, best = time.perf_counter() + seconds, np.inf
     while time.perf_counter() < end or best == np.inf:

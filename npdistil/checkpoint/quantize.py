@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from .. import atomic
 from ..distilbert.encoder import Array, Params, quantize_rows
 from ..errors import CheckpointError
 from .adapter import CONFIG as ADAPTER_CONFIG
@@ -133,7 +134,7 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
             for name in _kept(checkpoint):
                 (beside / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(src / name, beside / name)
-            beside.rename(dst)
+            atomic.move(beside, dst)
     except OSError as error:
         raise CheckpointError(f"{dst} cannot be written: {error}") from None
     return weight_errors(checkpoint.params)

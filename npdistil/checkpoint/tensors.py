@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,17 @@ from .folder import LFS_POINTER, Folder, check_pointer, printable, reason
 
 # Types of the format that are read -> NumPy's; it has no bfloat16, the upper half of a float32.
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}
-PIECE = 2**20  # bytes of a file that are hashed at a time
+PIECE = 2**20  # bytes of a file that are read at a time
+_lock = threading.Lock()
+
+
+def _pread(descriptor: int, count: int, place: int) -> bytes:
+    """Bytes from a place of an open file, whose position forked processes share."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, count, place)
+    with _lock:  # Windows has neither that nor forks
+        os.lseek(descriptor, place, os.SEEK_SET)
+        return os.read(descriptor, count)
 
 
 class TensorFile:
@@ -39,17 +50,17 @@ class TensorFile:
     def __init__(self, folder: Folder, name: str) -> None:
         self.path = folder.path / name
         try:
-            self._file = os.open(self.path, os.O_RDONLY)
+            self._file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             weakref.finalize(self, os.close, self._file)
             self.size = os.fstat(self._file).st_size
             self._state = self._stat()
             self._digest = ""
-            check_pointer(self.path, os.pread(self._file, len(LFS_POINTER), 0))
+            check_pointer(self.path, _pread(self._file, len(LFS_POINTER), 0))
             is_utf8 = printable(self.path) == str(self.path)  # the library takes no other names
             with safe_open(self.path if is_utf8 else f"/dev/fd/{self._file}", framework="numpy"):
                 pass
-            length = int.from_bytes(os.pread(self._file, 8, 0), "little")
-            header = json.loads(os.pread(self._file, length, 8))
+            length = int.from_bytes(_pread(self._file, 8, 0), "little")
+            header = json.loads(_pread(self._file, length, 8))
         except PermissionError as error:
             raise CheckpointError(f"{self.path} {reason(self.path, error)}") from None
         except (SafetensorError, OSError, ValueError) as error:
@@ -87,7 +98,9 @@ class TensorFile:
         raw = memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type] # of older stubs
         place = self._starts[tensor]
         while raw:
-            count = os.preadv(self._file, [raw], place)
+            piece = _pread(self._file, min(len(raw), PIECE), place)
+            count = len(piece)
+            raw[:count] = piece
             if not count:
                 raise CheckpointError(f"{self.path} was cut short after it was loaded; load the model again")
             raw, place = raw[count:], place + count
@@ -106,7 +119,7 @@ class TensorFile:
 
     def _pieces(self) -> Iterator[bytes]:
         place = 0
-        while piece := os.pread(self._file, PIECE, place):
+        while piece := _pread(self._file, PIECE, place):
             yield piece
             place += len(piece)
 

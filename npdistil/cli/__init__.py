@@ -26,7 +26,6 @@ COMMANDS = {  # name -> the module here that has its options and runs it, and wh
     "quantize": ("quantize", "write an int8 copy of a float checkpoint, and say what error that made"),
     "bench": ("bench", "measure throughput, latency and memory on this machine; a table, then one line of JSON"),
     "serve": ("serve", "answer requests over HTTP, with a page to look at"),
-    "warmup": ("warmup", "compile the kernels of the compiled engine now, for example when an image is built"),
 }
 
 
@@ -49,13 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough, as `head` does; Python would complain once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        _discard_output()
         return FAILED
     except (NpdistilError, OSError) as error:
         print(f"npdistil: error: {' '.join(str(error).split())}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_output()
         return FAILED
     return 0
+
+
+def _discard_output() -> None:
+    """What standard output did not take goes nowhere, or Python would try and complain once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def texts_of(options: argparse.Namespace) -> Iterator[str]:

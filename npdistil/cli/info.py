@@ -8,6 +8,7 @@ from .. import __version__
 from ..checkpoint.folder import printable
 from ..checkpoint.sentence import Dense
 from ..checkpoint.weights import Checkpoint
+from ..engine import why_not_compiled
 from ..model import Model
 from .options import MODEL_HELP, add_engine, examples, loaded
 
@@ -78,6 +79,7 @@ def described(checkpoint: Checkpoint) -> dict[str, str]:
 def _running(model: Model) -> dict[str, str]:
     return {
         "engine": f"{model.engine}, {model.precision}",
+        "kernels": _kernels(),
         "threads": str(model.threads),
         "version": __version__,
     }
@@ -87,6 +89,16 @@ def _some(names: Sequence[str], most: int = 20) -> str:
     """Names with commas, and how many more there are."""
     text = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _kernels() -> str:
+    """The instruction set of the compiled engine's kernels here, or why there are none."""
+    if reason := why_not_compiled():
+        return f"none: {reason}"
+    from ..compiled.kernels import kernels
+
+    found = kernels()
+    return f"{found.isa.name}, {found.origin}"
 
 
 def _count(node: Any) -> int:

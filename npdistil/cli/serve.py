@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import InputError, MissingExtraError
+from ..serve.settings import Settings
 from .options import add_model, add_settings, examples, loaded, settings_of
 
 PACKAGES = ("starlette", "uvicorn", "httptools", "prometheus_client")
@@ -19,12 +20,13 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
         "--token-file", type=Path, metavar="FILE", help="ask clients for the token in this file, or in NPDISTIL_TOKEN"
     )
     command.add_argument(
-        "--allow-origin", nargs="+", metavar="URL", help="pages of these origins may use it (CORS); default: none"
+        "--allow-origin",
+        nargs="+",
+        default=argparse.SUPPRESS,
+        metavar="URL",
+        help="pages of these origins may use it (CORS); default: none",
     )
-    if all(map(importlib.util.find_spec, PACKAGES)):
-        from ..serve.app import Settings
-
-        add_settings(command, Settings, "token", "allow_origin")
+    add_settings(command, Settings, "token", "allow_origin")
     add_model(command)
     examples(
         command,
@@ -39,12 +41,9 @@ def run(options: argparse.Namespace) -> None:
     for package in PACKAGES:
         if not importlib.util.find_spec(package):
             raise MissingExtraError(package, "serve")
-    from ..serve.app import Settings
     from ..serve.server import serve
 
     given = settings_of(options, Settings)
-    if options.allow_origin:
-        given["allow_origin"] = tuple(options.allow_origin)
     if (token := os.environ.get("NPDISTIL_TOKEN")) is not None:  # one that is set to nothing is a mistake, and refused
         given["token"] = token
     if options.token_file:

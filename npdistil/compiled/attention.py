@@ -7,38 +7,51 @@ import numpy as np
 from .gemm import WIDTH, float_product
 from .layout import QUERIES
 from .rowwise import softmax
-from .simd import LANES, get_float, kernel, load, set_float, splat, store, store_part, transpose
+from .simd import LANES, broadcast, get_float, kernel, load, set_float, store, store_part, transpose
 
 
 @kernel
 def attention(
-    room: Any, zeros: int, q: int, k: int, v: int, context: int, step: int, queries: int, length: int, size: int
+    workspace: Any, zeros: int, q: int, k: int, v: int, context: int, stride: int, queries: int, length: int, size: int
 ) -> None:
     """softmax(q k^T / sqrt(size)) v: q [queries, size], k and v [length, size] -> context [queries, size].
 
-    All four have rows `step` bytes apart; `zeros` is the address of a panel's width of zeros.
+    All four have rows `stride` bytes apart; `zeros` is the address of a panel's width of zeros.
     """
     factor = np.float32(1) / np.sqrt(np.float32(size))
     for row in range(0, length, LANES):
         for column in range(0, size, LANES):
-            block, out = k + row * step + column * 4, room.keys + column * room.keys_step + row * 4
-            transpose(block, step, length - row, size - column, out, room.keys_step)
+            block, out = k + row * stride + column * 4, workspace.keys + column * workspace.keys_stride + row * 4
+            transpose(block, stride, length - row, size - column, out, workspace.keys_stride)
     for first in range(0, queries, QUERIES):
         rows = min(QUERIES, queries - first)
-        some = q + first * step
+        some = q + first * stride
         for column in range(0, length, WIDTH):
-            n, out = min(WIDTH, length - column), room.scores + column * 4
-            keys = room.keys + column * 4
-            float_product(rows, n, some, step, keys, room.keys_step, zeros, out, room.scores_step, size)
+            n, out = min(WIDTH, length - column), workspace.scores + column * 4
+            keys = workspace.keys + column * 4
+            float_product(rows, n, some, stride, keys, workspace.keys_stride, zeros, out, workspace.scores_stride, size)
         for row in range(rows):
-            set_float(room.sums + row * 4, softmax(room.scores + row * room.scores_step, length, factor))
+            set_float(
+                workspace.sums + row * 4, softmax(workspace.scores + row * workspace.scores_stride, length, factor)
+            )
         for column in range(0, size, WIDTH):
-            n, out = min(WIDTH, size - column), room.heads + column * 4
+            n, out = min(WIDTH, size - column), workspace.head_context + column * 4
             values = v + column * 4
-            float_product(rows, n, room.scores, room.scores_step, values, step, zeros, out, room.heads_step, length)
+            float_product(
+                rows,
+                n,
+                workspace.scores,
+                workspace.scores_stride,
+                values,
+                stride,
+                zeros,
+                out,
+                workspace.head_context_stride,
+                length,
+            )
         for row in range(rows):
-            share = splat(np.float32(1) / get_float(room.sums + row * 4))
-            x, out = room.heads + row * room.heads_step, context + (first + row) * step
+            share = broadcast(np.float32(1) / get_float(workspace.sums + row * 4))
+            x, out = workspace.head_context + row * workspace.head_context_stride, context + (first + row) * stride
             for column in range(0, size, LANES):
                 y = load(x + column * 4) * share
                 if size - column >= LANES:

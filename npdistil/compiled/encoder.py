@@ -1,42 +1,26 @@
 """The fast encoder: `engine.Encoder` on compiled kernels. The forward itself is in forward.py."""
 
-import os
-import threading
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..batch import blocks
+from ..batch import blocks, check_ids
 from ..checkpoint.config import Config
 from ..compiled import layout
 from ..distilbert.encoder import Array, Params
 from ..errors import EngineError, InputError
-from .cache import Run, machine_code
-from .layout import ATTENTION_STAGES, BLOCK_STAGES, JOB, LAYER, LINE, QUERIES, ROOM, TABLES
+from .kernels import CHECKED, kernels
+from .layout import ATTENTION_STAGES, BLOCK_STAGES, CACHE_LINE, CALL, LAYER, STAGE, TABLES
 from .panels import LANES, aligned_zeros, linear_size, pack_linear, padded, rounded_up
-from .target import Level, Target
-from .threads import team
+from .threads import real_lock, team
+from .workspace import BLOCK_ROWS, PooledWorkspaces, workspace_layout
 
-CHECKED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")  # run the twins, which check every address
 CHUNK = 256  # rows that one thread takes through the whole forward: enough to hide that all panels stream past
-BLOCK = 64  # rows that go through a feed-forward layer at a time: what comes in between stays in the second cache
 TOGETHER = 128  # rows up to which all threads work on one chunk: panels then stream past once, not once a thread
-HEADS = 4  # linear layers of heads that stay packed
+PACKED_HEADS = 4  # linear layers of heads that stay packed
 SMALL = 2**21  # products up to which a head's layer is not worth waking others
 GUARD = 4096 if CHECKED else 0  # bytes between buffers that nothing may touch
-SPARE = 64 * 4 + 64  # bytes after a buffer that whole vectors may read and never use
-
-# What a product takes, and the buffer of as many and as wide float32 rows; in float32 it is that buffer itself, but
-# for rows of context, of which a block is copied.
-OPERANDS = {
-    "x_operand": "x",
-    "wanted_operand": "wanted",
-    "context_operand": "y",
-    "y_operand": "y",
-    "hidden_operand": "hidden",
-}
 
 if CHECKED:
     from ..compiled import simd
@@ -52,8 +36,7 @@ class CompiledEncoder:
         max_tokens: rows in flight; buffers are made for these, not for the batch.
 
     Raises:
-        EngineError: the machine lacks fused multiply-add.
-        MissingExtraError: numba is not installed.
+        EngineError, MissingExtraError: as `kernels.kernels`.
     """
 
     name = "compiled"
@@ -61,23 +44,28 @@ class CompiledEncoder:
     def __init__(self, config: Config, params: Params, threads: int, max_tokens: int) -> None:
         self.config = config
         self.threads = 1 if CHECKED else threads
-        self.level = Target.current().level()
+        loaded = kernels()
+        self.isa = loaded.isa
         self.int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
         self.chunk = max(1, min(CHUNK, max_tokens // threads))
         capacity = max(config.max_position_embeddings, self.chunk, TOGETHER)
         self._kept: list[Array] = []  # arrays whose addresses the kernels have
         self._model = self._prepared(params)
         layer_stages = ATTENTION_STAGES + BLOCK_STAGES * max(1, threads - 1)
-        chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, give
+        chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, write_output
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
-        self._room = _room(config, self.level, self.int8, capacity, chunk_stages)
+        self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
-        self._leases: deque[_Lease] = deque()  # buffers that no call is using
-        self._run = _kernels()
+        # Those that no call is using. A helper may leave a call after the next one has begun.
+        self._pool = deque(self._workspaces() for _ in range(min(2, threads)))
+        self._run = loaded.run
+
+    def _workspaces(self) -> PooledWorkspaces:
+        return PooledWorkspaces(*self._workspace, self.threads, GUARD)
 
     @property
     def _width(self) -> int:
-        return self.level.vectors * LANES
+        return self.isa.vectors * LANES
 
     def _address(self, array: Array) -> int:
         """The address of an array, which stays as long as the encoder."""
@@ -89,34 +77,34 @@ class CompiledEncoder:
         return array.ctypes.data
 
     def _prepared(self, params: Params) -> Array:
-        """The part of a job that is the same for every call."""
-        config, step = self.config, rounded_up(self.config.dim, LANES)
-        job = np.zeros((), JOB)
+        """What is the same in every CALL."""
+        config, columns = self.config, rounded_up(self.config.dim, LANES)
+        call = np.zeros((), CALL)
         layers = np.zeros(config.n_layers, LAYER)
         linears = [block["attention"] | block["ffn"] for block in params["layer"]]
         # One piece for all, because the system gives large pages to large pieces only.
-        sizes = [linear_size(linear["weight"], self.level) for each in linears for linear in each.values()]
+        sizes = [linear_size(linear["weight"], self.isa) for each in linears for linear in each.values()]
         panels = iter(np.split(aligned_zeros(sum(sizes)), np.cumsum(sizes)[:-1]))
         for layer, block, each in zip(layers, params["layer"], linears, strict=True):
             for name, linear in each.items():
-                packed = pack_linear(level=self.level, out=next(panels), **linear)
+                packed = pack_linear(isa=self.isa, out=next(panels), **linear)
                 layer[name] = tuple(self._address(v) if isinstance(v, np.ndarray) else v for v in packed.values())
             for name in ("sa_layer_norm", "output_layer_norm"):
-                layer[name] = self._norm(block[name], step)
+                layer[name] = self._norm(block[name], columns)
         embeddings = params["embeddings"]
-        job["dim"], job["hidden_dim"] = config.dim, config.hidden_dim
-        job["n_heads"], job["n_layers"] = config.n_heads, config.n_layers
-        job["layers"] = self._address(layers)
-        job["activation"] = layout.ACTIVATIONS[config.activation]
-        job["int8"] = self.int8
-        job["words"] = self._table(embeddings["word_embeddings"])
-        job["positions"] = self._table(embeddings["position_embeddings"])
-        job["norm"] = self._norm(embeddings["LayerNorm"], step)
-        job["block"] = BLOCK
-        job["step"] = step * 4
-        job["hidden_step"] = rounded_up(config.hidden_dim, LANES) * 4
-        job["zeros"] = self._address(np.zeros(self._width, np.float32))
-        return job
+        call["dim"], call["hidden_dim"] = config.dim, config.hidden_dim
+        call["n_heads"], call["n_layers"] = config.n_heads, config.n_layers
+        call["layers"] = self._address(layers)
+        call["activation"] = layout.ACTIVATIONS[config.activation]
+        call["int8"] = self.int8
+        call["word_embeddings"] = self._table(embeddings["word_embeddings"])
+        call["position_embeddings"] = self._table(embeddings["position_embeddings"])
+        call["embedding_norm"] = self._norm(embeddings["LayerNorm"], columns)
+        call["block_rows"] = BLOCK_ROWS
+        call["row_stride"] = columns * 4
+        call["hidden_stride"] = rounded_up(config.hidden_dim, LANES) * 4
+        call["zeros"] = self._address(np.zeros(self._width, np.float32))
+        return call
 
     def _norm(self, norm: Params, size: int) -> tuple[int, int]:
         return tuple(self._address(padded(norm[name], np.float32, size)) for name in ("weight", "bias"))  # type: ignore[return-value]
@@ -133,30 +121,36 @@ class CompiledEncoder:
         Raises:
             InputError: arrays that the kernels must not see: of another type or order, or with values out of range.
         """
-        wanted = np.arange(len(ids)) if rows is None else rows
-        _check(self.config, ids, bounds, wanted)
-        out = np.empty((len(wanted), self.config.dim), np.float32)
-        if not len(wanted):
+        output_rows = np.arange(len(ids), dtype=np.int64) if rows is None else rows
+        _check(self.config, ids, bounds, output_rows)
+        out = np.empty((len(output_rows), self.config.dim), np.float32)
+        if not len(output_rows):
             return out
-        wanted_bounds = np.searchsorted(wanted, bounds)
-        places = np.arange(len(ids)) - np.repeat(bounds[:-1], np.diff(bounds))
-        chunks, alone = self._chunks(bounds, wanted_bounds)
-        job = self._model.copy()
-        job["n_chunks"], job["alone"] = len(chunks), alone
-        arrays = {"ids": ids, "places": places, "bounds": bounds, "wanted": wanted, "wanted_bounds": wanted_bounds}
-        stages = 1 + (len(chunks) - alone) * int(job["chunk_stages"])
-        self._do(job, arrays | {"chunks": chunks, "out": out}, stages)
+        output_bounds = np.searchsorted(output_rows, bounds)
+        chunks, n_parallel = self._chunks(bounds, output_bounds)
+        call = self._model.copy()
+        call["n_chunks"], call["n_parallel"] = len(chunks), n_parallel
+        arrays = {
+            "ids": ids,
+            "position_ids": np.arange(len(ids), dtype=np.int64) - np.repeat(bounds[:-1], np.diff(bounds)),
+            "bounds": bounds,
+            "output_rows": output_rows,
+            "output_bounds": output_bounds,
+            "chunks": chunks,
+            "out": out,
+        }
+        self._do(call, arrays, stages=1 + (len(chunks) - n_parallel) * int(call["chunk_stages"]))
         return out
 
-    def _chunks(self, bounds: Array, wanted_bounds: Array) -> tuple[Array, int]:
-        """What is done at a time, and how many of these chunks are left to one thread each."""
+    def _chunks(self, bounds: Array, output_bounds: Array) -> tuple[Array, int]:
+        """What is done at a time, layout.CHUNK [chunks], and how many of these are left to one thread each."""
         total, threads = int(bounds[-1]), self.threads
         size = self.chunk if total > self.chunk * threads else max(TOGETHER, -(-total // threads))
         stops = [*_stops(bounds, min(size, self.chunk))]
         chunks = np.zeros(len(stops), layout.CHUNK)
         chunks["stop"] = stops
         chunks["start"][1:] = chunks["stop"][:-1]
-        chunks["first"], chunks["last"] = wanted_bounds[chunks["start"]], wanted_bounds[chunks["stop"]]
+        chunks["first"], chunks["last"] = output_bounds[chunks["start"]], output_bounds[chunks["stop"]]
         return chunks, len(stops) if threads == 1 else len(stops) // threads * threads
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
@@ -171,15 +165,15 @@ class CompiledEncoder:
         if {x.dtype, weight.dtype, bias.dtype} != {np.dtype(np.float32)}:
             raise InputError(f"a linear layer is float32, not {x.dtype}, {weight.dtype}, {bias.dtype}")
         lin = self._packed(weight, bias)
-        out = np.empty((len(x), rounded_up(len(weight), LANES)), np.float32)
+        out = np.empty((len(x), lin["start"].size), np.float32)  # whole vectors
         if not x.size:
             return np.broadcast_to(bias, (len(x), len(bias))).copy()
-        job = self._model.copy()
-        job["task"], job["rows"], job["out_step"] = layout.LINEAR, len(x), out.strides[0]
-        job["lin"] = tuple(v.ctypes.data if isinstance(v, np.ndarray) else v for v in lin.values())
-        job["operand"] = x.ctypes.data, x.strides[0], 0
+        call = self._model.copy()
+        call["function"], call["rows"], call["out_stride"] = layout.LINEAR, len(x), out.strides[0]
+        call["linear_layer"] = tuple(v.ctypes.data if isinstance(v, np.ndarray) else v for v in lin.values())
+        call["operand"] = x.ctypes.data, x.strides[0], 0
         kept = {name: v for name, v in lin.items() if isinstance(v, np.ndarray)}
-        self._do(job, {"out": out}, 1, (x, *kept.values()), alone=x.size * len(weight) < SMALL)
+        self._do(call, {"out": out}, 1, (x, *kept.values()), with_team=x.size * len(weight) >= SMALL)
         return np.ascontiguousarray(out[:, : len(weight)])
 
     def _packed(self, weight: Array, bias: Array) -> Params:
@@ -187,139 +181,73 @@ class CompiledEncoder:
         found = self._heads.get(key)
         if found is None:
             # The arrays are kept beside what was made of them, so that no other ones get their numbers.
-            found = weight, bias, pack_linear(weight, bias, self.level, aligned_zeros(linear_size(weight, self.level)))
-            while len(self._heads) >= HEADS:
+            found = weight, bias, pack_linear(weight, bias, self.isa, aligned_zeros(linear_size(weight, self.isa)))
+            while len(self._heads) >= PACKED_HEADS:
                 self._heads.pop(next(iter(self._heads)), None)
             self._heads[key] = found
         return found[2]
 
     def _do(
-        self, job: Array, arrays: dict[str, Array], stages: int, others: tuple[Array, ...] = (), alone: bool = False
+        self, call: Array, arrays: dict[str, Array], stages: int, others: tuple[Array, ...] = (), with_team: bool = True
     ) -> None:
-        """Have a job done, by this thread and by those of the team that come."""
+        """Have a call done, by this thread and by those of the team that come."""
         try:
-            lease = self._leases.pop()
+            workspaces = self._pool.pop()
         except IndexError:
-            lease = _Lease(*self._room, self.threads)
-        counters = np.zeros(stages * LINE + LINE, np.uint8)
-        job["threads"], job["rooms"] = self.threads, lease.rooms.ctypes.data
-        job["counters"] = rounded_up(counters.ctypes.data, LINE)
+            workspaces = self._workspaces()
+        counters = np.zeros(stages * STAGE + CACHE_LINE, np.uint8)
+        call["threads"], call["workspaces"] = self.threads, workspaces.records.ctypes.data
+        call["counters"] = counters.ctypes.data + -counters.ctypes.data % CACHE_LINE
         for name, array in arrays.items():
-            job[name] = array.ctypes.data
-        work = _Work(self, job, lease, (counters, *arrays.values(), *others))
+            call[name] = array.ctypes.data
+        running = _RunningCall(self, call, workspaces, (counters, *arrays.values(), *others))
         if CHECKED:
-            with simd.allowed(job, lease.rooms, *lease.parts, counters, *arrays.values(), *others):
-                self._run(job.ctypes.data, 0)
+            with simd.allowed(call, workspaces.records, *workspaces.buffers, counters, *arrays.values(), *others):
+                self._run(call.ctypes.data, 0)
         else:
-            if not alone:
-                team.ask([work.joined(rank) for rank in range(1, self.threads)])
-            self._run(job.ctypes.data, 0)
-        work.close()
+            if with_team:
+                team.ask([running.helper(rank) for rank in range(1, self.threads)])
+            self._run(call.ctypes.data, 0)
+        running.close()
 
 
-def _kernels() -> Run:
-    """`forward.run`, as machine code or, checked, as Python."""
-    if CHECKED:
-        from .forward import run
+class _RunningCall:
+    """A CALL and the arrays whose addresses it has, which stay until the last thread has left it."""
 
-        return run
-    return machine_code()
-
-
-class _Work:
-    """One job and what it lies in, which stay until the last thread has left it."""
-
-    def __init__(self, encoder: CompiledEncoder, job: Array, lease: "_Lease", arrays: tuple[Array, ...]) -> None:
-        self.encoder, self.job, self.lease, self.arrays = encoder, job, lease, arrays
-        self.lock = threading.Lock()
+    def __init__(
+        self, encoder: CompiledEncoder, call: Array, workspaces: PooledWorkspaces, arrays: tuple[Array, ...]
+    ) -> None:
+        self.encoder, self.call, self.workspaces, self.arrays = encoder, call, workspaces, arrays
+        self.lock = real_lock()
         self.inside = 0
         self.closed = False
 
-    def joined(self, rank: int) -> Any:
-        """A task for a helper: take part, unless the job is done already."""
+    def helper(self, rank: int) -> Callable[[], None]:
+        """What a helper does: take part, unless the call is done already."""
 
-        def task() -> None:
+        def help_out() -> None:
             with self.lock:
                 if self.closed:
                     return
                 self.inside += 1
-            self.encoder._run(self.job.ctypes.data, rank)
+            self.encoder._run(self.call.ctypes.data, rank)
             with self.lock:
                 self.inside -= 1
                 self._leave()
 
-        return task
+        return help_out
 
     def close(self) -> None:
-        """The job is done."""
+        """The call is done."""
         with self.lock:
             self.closed = True
             self._leave()
 
     def _leave(self) -> None:
-        if self.closed and not self.inside and len(self.encoder._leases) < self.encoder.threads:
-            self.encoder._leases.append(self.lease)
         if self.closed and not self.inside:
-            del self.encoder, self.job, self.lease, self.arrays
-
-
-class _Lease:
-    """The buffers of one call: a room for each thread. Pages that were never written to take no memory."""
-
-    def __init__(self, sizes: dict[str, int], steps: dict[str, int], threads: int) -> None:
-        total = sum(sizes.values()) + GUARD * len(sizes)
-        self.buffers = aligned_zeros(total * threads)
-        self.rooms = np.zeros(threads, ROOM)
-        self.parts: list[Array] = []  # each buffer by itself
-        for room, start in zip(self.rooms, range(0, total * threads, total), strict=True):
-            at = start
-            for path, size in sizes.items():
-                self.parts.append(self.buffers[at : at + size])
-                _set(room, path, self.buffers.ctypes.data + at)
-                at += size + GUARD
-            for path, step in steps.items():
-                _set(room, path, step)
-            for name, of in OPERANDS.items():
-                if not room[name]["rows"]:  # float32 rows are their own operand
-                    room[name]["rows"] = room[of]
-
-
-def _set(room: Any, path: str, value: int) -> None:
-    field, _, part = path.partition(".")
-    if part:
-        room[field][part] = value
-    else:
-        room[field] = value
-
-
-def _room(
-    config: Config, level: Level, int8: bool, chunk: int, chunk_stages: int
-) -> tuple[dict[str, int], dict[str, int]]:
-    """The size in bytes of each buffer of a room, and the steps from row to row, by the names of layout.ROOM."""
-    size = rounded_up(config.dim // config.n_heads, LANES)
-    step, hidden_step = rounded_up(config.dim, LANES) * 4, rounded_up(config.hidden_dim, LANES) * 4
-    long_step = rounded_up(chunk, LANES) * 4  # of rows with a column for each token of a text
-    sizes = dict.fromkeys(("x", "q", "k", "v", "context", "wanted"), chunk * step)
-    sizes |= {
-        "y": BLOCK * step,
-        "hidden": BLOCK * hidden_step,
-        "keys": size * long_step,
-        "scores": QUERIES * long_step,
-        "sums": QUERIES * 4,
-        "heads": QUERIES * size * 4,
-        "counters": chunk_stages * LINE,
-        "block_counters": BLOCK_STAGES * LINE,
-    }
-    steps = {"keys_step": long_step, "scores_step": long_step, "heads_step": size * 4}
-    for name, of in OPERANDS.items():
-        steps[f"{name}.step"] = hidden_step if of == "hidden" else step
-        rows = sizes[of] // steps[f"{name}.step"]
-        if int8:  # 4 bytes become 1, or 2 where products take int16
-            steps[f"{name}.step"] //= level.group
-            sizes |= {f"{name}.rows": rows * steps[f"{name}.step"], f"{name}.scales": rows * 4}
-        elif name == "context_operand":
-            sizes[f"{name}.rows"] = rows * step
-    return {name: rounded_up(size + SPARE, LINE) for name, size in sizes.items()}, steps
+            if len(self.encoder._pool) < self.encoder.threads:
+                self.encoder._pool.append(self.workspaces)
+            del self.encoder, self.call, self.workspaces, self.arrays
 
 
 def _stops(bounds: Array, size: int) -> Iterator[int]:
@@ -327,22 +255,15 @@ def _stops(bounds: Array, size: int) -> Iterator[int]:
     return (stop for _, stop in blocks(bounds, size))
 
 
-def _check(config: Config, ids: Array, bounds: Array, wanted: Array) -> None:
+def _check(config: Config, ids: Array, bounds: Array, output_rows: Array) -> None:
     """InputError unless every number that kernels make addresses of is what it should be."""
-    for name, array in (("ids", ids), ("bounds", bounds), ("rows", wanted)):
+    for name, array in (("ids", ids), ("bounds", bounds), ("rows", output_rows)):
         if array.dtype != np.int64 or array.ndim != 1 or not array.flags.c_contiguous:
             raise InputError(f"{name} is {array.dtype} {list(array.shape)}; expected int64, one after the other")
     if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(ids):
         raise InputError(f"bounds go from {bounds[:1]} to {bounds[-1:]}; expected 0 to {len(ids)}")
-    lengths = np.diff(bounds)
-    if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= config.max_position_embeddings:
-        most = config.max_position_embeddings
-        raise InputError(f"texts have {lengths.min()} to {lengths.max()} tokens; the model takes 1 to {most}")
-    if len(ids) and not 0 <= ids.min() <= ids.max() < config.vocab_size:
-        raise InputError(
-            f"token ids go from {ids.min()} to {ids.max()}; the vocabulary from 0 to {config.vocab_size - 1}"
-        )
-    if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(ids):
-        raise InputError(f"rows go from {wanted[0]} to {wanted[-1]}; there are {len(ids)}")
-    if len(wanted) > 1 and np.diff(wanted).min() < 1:
+    check_ids(ids, bounds, config.vocab_size, config.max_position_embeddings)
+    if len(output_rows) and not 0 <= output_rows[0] <= output_rows[-1] < len(ids):
+        raise InputError(f"rows go from {output_rows[0]} to {output_rows[-1]}; there are {len(ids)}")
+    if len(output_rows) > 1 and np.diff(output_rows).min() < 1:
         raise InputError("rows are not in ascending order")

@@ -1,271 +1,216 @@
 """The forward, step for step as distilbert/encoder.py has it, on a chunk of texts whose rows lie end to end.
 
 Where there are more chunks than threads, each thread takes chunks from ids to hidden states by itself. What is left
-over they take together: every stage of a chunk is cut into items, and whoever comes claims the next (share.py). Both
-run the same code. `room` is where a chunk's rows are, `own` what the thread alone writes to.
+over they take together: every stage of a chunk is cut into items, and each thread claims the next (share.py). Both
+run the same code. `workspace` is where a chunk's rows are, `own` what the thread alone writes to; layout.py has the
+records.
 """
 
 from typing import Any
 
 from .attention import attention
-from .gemm import GROUP, OFFSET, WIDTH, linear_panel
-from .layout import BLOCK_STAGES, CHUNK, JOB, LAYER, LINE, LINEAR, NONE, ROOM
+from .gemm import ACTIVATION_BYTES, OFFSET, WIDTH, linear_panel
+from .layout import BLOCK_STAGES, CALL, CHUNK, LAYER, LINEAR, NONE, STAGE, WORKSPACE
 from .rowwise import copy, layer_norm, quantize, table_vector
-from .share import claim, report, reset, wait
+from .share import claimed, reset, shared, shared_rows, wait
 from .simd import LANES, get_int, kernel, record_of, set_float, store
 
-job_at, layer_at, room_at, chunk_at = record_of(JOB), record_of(LAYER), record_of(ROOM), record_of(CHUNK)
-LAYER_SIZE, ROOM_SIZE, CHUNK_SIZE = LAYER.itemsize, ROOM.itemsize, CHUNK.itemsize
-ITEM = 4  # rows of an item of row work
+call_at, layer_at, workspace_at, chunk_at = record_of(CALL), record_of(LAYER), record_of(WORKSPACE), record_of(CHUNK)
+LAYER_SIZE, WORKSPACE_SIZE, CHUNK_SIZE = LAYER.itemsize, WORKSPACE.itemsize, CHUNK.itemsize
 
 
 @kernel
-def count(n: int, size: int) -> int:
-    """How many items of up to `size` make n."""
-    return (n + size - 1) // size
-
-
-@kernel
-def prepare(job: Any, x: int, n: int, operand: Any, row: int) -> None:
+def prepare(call: Any, x: int, n: int, operand: Any, row: int) -> None:
     """Row `row` of an operand from float32 [n] at x: quantised for int8 layers, as it is for float32 ones."""
-    out = operand.rows + row * operand.step
-    if job.int8:
-        set_float(operand.scales + row * 4, quantize(x, n, out, GROUP, OFFSET))
+    out = operand.rows + row * operand.stride
+    if call.int8:
+        set_float(operand.scales + row * 4, quantize(x, n, out, ACTIVATION_BYTES, OFFSET))
     elif out != x:  # most operands are the very rows
         copy(x, n, out)
 
 
 @kernel
-def embed(job: Any, room: Any, first: int, rows: int, stage: int) -> None:
+def embed(call: Any, workspace: Any, first: int, rows: int, stage: int) -> None:
     """Rows of the batch, from `first` on -> x: word plus position, normalised."""
-    items, done = count(rows, ITEM), 0
-    item = claim(stage)
-    while item < items:
-        for row in range(item * ITEM, min(item * ITEM + ITEM, rows)):
-            word, place = get_int(job.ids + (first + row) * 8), get_int(job.places + (first + row) * 8)
-            x = room.x + row * job.step
-            for i in range(0, job.dim, LANES):
-                y = table_vector(job.words.kind, job.words.weight, word, job.dim, i, job.words.scale)
-                z = table_vector(job.positions.kind, job.positions.weight, place, job.dim, i, job.positions.scale)
-                store(x + i * 4, y + z)
-            layer_norm(x, job.norm.weight, job.norm.bias, job.dim, x)
-            prepare(job, x, job.dim, room.x_operand, row)
-        done += 1
-        item = claim(stage)
-    report(stage, done)
-    wait(stage, items)
+    words, positions, norm = call.word_embeddings, call.position_embeddings, call.embedding_norm
+    for row in shared_rows(stage, rows):
+        word, position = get_int(call.ids + (first + row) * 8), get_int(call.position_ids + (first + row) * 8)
+        x = workspace.x + row * call.row_stride
+        for i in range(0, call.dim, LANES):
+            y = table_vector(words.kind, words.weight, word, call.dim, i, words.scale)
+            z = table_vector(positions.kind, positions.weight, position, call.dim, i, positions.scale)
+            store(x + i * 4, y + z)
+        layer_norm(x, norm.weight, norm.bias, call.dim, x)
+        prepare(call, x, call.dim, workspace.x_operand, row)
 
 
 @kernel
 def linear(
-    lin: Any, operand: Any, rows: int, out: int, out_step: int, activation: int, residual: int, stage: int
+    lin: Any, operand: Any, rows: int, out: int, out_stride: int, activation: int, residual: int, stage: int
 ) -> int:
     """A linear layer on `rows` rows, and what follows it; returns the items to wait for, and does not wait."""
-    panels, done = count(lin.n, WIDTH), 0
-    panel = claim(stage)
-    while panel < panels:
-        linear_panel(lin, panel, operand, rows, out, out_step, activation, residual)
-        done += 1
-        panel = claim(stage)
-    report(stage, done)
+    panels = (lin.n + WIDTH - 1) // WIDTH
+    for panel in claimed(stage, panels):
+        linear_panel(lin, panel, operand, rows, out, out_stride, activation, residual)
     return panels
 
 
 @kernel
-def prepare_rows(job: Any, x: int, step: int, n: int, rows: int, operand: Any, stage: int) -> None:
+def prepare_rows(call: Any, x: int, stride: int, n: int, rows: int, operand: Any, stage: int) -> None:
     """An operand from the float32 rows at x."""
-    items, done = count(rows, ITEM), 0
-    item = claim(stage)
-    while item < items:
-        for row in range(item * ITEM, min(item * ITEM + ITEM, rows)):
-            prepare(job, x + row * step, n, operand, row)
-        done += 1
-        item = claim(stage)
-    report(stage, done)
-    wait(stage, items)
+    for row in shared_rows(stage, rows):
+        prepare(call, x + row * stride, n, operand, row)
 
 
 @kernel
-def normalise_rows(job: Any, norm: Any, x: int, rows: int, operand: Any, first: int, stage: int) -> None:
+def normalise_rows(call: Any, norm: Any, x: int, rows: int, operand: Any, first: int, stage: int) -> None:
     """Layer norm of the rows at x, in place; they are rows `first` and after of the operand."""
-    items, done = count(rows, ITEM), 0
-    item = claim(stage)
-    while item < items:
-        for row in range(item * ITEM, min(item * ITEM + ITEM, rows)):
-            layer_norm(x + row * job.step, norm.weight, norm.bias, job.dim, x + row * job.step)
-            prepare(job, x + row * job.step, job.dim, operand, first + row)
-        done += 1
-        item = claim(stage)
-    report(stage, done)
-    wait(stage, items)
+    for row in shared_rows(stage, rows):
+        layer_norm(x + row * call.row_stride, norm.weight, norm.bias, call.dim, x + row * call.row_stride)
+        prepare(call, x + row * call.row_stride, call.dim, operand, first + row)
 
 
 @kernel
-def attend(job: Any, room: Any, own: Any, chunk: Any, pruned: int, stage: int) -> None:
+def attend(call: Any, workspace: Any, own: Any, chunk: Any, pruned: int, stage: int) -> None:
     """Attention of the chunk's texts, an item for each head: q, k, v -> context; `pruned` as in `block`."""
-    size = job.dim // job.n_heads
-    items, done = (chunk.stop - chunk.start) * job.n_heads, 0
-    item = claim(stage)
-    while item < items:
-        text, column = chunk.start + item // job.n_heads, item % job.n_heads * size * 4
-        start, stop = get_int(job.bounds + text * 8), get_int(job.bounds + text * 8 + 8)
+    size = call.dim // call.n_heads
+    for item in shared(stage, (chunk.stop - chunk.start) * call.n_heads):
+        text, column = chunk.start + item // call.n_heads, item % call.n_heads * size * 4
+        start, stop = get_int(call.bounds + text * 8), get_int(call.bounds + text * 8 + 8)
         first, last = start, stop
-        query = start - get_int(job.bounds + chunk.start * 8)
-        key = query * job.step + column
+        query = start - get_int(call.bounds + chunk.start * 8)
+        key = query * call.row_stride + column
         if pruned:
-            first, last = get_int(job.wanted_bounds + text * 8), get_int(job.wanted_bounds + text * 8 + 8)
+            first, last = get_int(call.output_bounds + text * 8), get_int(call.output_bounds + text * 8 + 8)
             query = first - chunk.first
-        row = query * job.step + column
+        row = query * call.row_stride + column
         attention(
-            own, job.zeros, room.q + row, room.k + key, room.v + key, room.context + row, job.step, last - first,
-            stop - start, size,
+            own, call.zeros, workspace.q + row, workspace.k + key, workspace.v + key, workspace.context + row,
+            call.row_stride, last - first, stop - start, size,
         )  # fmt: skip
-        done += 1
-        item = claim(stage)
-    report(stage, done)
-    wait(stage, items)
 
 
 @kernel
 def feed_forward(
-    job: Any, layer: Any, room: Any, context: int, x: int, rows: int, operand: Any, first: int, stage: int
+    call: Any, layer: Any, workspace: Any, context: int, x: int, rows: int, operand: Any, first: int, stage: int
 ) -> None:
     """What follows attention, on a block of rows of context and x, x being rows `first` and after of its operand.
 
-    What comes in between stays in the buffers of `room`.
+    What comes in between stays in the buffers of `workspace`.
     """
-    prepare_rows(job, context, job.step, job.dim, rows, room.context_operand, stage)
-    items = linear(layer.out_lin, room.context_operand, rows, room.y, job.step, NONE, x, stage + LINE)
-    wait(stage + LINE, items)
-    normalise_rows(job, layer.sa_layer_norm, room.y, rows, room.y_operand, 0, stage + 2 * LINE)
-    hidden, step = room.hidden, job.hidden_step
-    items = linear(layer.lin1, room.y_operand, rows, hidden, step, job.activation, 0, stage + 3 * LINE)
-    wait(stage + 3 * LINE, items)
-    if job.int8:
-        prepare_rows(job, hidden, step, job.hidden_dim, rows, room.hidden_operand, stage + 4 * LINE)
-    items = linear(layer.lin2, room.hidden_operand, rows, x, job.step, NONE, room.y, stage + 5 * LINE)
-    wait(stage + 5 * LINE, items)
-    normalise_rows(job, layer.output_layer_norm, x, rows, operand, first, stage + 6 * LINE)
+    stride, hidden, hidden_stride = call.row_stride, workspace.hidden, call.hidden_stride
+    prepare_rows(call, context, stride, call.dim, rows, workspace.context_operand, stage)
+    items = linear(layer.out_lin, workspace.context_operand, rows, workspace.y, stride, NONE, x, stage + STAGE)
+    wait(stage + STAGE, items)
+    normalise_rows(call, layer.sa_layer_norm, workspace.y, rows, workspace.y_operand, 0, stage + 2 * STAGE)
+    activation = call.activation
+    items = linear(
+        layer.lin1, workspace.y_operand, rows, hidden, hidden_stride, activation, 0, stage + 3 * STAGE
+    )  # fmt: skip
+    wait(stage + 3 * STAGE, items)
+    if call.int8:
+        prepare_rows(call, hidden, hidden_stride, call.hidden_dim, rows, workspace.hidden_operand, stage + 4 * STAGE)
+    items = linear(layer.lin2, workspace.hidden_operand, rows, x, stride, NONE, workspace.y, stage + 5 * STAGE)
+    wait(stage + 5 * STAGE, items)
+    normalise_rows(call, layer.output_layer_norm, x, rows, operand, first, stage + 6 * STAGE)
 
 
 @kernel
-def block(job: Any, layer: Any, room: Any, own: Any, chunk: Any, pruned: int, threads: int, stage: int) -> None:
+def block(call: Any, layer: Any, workspace: Any, own: Any, chunk: Any, pruned: int, threads: int, stage: int) -> None:
     """One block of the model: attention, then feed-forward, each added to what it came from and normalised.
 
-    Where it is `pruned`, only the wanted rows come out, as the rows of `room.wanted`: keys and values come from all
+    Where it is `pruned`, only the output rows are computed, into `workspace.output`: keys and values come from all
     rows, everything else is done for these.
     """
-    rows = get_int(job.bounds + chunk.stop * 8) - get_int(job.bounds + chunk.start * 8)
-    keys = linear(layer.k_lin, room.x_operand, rows, room.k, job.step, NONE, 0, stage)
-    values = linear(layer.v_lin, room.x_operand, rows, room.v, job.step, NONE, 0, stage + LINE)
-    x, operand = room.x, room.x_operand
+    rows = get_int(call.bounds + chunk.stop * 8) - get_int(call.bounds + chunk.start * 8)
+    stride = call.row_stride
+    keys = linear(layer.k_lin, workspace.x_operand, rows, workspace.k, stride, NONE, 0, stage)
+    values = linear(layer.v_lin, workspace.x_operand, rows, workspace.v, stride, NONE, 0, stage + STAGE)
+    x, operand = workspace.x, workspace.x_operand
     if pruned:
-        x, operand, rows = room.wanted, room.wanted_operand, chunk.last - chunk.first
-    queries = linear(layer.q_lin, operand, rows, room.q, job.step, NONE, 0, stage + 2 * LINE)
+        x, operand, rows = workspace.output, workspace.output_operand, chunk.last - chunk.first
+    queries = linear(layer.q_lin, operand, rows, workspace.q, stride, NONE, 0, stage + 2 * STAGE)
     wait(stage, keys)
-    wait(stage + LINE, values)
-    wait(stage + 2 * LINE, queries)
-    attend(job, room, own, chunk, pruned, stage + 3 * LINE)
-    stage += 4 * LINE
-    blocks = count(rows, job.block)
+    wait(stage + STAGE, values)
+    wait(stage + 2 * STAGE, queries)
+    attend(call, workspace, own, chunk, pruned, stage + 3 * STAGE)
+    stage += 4 * STAGE
+    blocks = (rows + call.block_rows - 1) // call.block_rows
     if blocks < threads:  # together
         for i in range(blocks):
             first, last = rows * i // blocks, rows * (i + 1) // blocks
-            context = room.context + first * job.step
-            feed_forward(job, layer, room, context, x + first * job.step, last - first, operand, first, stage)
-            stage += BLOCK_STAGES * LINE
+            context = workspace.context + first * stride
+            feed_forward(call, layer, workspace, context, x + first * stride, last - first, operand, first, stage)
+            stage += BLOCK_STAGES * STAGE
     else:  # each by itself, and as many for each
-        blocks = count(blocks, threads) * threads
-        done = 0
-        i = claim(stage)
-        while i < blocks:
+        blocks = (blocks + threads - 1) // threads * threads
+        for i in shared(stage, blocks):
             first, last = rows * i // blocks, rows * (i + 1) // blocks
-            context = room.context + first * job.step
+            context = workspace.context + first * stride
             reset(own.block_counters, BLOCK_STAGES)
             feed_forward(
-                job, layer, own, context, x + first * job.step, last - first, operand, first, own.block_counters
+                call, layer, own, context, x + first * stride, last - first, operand, first, own.block_counters
             )
-            done += 1
-            i = claim(stage)
-        report(stage, done)
-        wait(stage, blocks)
 
 
 @kernel
-def gather(job: Any, room: Any, chunk: Any, stage: int) -> None:
-    """The wanted rows of x, and their operand."""
-    rows, start = chunk.last - chunk.first, get_int(job.bounds + chunk.start * 8)
-    items, done = count(rows, ITEM), 0
-    item = claim(stage)
-    while item < items:
-        for row in range(item * ITEM, min(item * ITEM + ITEM, rows)):
-            x = room.x + (get_int(job.wanted + (chunk.first + row) * 8) - start) * job.step
-            copy(x, job.dim, room.wanted + row * job.step)
-            prepare(job, room.wanted + row * job.step, job.dim, room.wanted_operand, row)
-        done += 1
-        item = claim(stage)
-    report(stage, done)
-    wait(stage, items)
+def gather(call: Any, workspace: Any, chunk: Any, stage: int) -> None:
+    """The output rows of x, and their operand."""
+    rows, start = chunk.last - chunk.first, get_int(call.bounds + chunk.start * 8)
+    for row in shared_rows(stage, rows):
+        x = workspace.x + (get_int(call.output_rows + (chunk.first + row) * 8) - start) * call.row_stride
+        out = workspace.output + row * call.row_stride
+        copy(x, call.dim, out)
+        prepare(call, out, call.dim, workspace.output_operand, row)
 
 
 @kernel
-def give(job: Any, x: int, first: int, rows: int, stage: int) -> None:
-    """Rows at x -> rows `first` and after of the result, which has no room between them."""
-    items, done = count(rows, ITEM), 0
-    item = claim(stage)
-    while item < items:
-        for row in range(item * ITEM, min(item * ITEM + ITEM, rows)):
-            copy(x + row * job.step, job.dim, job.out + (first + row) * job.dim * 4)
-        done += 1
-        item = claim(stage)
-    report(stage, done)
-    wait(stage, items)
+def write_output(call: Any, x: int, first: int, rows: int, stage: int) -> None:
+    """Rows at x -> rows `first` and after of the result, which has nothing between its rows."""
+    for row in shared_rows(stage, rows):
+        copy(x + row * call.row_stride, call.dim, call.out + (first + row) * call.dim * 4)
 
 
 @kernel
-def encode(job: Any, room: Any, own: Any, chunk: Any, threads: int, stage: int) -> None:
-    """Token ids in, hidden states of the wanted rows out."""
-    first, last = get_int(job.bounds + chunk.start * 8), get_int(job.bounds + chunk.stop * 8)
-    embed(job, room, first, last - first, stage)
-    stage += LINE
+def encode(call: Any, workspace: Any, own: Any, chunk: Any, threads: int, stage: int) -> None:
+    """Token ids in, hidden states of the output rows out."""
+    first, last = get_int(call.bounds + chunk.start * 8), get_int(call.bounds + chunk.stop * 8)
+    embed(call, workspace, first, last - first, stage)
+    stage += STAGE
     pruned = int(chunk.last - chunk.first < last - first)
-    for i in range(job.n_layers):
-        layer = layer_at(job.layers + i * LAYER_SIZE)
-        at_end = pruned if i == job.n_layers - 1 else 0
+    for i in range(call.n_layers):
+        layer = layer_at(call.layers + i * LAYER_SIZE)
+        at_end = pruned if i == call.n_layers - 1 else 0
         if at_end:
-            gather(job, room, chunk, stage)
-            stage += LINE
-        block(job, layer, room, own, chunk, at_end, threads, stage)
-        stage += job.layer_stages * LINE
-    give(job, room.wanted if pruned else room.x, chunk.first, chunk.last - chunk.first, stage)
+            gather(call, workspace, chunk, stage)
+            stage += STAGE
+        block(call, layer, workspace, own, chunk, at_end, threads, stage)
+        stage += call.layer_stages * STAGE
+    x = workspace.output if pruned else workspace.x
+    write_output(call, x, chunk.first, chunk.last - chunk.first, stage)
 
 
 @kernel
-def head_linear(job: Any) -> None:
+def head_linear(call: Any) -> None:
     """The linear layer of a head, on its own: operand [rows, inputs] -> out [rows, n up to whole vectors]."""
-    stage = job.counters
-    wait(stage, linear(job.lin, job.operand, job.rows, job.out, job.out_step, NONE, 0, stage))
+    stage = call.counters
+    wait(stage, linear(call.linear_layer, call.operand, call.rows, call.out, call.out_stride, NONE, 0, stage))
 
 
 @kernel
 def run(address: int, rank: int) -> None:
-    """Take part in the job at `address` as thread `rank`. Thread 0 returns when the job is done."""
-    job = job_at(address)
-    if job.task == LINEAR:
-        head_linear(job)
+    """Take part in the call at `address` as thread `rank`. Thread 0 returns when the call is done."""
+    call = call_at(address)
+    if call.function == LINEAR:
+        head_linear(call)
         return
-    own = room_at(job.rooms + rank * ROOM_SIZE)
-    stage = job.counters + LINE
-    for i in range(job.alone, job.n_chunks):
-        encode(job, room_at(job.rooms), own, chunk_at(job.chunks + i * CHUNK_SIZE), job.threads, stage)
-        stage += job.chunk_stages * LINE
-    done = 0
-    i = claim(job.counters)
-    while i < job.alone:
-        reset(own.counters, job.chunk_stages)
-        encode(job, own, own, chunk_at(job.chunks + i * CHUNK_SIZE), 1, own.counters)
-        done += 1
-        i = claim(job.counters)
-    report(job.counters, done)
+    own = workspace_at(call.workspaces + rank * WORKSPACE_SIZE)
+    shared_workspace, stage = workspace_at(call.workspaces), call.counters + STAGE
+    for i in range(call.n_parallel, call.n_chunks):
+        encode(call, shared_workspace, own, chunk_at(call.chunks + i * CHUNK_SIZE), call.threads, stage)
+        stage += call.chunk_stages * STAGE
+    for i in claimed(call.counters, call.n_parallel):
+        reset(own.counters, call.chunk_stages)
+        encode(call, own, own, chunk_at(call.chunks + i * CHUNK_SIZE), 1, own.counters)
     if rank == 0:
-        wait(job.counters, job.alone)
+        wait(call.counters, call.n_parallel)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from .isa import compiled_for
 from .layout import NONE
 from .rowwise import activate
 from .simd import (
@@ -21,7 +22,9 @@ from .simd import (
     LANES,
     VECTOR,
     Value,
+    broadcast,
     declared,
+    emit_broadcast,
     f32x16,
     get_float,
     i32x16,
@@ -34,19 +37,17 @@ from .simd import (
     operation,
     pointer,
     shuffled,
-    splat,
-    spread,
     store,
     to_float,
     void,
 )
-from .target import Target
 
-LEVEL = Target.current().level()
-WIDTH = LEVEL.vectors * LANES  # columns of a panel
-GROUP, OFFSET = LEVEL.group, LEVEL.offset
-TILE_ROWS, TILE_VECTORS = LEVEL.rows, LEVEL.vectors
-INT8_VECTOR = LANES * GROUP  # bytes of a panel that one step of 16 columns takes
+ISA = compiled_for()
+WIDTH = ISA.vectors * LANES  # columns of a panel
+INTERLEAVE, OFFSET = ISA.interleave, ISA.offset
+ACTIVATION_BYTES = ISA.activation_bytes
+TILE_ROWS, TILE_VECTORS = ISA.rows, ISA.vectors
+INT8_VECTOR = LANES * INTERLEAVE  # bytes of a panel that one step of 16 columns takes
 
 
 def _parts(builder: Value, x: Value, count: int) -> list[Value]:
@@ -90,16 +91,16 @@ def _madd(builder: Value, name: str, count: int, total: Value, x: Value, y: Valu
 
 def _multiply_add(builder: Value, total: Value, row: Value, column: Value) -> Value:
     """Total int32 [16] + 4 bytes of a row, in all lanes, times 4 bytes' worth of each column."""
-    if LEVEL.name == "vnni512":
+    if ISA.name == "avx512vnni":
         return _dot(builder, "llvm.x86.avx512.vpdpbusd.512", 1, False, total, row, column)
-    if LEVEL.name == "vnni256":
+    if ISA.name == "avxvnni":
         return _dot(builder, "llvm.x86.avx512.vpdpbusd.256", 2, False, total, row, column)
-    if LEVEL.name == "sdot":
+    if ISA.name == "dotprod":
         return _dot(builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", 4, True, total, row, column)
     row = builder.bitcast(row, ir.VectorType(I16, 2 * LANES))
-    if LEVEL.name == "madd512":
+    if ISA.name == "avx512":
         return _madd(builder, "llvm.x86.avx512.pmaddw.d.512", 1, total, row, column)
-    if LEVEL.name == "madd256":
+    if ISA.name == "avx2":
         return _madd(builder, "llvm.x86.avx2.pmadd.wd", 2, total, row, column)
     for odd in (0, 1):
         lanes = list(range(odd, 2 * LANES, 2))
@@ -110,13 +111,13 @@ def _multiply_add(builder: Value, total: Value, row: Value, column: Value) -> Va
 
 def _emit_tile(builder: Value, int8: bool, rows: int, vectors: int, operands: list[Value]) -> None:
     """The product of `rows` rows and `vectors` vectors of columns: a loop with everything in it unrolled."""
-    a, a_step, b, b_step, start, c, c_step, steps = operands
+    a, a_stride, b, b_stride, start, c, c_stride, steps = operands
     kind = i32x16.llvm_type if int8 else f32x16.llvm_type
     size = INT8_VECTOR if int8 else VECTOR
 
-    def at(base: Value, count: Value, step: Value | int, offset: int = 0) -> Value:
-        step = ir.Constant(I64, step) if isinstance(step, int) else step
-        return builder.add(builder.add(base, builder.mul(count, step)), ir.Constant(I64, offset))
+    def at(base: Value, count: Value, stride: Value | int, offset: int = 0) -> Value:
+        stride = ir.Constant(I64, stride) if isinstance(stride, int) else stride
+        return builder.add(builder.add(base, builder.mul(count, stride)), ir.Constant(I64, offset))
 
     def numbered(i: int) -> Value:
         return ir.Constant(I64, i)
@@ -124,7 +125,7 @@ def _emit_tile(builder: Value, int8: bool, rows: int, vectors: int, operands: li
     starts = [
         builder.load(pointer(builder, builder.add(start, numbered(j * VECTOR)), kind), align=4) for j in range(vectors)
     ]
-    row_starts = [at(a, numbered(i), a_step) for i in range(rows)]
+    row_starts = [at(a, numbered(i), a_stride) for i in range(rows)]
     before, loop, after = builder.block, builder.append_basic_block("inputs"), builder.append_basic_block("sums")
     builder.branch(loop)
     builder.position_at_end(loop)
@@ -133,18 +134,18 @@ def _emit_tile(builder: Value, int8: bool, rows: int, vectors: int, operands: li
     sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
     columns = []
     for j in range(vectors):
-        address = at(b, k, b_step, j * size)
+        address = at(b, k, b_stride, j * size)
         if int8:
             packed = ir.VectorType(I8, size)
             column = builder.load(pointer(builder, address, packed), align=INT8_VECTOR)
-            if GROUP == 2:
+            if INTERLEAVE == 2:
                 column = builder.sext(column, ir.VectorType(I16, size))
             columns.append(column)
         else:
             columns.append(builder.load(pointer(builder, address, kind), align=4))
     for i in range(rows):
         value = builder.load(pointer(builder, at(row_starts[i], k, 4), I32 if int8 else F32), align=2 if int8 else 4)
-        row = spread(builder, value)
+        row = emit_broadcast(builder, value)
         for j in range(vectors):
             if int8:
                 total = _multiply_add(builder, sums[i][j], row, columns[j])
@@ -161,7 +162,7 @@ def _emit_tile(builder: Value, int8: bool, rows: int, vectors: int, operands: li
     builder.position_at_end(after)
     for i in range(rows):
         for j in range(vectors):
-            builder.store(sums[i][j], pointer(builder, at(c, numbered(i), c_step, j * VECTOR), kind), align=4)
+            builder.store(sums[i][j], pointer(builder, at(c, numbered(i), c_stride, j * VECTOR), kind), align=4)
 
 
 def _emit_shapes(builder: Value, int8: bool, rows: Value, vectors: Value, *operands: Value) -> None:
@@ -181,26 +182,35 @@ def _emit_shapes(builder: Value, int8: bool, rows: Value, vectors: Value, *opera
 
 
 def _tile_operation(int8: bool) -> Any:
-    def twin(
-        rows: int, vectors: int, a: int, a_step: int, b: int, b_step: int, start: int, c: int, c_step: int, steps: int
+    def reference(
+        rows: int,
+        vectors: int,
+        a: int,
+        a_stride: int,
+        b: int,
+        b_stride: int,
+        start: int,
+        c: int,
+        c_stride: int,
+        steps: int,
     ) -> None:
         n = vectors * LANES
         for i in range(rows):
             if int8:
-                stored = {4: np.uint8 if OFFSET else np.int8, 2: np.int16}[GROUP]
-                x = memory(a + i * a_step, steps * GROUP, stored).astype(np.int64)
-                y = [memory(b + k * b_step, n * GROUP, np.int8).reshape(n, GROUP) for k in range(steps)]
-                products = np.einsum("kng,kg->n", np.array(y, np.int64), x.reshape(steps, GROUP))
-                memory(c + i * c_step, n, np.int32)[:] = memory(start, n, np.int32) + products
+                stored = {4: np.uint8 if OFFSET else np.int8, 2: np.int16}[INTERLEAVE]
+                x = memory(a + i * a_stride, steps * INTERLEAVE, stored).astype(np.int64)
+                y = [memory(b + k * b_stride, n * INTERLEAVE, np.int8).reshape(n, INTERLEAVE) for k in range(steps)]
+                products = np.einsum("kng,kg->n", np.array(y, np.int64), x.reshape(steps, INTERLEAVE))
+                memory(c + i * c_stride, n, np.int32)[:] = memory(start, n, np.int32) + products
             else:
-                x = memory(a + i * a_step, steps, np.float32)
+                x = memory(a + i * a_stride, steps, np.float32)
                 total = memory(start, n, np.float32).copy()
                 for k in range(steps):
-                    column = memory(b + k * b_step, n, np.float32).astype(np.float64)
+                    column = memory(b + k * b_stride, n, np.float32).astype(np.float64)
                     total = (column * np.float64(x[k]) + total).astype(np.float32)
-                memory(c + i * c_step, n, np.float32)[:] = total
+                memory(c + i * c_stride, n, np.float32)[:] = total
 
-    @operation(void, *[i64] * 10, twin=twin)
+    @operation(void, *[i64] * 10, reference=reference)
     def tile(builder: Value, *operands: Value) -> None:
         """A call of a function of all shapes, which stands once in the machine code however often it is called."""
         name = f"npdistil_{'int8' if int8 else 'float'}_tile"
@@ -215,8 +225,8 @@ def _tile_operation(int8: bool) -> Any:
     return tile
 
 
-# c [rows, 16 vectors] = start + a [rows, K] @ b [K, 16 vectors], with the steps from row to row in bytes. K is `steps`
-# float32, or `steps` groups of 4 bytes of quantised activations.
+# c [rows, 16 vectors] = start + a [rows, K] @ b [K, 16 vectors], with strides in bytes. K is `steps` float32, or
+# `steps` groups of 4 bytes of quantised activations.
 float_tile = _tile_operation(int8=False)
 int8_tile = _tile_operation(int8=True)
 
@@ -235,7 +245,7 @@ def tile_start(rows: int, tiles: int, i: int) -> int:
 
 @kernel
 def float_product(
-    rows: int, n: int, a: int, a_step: int, b: int, b_step: int, start: int, c: int, c_step: int, steps: int
+    rows: int, n: int, a: int, a_stride: int, b: int, b_stride: int, start: int, c: int, c_stride: int, steps: int
 ) -> None:
     """C [rows, n] = start + a @ b on float32 tiles, n up to a panel's width; whole vectors of c are written."""
     tiles = tile_count(rows)
@@ -243,45 +253,56 @@ def float_product(
     for i in range(tiles):
         first, last = tile_start(rows, tiles, i), tile_start(rows, tiles, i + 1)
         float_tile(
-            last - first, vectors, a + first * a_step, a_step, b, b_step, start, c + first * c_step, c_step, steps
+            last - first,
+            vectors,
+            a + first * a_stride,
+            a_stride,
+            b,
+            b_stride,
+            start,
+            c + first * c_stride,
+            c_stride,
+            steps,
         )
 
 
 @kernel
 def linear_panel(
-    lin: Any, panel: int, operand: Any, rows: int, out: int, out_step: int, activation: int, residual: int
+    lin: Any, panel: int, operand: Any, rows: int, out: int, out_stride: int, activation: int, residual: int
 ) -> None:
-    """One panel's columns of a linear layer for `rows` rows, and what follows it while they are in the first cache.
+    """One panel's columns of a linear layer for `rows` rows, and what follows it while they are in the L1 cache.
 
-    `activation` may be NONE; `residual` is the address of rows to be added, with the steps of `out`, or 0.
+    `activation` may be NONE; `residual` is the address of rows to be added, with the stride of `out`, or 0.
     """
     column = panel * WIDTH
     n = min(WIDTH, lin.n - column)
     vectors = (n + LANES - 1) // LANES
-    step = vectors * (INT8_VECTOR if lin.int8 else VECTOR)
+    stride = vectors * (INT8_VECTOR if lin.int8 else VECTOR)
     weights = lin.panels + panel * lin.steps * TILE_VECTORS * (INT8_VECTOR if lin.int8 else VECTOR)
     start = lin.start + column * 4
     tiles = tile_count(rows)
     for i in range(tiles):
         first, last = tile_start(rows, tiles, i), tile_start(rows, tiles, i + 1)
-        a = operand.rows + first * operand.step
-        c = out + first * out_step + column * 4
+        a = operand.rows + first * operand.stride
+        c = out + first * out_stride + column * 4
         if lin.int8:
-            int8_tile(last - first, vectors, a, operand.step, weights, step, start, c, out_step, lin.steps)
+            int8_tile(last - first, vectors, a, operand.stride, weights, stride, start, c, out_stride, lin.steps)
         else:
-            float_tile(last - first, vectors, a, operand.step, weights, step, start, c, out_step, lin.steps)
-        added = residual + first * out_step + column * 4
+            float_tile(last - first, vectors, a, operand.stride, weights, stride, start, c, out_stride, lin.steps)
+        added = residual + first * out_stride + column * 4
         for row in range(last - first):
             x_scale = np.float32(1)
             if lin.int8:
                 x_scale = get_float(operand.scales + (first + row) * 4)
-            finish(lin, column, n, x_scale, c + row * out_step, activation, added + row * out_step if residual else 0)
+            finish(
+                lin, column, n, x_scale, c + row * out_stride, activation, added + row * out_stride if residual else 0
+            )
 
 
 @kernel
 def finish(lin: Any, column: int, n: int, x_scale: np.float32, c: int, activation: int, residual: int) -> None:
     """Sums of one row -> outputs of the layer, in place: scales and bias where it is int8, activation, residual."""
-    factor = splat(x_scale)
+    factor = broadcast(x_scale)
     for i in range(0, n * 4, VECTOR):
         if lin.int8:
             scale, bias = load(lin.scale + column * 4 + i), load(lin.bias + column * 4 + i)

@@ -1,6 +1,19 @@
-"""What stands where: the records through which Python and the kernels speak. Fields of int64 are addresses or sizes.
+"""The protocol between Python and the kernels: every record that both see, and who writes what.
 
-A step is the number of bytes from one row of a buffer to the next.
+Python calls one function, `run(address of a CALL, rank)`, once for each thread that takes part, and gets nothing back
+but memory that was written to. Ranks are 0 (the caller, for whom it returns when the call is done) to `threads` - 1.
+
+| record | made by | written to by kernels |
+| --- | --- | --- |
+| LINEAR_LAYER, NORM, LAYER, TABLE, and the weights that they point to | encoder.py, when a model is loaded | never |
+| WORKSPACE, one for each thread | workspace.py, reused from call to call | only the buffers that it points to |
+| CHUNK, one for each part of a batch | encoder.py, for each call | never |
+| CALL | encoder.py, for each call, from a copy of what is the same for all | only `out` and the counters |
+
+A field is an int64: an address where it names an array, or a number. What an address points to is float32 and begins
+a row every `..._stride` bytes where nothing else is said. Every buffer is longer than its rows by workspace.SPARE
+bytes, which vectors may read and write and nobody uses. Kernels check nothing: encoder.py checks every number that an
+address is made of before it calls.
 """
 
 from typing import Any
@@ -24,9 +37,9 @@ TABLES = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8}
 ENCODE, LINEAR = range(2)
 
 QUERIES = 48  # rows of a text whose attention scores are in the cache at a time
-LINE = 64  # bytes that two cores exchange at a time: what different threads write stands in different lines
-# Counters of one stage of the work: items claimed, and (`DONE` bytes after) items done.
-DONE = 8
+CACHE_LINE = 64  # bytes that two cores exchange at a time: what different threads write is in different lines
+STAGE = CACHE_LINE  # bytes of the counters of one stage of the work (share.py): int64 items claimed, and
+DONE = 8  # this many bytes after it, int64 items done
 
 
 def record(*fields: Any) -> np.dtype[Any]:
@@ -34,9 +47,9 @@ def record(*fields: Any) -> np.dtype[Any]:
     return np.dtype([field if isinstance(field, tuple) else (field, np.int64) for field in fields], align=True)
 
 
-LIN = record(
+LINEAR_LAYER = record(
     "panels",  # the weights, see panels.py
-    "start",  # [n] what sums start from: the bias in float32, in int8 what takes the activations' offset off
+    "start",  # [n] what sums start from: float32 the bias, or int32 what takes the activations' offset off
     "scale",  # [n] int8: of each column
     "bias",  # [n] int8
     "n",  # columns, that is outputs
@@ -45,29 +58,29 @@ LIN = record(
 )
 NORM = record("weight", "bias")
 LAYER = record(
-    ("q_lin", LIN),
-    ("k_lin", LIN),
-    ("v_lin", LIN),
-    ("out_lin", LIN),
+    ("q_lin", LINEAR_LAYER),
+    ("k_lin", LINEAR_LAYER),
+    ("v_lin", LINEAR_LAYER),
+    ("out_lin", LINEAR_LAYER),
     ("sa_layer_norm", NORM),
-    ("lin1", LIN),
-    ("lin2", LIN),
+    ("lin1", LINEAR_LAYER),
+    ("lin2", LINEAR_LAYER),
     ("output_layer_norm", NORM),
 )
 TABLE = record("weight", "scale", "kind")
 # Rows that a product takes: the float32 rows themselves, or their int8 form and the scale of each.
-OPERAND = record("rows", "step", "scales")
+OPERAND = record("rows", "stride", "scales")
 # The buffers of one thread.
-ROOM = record(
+WORKSPACE = record(
     # a chunk of texts
     "x",
     "q",
     "k",
     "v",
     "context",
-    "wanted",  # of the last block: the rows that were asked for
+    "output",  # of the last block: the output rows alone
     ("x_operand", OPERAND),
-    ("wanted_operand", OPERAND),
+    ("output_operand", OPERAND),
     # a block of rows
     "y",
     "hidden",
@@ -76,56 +89,56 @@ ROOM = record(
     ("hidden_operand", OPERAND),
     # one head of one text: keys transposed, scores of some queries and the sums of their rows, what comes out
     "keys",
-    "keys_step",
+    "keys_stride",
     "scores",
-    "scores_step",
+    "scores_stride",
     "sums",
-    "heads",
-    "heads_step",
+    "head_context",
+    "head_context_stride",
     # counters of work that is not shared
     "counters",
     "block_counters",
 )
-# Texts `start` to `stop` of a batch, and `first` to `last` of the wanted rows (both exclusive).
+# Texts `start` to `stop` of a batch, and `first` to `last` of its output rows (both exclusive).
 CHUNK = record("start", "stop", "first", "last")
-JOB = record(
-    "task",
+CALL = record(
+    "function",  # ENCODE or LINEAR
     "threads",
-    "rooms",
-    "counters",
+    "workspaces",  # [threads]
+    "counters",  # of all stages that threads share, zeros at the start
     # ENCODE: the model
     "dim",
     "hidden_dim",
     "n_heads",
     "n_layers",
-    "layers",
+    "layers",  # [n_layers]
     "activation",
-    "int8",
-    ("words", TABLE),
-    ("positions", TABLE),
-    ("norm", NORM),
-    # the batch
-    "ids",
-    "places",  # the position of each row in its text
-    "bounds",
-    "wanted",  # row numbers
-    "wanted_bounds",  # of each text, in `wanted`
-    "out",
+    "int8",  # 1 or 0
+    ("word_embeddings", TABLE),
+    ("position_embeddings", TABLE),
+    ("embedding_norm", NORM),
+    # the batch: T rows of B texts, of which R are asked for
+    "ids",  # int64 [T]
+    "position_ids",  # int64 [T], the position of each row in its text
+    "bounds",  # int64 [B + 1], where texts begin and end: cu_seqlens of the attention kernels for packed rows
+    "output_rows",  # int64 [R], in ascending order
+    "output_bounds",  # int64 [B + 1], as `bounds`, in `output_rows`
+    "out",  # [R, dim], without anything between rows
     # the work
     "chunks",
     "n_chunks",
-    "alone",  # as many of them are done by one thread each
+    "n_parallel",  # as many of them, the first ones, are done by one thread each
     "chunk_stages",
     "layer_stages",
-    "block",  # rows that go through a feed-forward layer at a time
-    "step",  # of rows of dim float32
-    "hidden_step",
+    "block_rows",  # rows that go through a feed-forward layer at a time
+    "row_stride",  # of rows of dim float32
+    "hidden_stride",
     "zeros",  # as many as a panel has columns
     # LINEAR: operand [rows, inputs] -> out
-    ("lin", LIN),
+    ("linear_layer", LINEAR_LAYER),
     ("operand", OPERAND),
     "rows",
-    "out_step",
+    "out_stride",
 )
 BLOCK_STAGES = 7  # of forward.feed_forward
 ATTENTION_STAGES = 4  # of forward.block before that

@@ -1,8 +1,8 @@
 """Weights in the order in which the kernels read them: packed once, when a model is loaded.
 
 A panel holds 16 to 64 columns (outputs) for all inputs, input by input: float32 [K, columns], or int8
-[K / group, columns, group], where `group` weights of one column stand side by side. Columns are filled up with zeros
-to whole vectors, inputs to whole groups.
+[K / interleave, columns, interleave], where `interleave` weights of one column stand side by side.
+Columns are filled up with zeros to whole vectors, inputs to whole groups.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..distilbert.encoder import Array, Params
-from .target import Level
+from .isa import ISA
 
 LANES = 16
 
@@ -24,8 +24,11 @@ def rounded_up(n: int, unit: int) -> int:
 
 def aligned_zeros(size: int) -> Array:
     """uint8 [size], zeros, from the start of a page, and on large pages where the system has some to give."""
-    # Python's default is memory shared with children, which the system never puts on large pages.
-    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MAP_PRIVATE"):
+        # Python's default is memory shared with children, which the system never puts on large pages.
+        memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:  # Windows
+        memory = mmap.mmap(-1, max(1, size))
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a kernel without large pages; small ones do
             memory.madvise(mmap.MADV_HUGEPAGE)
@@ -39,53 +42,53 @@ def padded(values: Array, dtype: Any, size: int) -> Array:
     return out
 
 
-def packed_size(shape: tuple[int, int], group: int, itemsize: int) -> int:
+def packed_size(shape: tuple[int, int], interleave: int, itemsize: int) -> int:
     """Bytes of the panels of a weight [out, in], a multiple of 64."""
-    return rounded_up(shape[0], LANES) * rounded_up(shape[1], group) * itemsize
+    return rounded_up(shape[0], LANES) * rounded_up(shape[1], interleave) * itemsize
 
 
-def pack(weight: Array, group: int, width: int, packed: Array) -> Array:
-    """float32 or int8 [out, in] -> its panels, one after the other: [out up to 16, in up to group] elements.
+def pack(weight: Array, interleave: int, width: int, packed: Array) -> Array:
+    """float32 or int8 [out, in] -> its panels, one after the other: [out up to 16, in up to interleave] elements.
 
-    `group` is 1 for float32; `width` is the number of columns of each panel but the last; `packed` are the bytes to
-    write to, `packed_size` of them.
+    `interleave` is 1 for float32; `width` is the number of columns of each panel but the last; `packed` are the bytes
+    to write to, `packed_size` of them.
     """
     n, k = weight.shape
-    columns, inputs = rounded_up(n, LANES), rounded_up(k, group)
+    columns, inputs = rounded_up(n, LANES), rounded_up(k, interleave)
     packed = packed.view(weight.dtype)
     if columns != n or inputs != k:
         weight = np.pad(weight, ((0, columns - n), (0, inputs - k)))
     done = 0
     for first in range(0, columns, width):
         last = min(first + width, columns)
-        part = weight[first:last].reshape(last - first, inputs // group, group)
-        panel = packed[done : done + part.size].reshape(inputs // group, last - first, group)
+        part = weight[first:last].reshape(last - first, inputs // interleave, interleave)
+        panel = packed[done : done + part.size].reshape(inputs // interleave, last - first, interleave)
         panel[...] = part.transpose(1, 0, 2)
         done += part.size
     return packed
 
 
-def linear_size(weight: Array, level: Level) -> int:
+def linear_size(weight: Array, isa: ISA) -> int:
     """Bytes of the panels of a linear layer."""
-    return packed_size(weight.shape, level.group if weight.dtype == np.int8 else 1, weight.itemsize)
+    return packed_size(weight.shape, isa.interleave if weight.dtype == np.int8 else 1, weight.itemsize)
 
 
-def pack_linear(weight: Array, bias: Array, level: Level, out: Array, weight_scale: Array | None = None) -> Params:
-    """A linear layer as the kernels want it: the fields of layout.LIN, with arrays for addresses; `out` for panels."""
+def pack_linear(weight: Array, bias: Array, isa: ISA, out: Array, weight_scale: Array | None = None) -> Params:
+    """The fields of layout.LINEAR_LAYER, with arrays where it has addresses; panels are written to `out`."""
     n, k = weight.shape
-    columns, width = rounded_up(n, LANES), level.vectors * LANES
+    columns, width = rounded_up(n, LANES), isa.vectors * LANES
     bias = padded(bias, np.float32, columns)
     if weight_scale is None:
         panels = pack(weight, 1, width, out)
         return {"panels": panels, "start": bias, "scale": bias, "bias": bias, "n": n, "steps": k, "int8": 0}
     # (x + offset) w summed up is x w summed up, and offset times the sum of w.
-    start = -level.offset * weight.sum(axis=1, dtype=np.int64)
+    start = -isa.offset * weight.sum(axis=1, dtype=np.int64)
     return {
-        "panels": pack(weight, level.group, width, out),
+        "panels": pack(weight, isa.interleave, width, out),
         "start": padded(start, np.int32, columns),
         "scale": padded(weight_scale, np.float32, columns),
         "bias": bias,
         "n": n,
-        "steps": -(-k // level.group),
+        "steps": -(-k // isa.interleave),
         "int8": 1,
     }

@@ -1,7 +1,7 @@
 """What happens to one row, or to one vector of it: activations, softmax, layer norm, quantisation, embeddings.
 
 Addresses are bytes; `n` counts a row's elements. Where `n` is no multiple of 16, the lanes after it are written too:
-as zeros, so that they never disturb a sum or a maximum. Buffers have room for them.
+as zeros, so that they never disturb a sum or a maximum. Buffers are long enough for them.
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from .simd import (
     Vector,
     absolute,
     add_lanes,
+    broadcast,
     fma,
     get_float,
     keep,
@@ -26,7 +27,6 @@ from .simd import (
     minimum,
     rint,
     scale_by_power,
-    splat,
     store,
     store_int8,
     store_int16,
@@ -46,16 +46,16 @@ def exp(x: Vector) -> Vector:
 
     2**n * e**r with |r| < ln(2) / 2; the polynomial is a minimax fit of (e**r - 1 - r) / r**2.
     """
-    x = minimum(maximum(x, splat(-87.0)), splat(88.0))
-    n = rint(x * splat(1.4426950408889634))
-    r = fma(n, splat(-0.693359375), x)  # ln 2 in two parts: n times the first is exact
-    r = fma(n, splat(2.12194440e-4), r)
-    p = fma(r, splat(0.0013814535923302174), splat(0.00836874544620514))
-    p = fma(p, r, splat(0.04166839271783829))
-    p = fma(p, r, splat(0.1666652113199234))
-    p = fma(p, r, splat(0.4999999403953552))
-    p = fma(p, r, splat(1.0))
-    p = fma(p, r, splat(1.0))
+    x = minimum(maximum(x, broadcast(-87.0)), broadcast(88.0))
+    n = rint(x * broadcast(1.4426950408889634))
+    r = fma(n, broadcast(-0.693359375), x)  # ln 2 in two parts: n times the first is exact
+    r = fma(n, broadcast(2.12194440e-4), r)
+    p = fma(r, broadcast(0.0013814535923302174), broadcast(0.00836874544620514))
+    p = fma(p, r, broadcast(0.04166839271783829))
+    p = fma(p, r, broadcast(0.1666652113199234))
+    p = fma(p, r, broadcast(0.4999999403953552))
+    p = fma(p, r, broadcast(1.0))
+    p = fma(p, r, broadcast(1.0))
     return scale_by_power(p, to_int(n))
 
 
@@ -65,36 +65,36 @@ def gelu(x: Vector) -> Vector:
 
     P is a minimax polynomial for |x| < 5.2, written in t = 2 x**2 / 5.2**2 - 1, where its terms do not cancel.
     """
-    c = minimum(maximum(x, splat(-5.2)), splat(5.2))
-    t = fma(c * c, splat(0.0739644970414201), splat(-1.0))
-    p = fma(t, splat(0.0002023854322033003), splat(-0.0005622886237688363))
-    p = fma(p, t, splat(0.0006007742485962808))
-    p = fma(p, t, splat(-0.0009785209549590945))
-    p = fma(p, t, splat(0.0026624237652868032))
-    p = fma(p, t, splat(-0.005067361984401941))
-    p = fma(p, t, splat(0.00801010150462389))
-    p = fma(p, t, splat(-0.012353362515568733))
-    p = fma(p, t, splat(0.018133919686079025))
-    p = fma(p, t, splat(-0.024763448163866997))
-    p = fma(p, t, splat(0.0319623239338398))
-    p = fma(p, t, splat(-0.03992539644241333))
-    p = fma(p, t, splat(0.05002611130475998))
-    p = fma(p, t, splat(-0.06774380803108215))
-    p = fma(p, t, splat(0.1359499841928482))
-    return maximum(x, splat(-5.2)) * fma(c, p, splat(0.5))
+    c = minimum(maximum(x, broadcast(-5.2)), broadcast(5.2))
+    t = fma(c * c, broadcast(0.0739644970414201), broadcast(-1.0))
+    p = fma(t, broadcast(0.0002023854322033003), broadcast(-0.0005622886237688363))
+    p = fma(p, t, broadcast(0.0006007742485962808))
+    p = fma(p, t, broadcast(-0.0009785209549590945))
+    p = fma(p, t, broadcast(0.0026624237652868032))
+    p = fma(p, t, broadcast(-0.005067361984401941))
+    p = fma(p, t, broadcast(0.00801010150462389))
+    p = fma(p, t, broadcast(-0.012353362515568733))
+    p = fma(p, t, broadcast(0.018133919686079025))
+    p = fma(p, t, broadcast(-0.024763448163866997))
+    p = fma(p, t, broadcast(0.0319623239338398))
+    p = fma(p, t, broadcast(-0.03992539644241333))
+    p = fma(p, t, broadcast(0.05002611130475998))
+    p = fma(p, t, broadcast(-0.06774380803108215))
+    p = fma(p, t, broadcast(0.1359499841928482))
+    return maximum(x, broadcast(-5.2)) * fma(c, p, broadcast(0.5))
 
 
 @kernel
 def sigmoid(x: Vector) -> Vector:
     """1 / (1 + e**-x)."""
-    return splat(1.0) / (splat(1.0) + exp(splat(0.0) - x))
+    return broadcast(1.0) / (broadcast(1.0) + exp(broadcast(0.0) - x))
 
 
 @kernel
 def gelu_tanh(x: Vector) -> Vector:
     """GELU by its tanh approximation: x sigmoid(2 u), because (1 + tanh u) / 2 is sigmoid(2 u)."""
     cube = x * x * x
-    return x * sigmoid(splat(1.5957691216057308) * fma(splat(0.044715), cube, x))
+    return x * sigmoid(broadcast(1.5957691216057308) * fma(broadcast(0.044715), cube, x))
 
 
 @kernel
@@ -105,50 +105,50 @@ def activate(activation: int, x: Vector) -> Vector:
     if activation == GELU_TANH:
         return gelu_tanh(x)
     if activation == RELU:
-        return maximum(x, splat(0.0))
+        return maximum(x, broadcast(0.0))
     if activation == SILU:
         return x * sigmoid(x)
     if activation == SIGMOID:
         return sigmoid(x)
-    return fma(splat(2.0), sigmoid(x + x), splat(-1.0))  # tanh
+    return fma(broadcast(2.0), sigmoid(x + x), broadcast(-1.0))  # tanh
 
 
 @kernel
 def layer_norm(x: int, weight: int, bias: int, n: int, out: int) -> None:
     """float32 [n] at x -> float32 [n] at out, which may be x; lanes after n are zeros in x, weight and bias."""
     size = n * 4
-    total = splat(0.0)
+    total = broadcast(0.0)
     for i in range(0, size, VECTOR):
         total = total + load(x + i)
-    mean = splat(add_lanes(total) / np.float32(n))
-    total = splat(0.0)
+    mean = broadcast(add_lanes(total) / np.float32(n))
+    total = broadcast(0.0)
     for i in range(0, size, VECTOR):
         centred = keep(load(x + i) - mean, n - i // 4, 0.0)
         total = fma(centred, centred, total)
     variance = add_lanes(total) / np.float32(n)
-    factor = splat(ONE / np.sqrt(variance + EPSILON))
+    factor = broadcast(ONE / np.sqrt(variance + EPSILON))
     for i in range(0, size, VECTOR):
         store(out + i, fma((load(x + i) - mean) * factor, load(weight + i), load(bias + i)))
 
 
 @kernel
-def quantize(x: int, n: int, out: int, group: int, offset: int) -> np.float32:
-    """float32 [n] at x -> its int8 plus `offset` at out, as bytes, or as int16 for a `group` of 2; returns the scale.
+def quantize(x: int, n: int, out: int, itemsize: int, offset: int) -> np.float32:
+    """float32 [n] at x -> its int8 plus `offset` at out, in elements of 1 or 2 bytes; returns the scale.
 
     As distilbert.encoder.quantize_rows, bit for bit.
     """
     size = n * 4
-    largest = splat(0.0)
+    largest = broadcast(0.0)
     for i in range(0, size, VECTOR):
         largest = maximum(largest, absolute(load(x + i)))
     scale = max_lanes(largest) / np.float32(127.5)
     if scale == np.float32(0):
         scale = TINY
-    divisor = splat(scale)
-    shift = splat(np.float32(offset))
+    divisor = broadcast(scale)
+    shift = broadcast(np.float32(offset))
     for i in range(0, size, VECTOR):
-        whole = minimum(maximum(rint(load(x + i) / divisor), splat(-128.0)), splat(127.0)) + shift
-        if group == 4:
+        whole = minimum(maximum(rint(load(x + i) / divisor), broadcast(-128.0)), broadcast(127.0)) + shift
+        if itemsize == 1:
             store_int8(out + i // 4, to_int(whole))
         else:
             store_int16(out + i // 2, to_int(whole))
@@ -159,12 +159,12 @@ def quantize(x: int, n: int, out: int, group: int, offset: int) -> np.float32:
 def softmax(x: int, n: int, scale: np.float32) -> np.float32:
     """float32 [n] at x -> exp(scale * (x - max x)) in place, lanes after n zero; returns their sum, not divided by."""
     size = n * 4
-    largest = splat(-np.inf)
+    largest = broadcast(-np.inf)
     for i in range(0, size, VECTOR):
         largest = maximum(largest, keep(load(x + i), n - i // 4, -np.inf))
-    top = splat(max_lanes(largest))
-    factor = splat(scale)
-    total = splat(0.0)
+    top = broadcast(max_lanes(largest))
+    factor = broadcast(scale)
+    total = broadcast(0.0)
     for i in range(0, size, VECTOR):
         p = keep(exp((load(x + i) - top) * factor), n - i // 4, 0.0)
         total = total + p
@@ -178,7 +178,7 @@ def table_vector(kind: int, table: int, row: int, n: int, i: int, scales: int) -
     if kind == FLOAT16:
         return load_part_float16(table + (row * n + i) * 2, n - i)
     if kind == INT8:
-        return to_float(load_part_int8(table + row * n + i, n - i)) * splat(get_float(scales + row * 4))
+        return to_float(load_part_int8(table + row * n + i, n - i)) * broadcast(get_float(scales + row * 4))
     return load_part(table + (row * n + i) * 4, n - i)
 
 

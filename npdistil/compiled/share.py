@@ -2,34 +2,39 @@
 
 Every stage of a forward has two counters, of items claimed and of items done. A thread that arrives late finds less
 to claim, and one that never arrives is not missed, so nothing can deadlock: not with fewer cores than threads, not
-after a fork. A thread working alone runs through the same code with counters of its own.
+after a fork. A thread working alone runs through the same code with counters of its own. `stage` is the address of a
+stage's counters, which are zero before the first claim.
 """
 
-from .layout import DONE, LINE
-from .simd import fetch_add, get_shared, kernel, pause, set_int, sleep
+from collections.abc import Iterator
+
+from .layout import DONE, STAGE
+from .simd import fetch_add, kernel, load_acquire, pause, set_int, sleep
 
 SPINS = 20000  # pauses before the core is offered to others: some 0.5 ms
 YIELDS = 100  # offers before the thread sleeps
+ROWS = 4  # rows that are claimed at a time
 
 
 @kernel
-def claim(stage: int) -> int:
-    """The number of an item that nobody else has, possibly beyond the last; `stage` is the counters' address."""
-    return fetch_add(stage, 1)
-
-
-@kernel
-def report(stage: int, items: int) -> None:
-    """Say that so many claimed items are done."""
-    if items:
-        fetch_add(stage + DONE, items)
+def claimed(stage: int, items: int) -> Iterator[int]:
+    """The items of a stage that this thread gets; they count as done once it has asked for all of them."""
+    done = 0
+    while True:
+        item = fetch_add(stage, 1)
+        if item >= items:
+            break
+        yield item
+        done += 1
+    if done:
+        fetch_add(stage + DONE, done)
 
 
 @kernel
 def wait(stage: int, items: int) -> None:
     """Return once all items of a stage are done; what was written for them can be read then."""
     turns = 0
-    while get_shared(stage + DONE) < items:
+    while load_acquire(stage + DONE) < items:
         turns += 1
         if turns < SPINS:
             pause()
@@ -40,8 +45,24 @@ def wait(stage: int, items: int) -> None:
 
 
 @kernel
+def shared(stage: int, items: int) -> Iterator[int]:
+    """As `claimed`, and ends only once all items of the stage are done, whoever does them."""
+    for item in claimed(stage, items):  # noqa: UP028 - numba has no `yield from`
+        yield item
+    wait(stage, items)
+
+
+@kernel
+def shared_rows(stage: int, rows: int) -> Iterator[int]:
+    """As `shared`, row by row."""
+    for item in shared(stage, (rows + ROWS - 1) // ROWS):
+        for row in range(item * ROWS, min(item * ROWS + ROWS, rows)):  # noqa: UP028
+            yield row
+
+
+@kernel
 def reset(stage: int, stages: int) -> None:
     """Start counters of a thread's own work from 0."""
     for i in range(stages):
-        set_int(stage + i * LINE, 0)
-        set_int(stage + i * LINE + DONE, 0)
+        set_int(stage + i * STAGE, 0)
+        set_int(stage + i * STAGE + DONE, 0)

@@ -1,8 +1,8 @@
 """Vectors of 16 lanes as numba values, memory by address, atomics; nothing else.
 
-Each operation is an intrinsic that emits LLVM IR, with a twin in NumPy that serves where numba's compiler is off
-(NUMBA_DISABLE_JIT=1). The twins refuse every address outside the arrays given to `allow`, so a forward that runs on
-them proves its own address arithmetic.
+Each operation is an intrinsic that emits LLVM IR, with a reference in NumPy that serves where NPDISTIL_CHECKED is 1.
+The references refuse every address outside the arrays given to `allow`, so a forward that runs on them proves its own
+address arithmetic.
 
 A target with narrower registers splits a vector without changing any lane, and sums over lanes follow one fixed
 tree: results do not depend on the target.
@@ -18,11 +18,13 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import config, from_dtype, njit, types
+from numba import from_dtype, njit, types
 from numba.core.imputils import lower_builtin
 from numba.core.typing import signature as typed
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, models, register_model
+
+from .kernels import CHECKED
 
 LANES = 16
 VECTOR = 64  # bytes of a vector
@@ -38,14 +40,16 @@ I1, I8, I16, I32, I64, F32 = (
     ir.IntType(64),
     ir.FloatType(),
 )
-COMPILED = not config.DISABLE_JIT
+COMPILED = not CHECKED
 
 
 def kernel(function: Function) -> Function:
     """Compile a function: no check of divisors, which would keep loops from becoming vectors, and no way in for Python.
 
-    cache.py finds the one that Python calls.
+    build.py and jit.py find the one that is called.
     """
+    if not COMPILED:
+        return function
     compiled: Function = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return compiled
 
@@ -71,8 +75,8 @@ i32x16 = VectorType("i32x16", ir.VectorType(I32, LANES))
 f32, i64, void = types.float32, types.int64, types.void
 
 
-def operation(result: types.Type, *operands: types.Type, twin: Callable[..., Any]) -> Callable[[Function], Any]:
-    """Decorate a function `(builder, *values) -> value` that emits IR; `twin` does the same in NumPy."""
+def operation(result: types.Type, *operands: types.Type, reference: Callable[..., Any]) -> Callable[[Function], Any]:
+    """Decorate a function `(builder, *values) -> value` that emits IR; `reference` does the same in NumPy."""
 
     def decorate(emit: Function) -> Any:
         def definition(typingctx: Any, *arguments: Any) -> Any:
@@ -87,7 +91,7 @@ def operation(result: types.Type, *operands: types.Type, twin: Callable[..., Any
         signature = inspect.Signature([inspect.Parameter(name, positional) for name in names])
         definition.__signature__ = signature  # type: ignore[attr-defined] # numba counts these
         definition.__name__, definition.__doc__ = emit.__name__, emit.__doc__
-        return intrinsic(definition) if COMPILED else twin
+        return intrinsic(definition) if COMPILED else reference
 
     return decorate
 
@@ -103,7 +107,7 @@ def pointer(builder: Value, address: Value, kind: Value) -> Value:
     return builder.inttoptr(address, kind.as_pointer())
 
 
-def spread(builder: Value, value: Value, lanes: int = LANES) -> Value:
+def emit_broadcast(builder: Value, value: Value, lanes: int = LANES) -> Value:
     """One value in all lanes."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
@@ -123,16 +127,16 @@ def constant(element: Value, value: float) -> Value:
 def first_lanes(builder: Value, count: Value) -> Value:
     """A mask of the first `count` lanes, or of all."""
     numbers = ir.Constant(ir.VectorType(I64, LANES), list(range(LANES)))
-    return builder.icmp_signed("<", numbers, spread(builder, count))
+    return builder.icmp_signed("<", numbers, emit_broadcast(builder, count))
 
 
 # --- Memory. Addresses are integers; `part` is how many lanes are there, 16 or more meaning all.
 
-extents: list[tuple[int, int]] = []  # what the twins may touch
+extents: list[tuple[int, int]] = []  # what the references may touch
 
 
 def allow(*arrays: npt.NDArray[Any]) -> None:
-    """Let the twins touch these arrays."""
+    """Let the references touch these arrays."""
     extents.extend((a.ctypes.data, a.ctypes.data + a.nbytes) for a in arrays)
 
 
@@ -155,21 +159,21 @@ def memory(address: int, count: int, dtype: Any) -> npt.NDArray[Any]:
     return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype)
 
 
-def _load_twin(dtype: Any, result: Any) -> Callable[..., Any]:
-    def twin(address: int, part: int = LANES) -> npt.NDArray[Any]:
+def _load_reference(dtype: Any, result: Any) -> Callable[..., Any]:
+    def reference(address: int, part: int = LANES) -> npt.NDArray[Any]:
         lanes, count = np.zeros(LANES, result), min(part, LANES)
         lanes[:count] = memory(address, count, dtype)
         return lanes
 
-    return twin
+    return reference
 
 
-def _store_twin(dtype: Any) -> Callable[..., None]:
-    def twin(address: int, lanes: npt.NDArray[Any], part: int = LANES) -> None:
+def _store_reference(dtype: Any) -> Callable[..., None]:
+    def reference(address: int, lanes: npt.NDArray[Any], part: int = LANES) -> None:
         count = min(part, LANES)
         memory(address, count, dtype)[:] = lanes[:count].astype(dtype)
 
-    return twin
+    return reference
 
 
 def _masked_load(builder: Value, element: Value, address: Value, part: Value) -> Value:
@@ -182,25 +186,25 @@ def _masked_load(builder: Value, element: Value, address: Value, part: Value) ->
     return builder.call(load, [pointer(builder, address, kind), ir.Constant(I32, 1), mask, constant(element, 0)])
 
 
-@operation(f32x16, i64, twin=_load_twin(np.float32, np.float32))
+@operation(f32x16, i64, reference=_load_reference(np.float32, np.float32))
 def load(builder: Value, address: Value) -> Value:
     """16 float32."""
     return builder.load(pointer(builder, address, f32x16.llvm_type), align=4)
 
 
-@operation(f32x16, i64, i64, twin=_load_twin(np.float32, np.float32))
+@operation(f32x16, i64, i64, reference=_load_reference(np.float32, np.float32))
 def load_part(builder: Value, address: Value, part: Value) -> Value:
     """The first `part` float32, and zeros."""
     return _masked_load(builder, F32, address, part)
 
 
-@operation(i32x16, i64, i64, twin=_load_twin(np.int8, np.int32))
+@operation(i32x16, i64, i64, reference=_load_reference(np.int8, np.int32))
 def load_part_int8(builder: Value, address: Value, part: Value) -> Value:
     """The first `part` int8, and zeros."""
     return builder.sext(_masked_load(builder, I8, address, part), i32x16.llvm_type)
 
 
-@operation(f32x16, i64, i64, twin=_load_twin(np.float16, np.float32))
+@operation(f32x16, i64, i64, reference=_load_reference(np.float16, np.float32))
 def load_part_float16(builder: Value, address: Value, part: Value) -> Value:
     """The first `part` float16 (finite), and zeros.
 
@@ -214,19 +218,19 @@ def load_part_float16(builder: Value, address: Value, part: Value) -> Value:
     return builder.bitcast(builder.or_(builder.bitcast(size, i32x16.llvm_type), sign), f32x16.llvm_type)
 
 
-@operation(i32x16, i64, twin=_load_twin(np.int32, np.int32))
+@operation(i32x16, i64, reference=_load_reference(np.int32, np.int32))
 def load_int32(builder: Value, address: Value) -> Value:
     """16 int32."""
     return builder.load(pointer(builder, address, i32x16.llvm_type), align=4)
 
 
-@operation(void, i64, f32x16, twin=_store_twin(np.float32))
+@operation(void, i64, f32x16, reference=_store_reference(np.float32))
 def store(builder: Value, address: Value, lanes: Value) -> None:
     """16 float32."""
     builder.store(lanes, pointer(builder, address, f32x16.llvm_type), align=4)
 
 
-@operation(void, i64, f32x16, i64, twin=_store_twin(np.float32))
+@operation(void, i64, f32x16, i64, reference=_store_reference(np.float32))
 def store_part(builder: Value, address: Value, lanes: Value, part: Value) -> None:
     """The first `part` lanes, as float32."""
     kind = f32x16.llvm_type
@@ -235,39 +239,39 @@ def store_part(builder: Value, address: Value, lanes: Value, part: Value) -> Non
     builder.call(masked, [lanes, pointer(builder, address, kind), ir.Constant(I32, 4), first_lanes(builder, part)])
 
 
-@operation(void, i64, i32x16, twin=_store_twin(np.uint8))
+@operation(void, i64, i32x16, reference=_store_reference(np.uint8))
 def store_int8(builder: Value, address: Value, lanes: Value) -> None:
     """The low 8 bits of each lane."""
     kind = ir.VectorType(I8, LANES)
     builder.store(builder.trunc(lanes, kind), pointer(builder, address, kind), align=1)
 
 
-@operation(void, i64, i32x16, twin=_store_twin(np.int16))
+@operation(void, i64, i32x16, reference=_store_reference(np.int16))
 def store_int16(builder: Value, address: Value, lanes: Value) -> None:
     """The low 16 bits of each lane."""
     kind = ir.VectorType(I16, LANES)
     builder.store(builder.trunc(lanes, kind), pointer(builder, address, kind), align=1)
 
 
-@operation(f32, i64, twin=lambda address: memory(address, 1, np.float32)[0])
+@operation(f32, i64, reference=lambda address: memory(address, 1, np.float32)[0])
 def get_float(builder: Value, address: Value) -> Value:
     """A float32."""
     return builder.load(pointer(builder, address, F32), align=4)
 
 
-@operation(void, i64, f32, twin=lambda address, value: memory(address, 1, np.float32).fill(value))
+@operation(void, i64, f32, reference=lambda address, value: memory(address, 1, np.float32).fill(value))
 def set_float(builder: Value, address: Value, value: Value) -> None:
     """A float32."""
     builder.store(value, pointer(builder, address, F32), align=4)
 
 
-@operation(i64, i64, twin=lambda address: int(memory(address, 1, np.int64)[0]))
+@operation(i64, i64, reference=lambda address: int(memory(address, 1, np.int64)[0]))
 def get_int(builder: Value, address: Value) -> Value:
     """An int64."""
     return builder.load(pointer(builder, address, I64), align=8)
 
 
-@operation(void, i64, i64, twin=lambda address, value: memory(address, 1, np.int64).fill(value))
+@operation(void, i64, i64, reference=lambda address, value: memory(address, 1, np.int64).fill(value))
 def set_int(builder: Value, address: Value, value: Value) -> None:
     """An int64."""
     builder.store(value, pointer(builder, address, I64), align=8)
@@ -276,11 +280,11 @@ def set_int(builder: Value, address: Value, value: Value) -> None:
 def record_of(layout: np.dtype[Any]) -> Any:
     """A function from an address to the record of this layout that lies there."""
 
-    def twin(address: int) -> Any:
+    def reference(address: int) -> Any:
         return memory(address, 1, layout).view(np.recarray)[0]
 
     if not COMPILED:
-        return twin
+        return reference
     kind = from_dtype(layout)
 
     @intrinsic
@@ -293,19 +297,19 @@ def record_of(layout: np.dtype[Any]) -> Any:
     return record
 
 
-def _transposed_twin(source: int, source_step: int, rows: int, columns: int, out: int, out_step: int) -> None:
+def _transposed_reference(source: int, source_stride: int, rows: int, columns: int, out: int, out_stride: int) -> None:
     for j in range(LANES):
         row = min(j, rows - 1)
-        values = _load_twin(np.float32, np.float32)(source + row * source_step, columns)
+        values = _load_reference(np.float32, np.float32)(source + row * source_stride, columns)
         for i in range(LANES):
-            memory(out + i * out_step + j * 4, 1, np.float32)[0] = values[i]
+            memory(out + i * out_stride + j * 4, 1, np.float32)[0] = values[i]
 
 
-@operation(void, i64, i64, i64, i64, i64, i64, twin=_transposed_twin)
+@operation(void, i64, i64, i64, i64, i64, i64, reference=_transposed_reference)
 def transpose(
-    builder: Value, source: Value, source_step: Value, rows: Value, columns: Value, out: Value, out_step: Value
+    builder: Value, source: Value, source_stride: Value, rows: Value, columns: Value, out: Value, out_stride: Value
 ) -> None:
-    """Columns of a 16 x 16 block of 4-byte values as rows. Steps are bytes from row to row.
+    """Columns of a 16 x 16 block of 4-byte values as rows. Strides are bytes from row to row.
 
     Only `rows` x `columns` are read: rows after the last repeat it, columns after the last are zero.
     """
@@ -314,16 +318,16 @@ def transpose(
     for j in range(LANES):
         number = ir.Constant(I64, j)
         row = builder.select(builder.icmp_signed("<", number, rows), number, last)
-        vectors.append(_masked_load(builder, F32, builder.add(source, builder.mul(row, source_step)), columns))
-    for step in (1, 2, 4, 8):  # exchange the blocks off the diagonal, of 1, 2, 4, 8 lanes
-        low = [i if not i & step else LANES + i - step for i in range(LANES)]
-        high = [i + step if not i & step else LANES + i for i in range(LANES)]
+        vectors.append(_masked_load(builder, F32, builder.add(source, builder.mul(row, source_stride)), columns))
+    for distance in (1, 2, 4, 8):  # exchange the blocks off the diagonal, of 1, 2, 4, 8 lanes
+        low = [i if not i & distance else LANES + i - distance for i in range(LANES)]
+        high = [i + distance if not i & distance else LANES + i for i in range(LANES)]
         for j in range(LANES):
-            if not j & step:
-                x, y = vectors[j], vectors[j + step]
-                vectors[j], vectors[j + step] = shuffled(builder, x, y, low), shuffled(builder, x, y, high)
+            if not j & distance:
+                x, y = vectors[j], vectors[j + distance]
+                vectors[j], vectors[j + distance] = shuffled(builder, x, y, low), shuffled(builder, x, y, high)
     for j, lanes in enumerate(vectors):
-        at = builder.add(out, builder.mul(out_step, ir.Constant(I64, j)))
+        at = builder.add(out, builder.mul(out_stride, ir.Constant(I64, j)))
         builder.store(lanes, pointer(builder, at, f32x16.llvm_type), align=4)
 
 
@@ -345,64 +349,64 @@ for _infix, _emit in {
         return getattr(builder, emit)(*values)
 
 
-@operation(f32x16, f32, twin=lambda value: np.full(LANES, value, np.float32))
-def splat(builder: Value, value: Value) -> Value:
+@operation(f32x16, f32, reference=lambda value: np.full(LANES, value, np.float32))
+def broadcast(builder: Value, value: Value) -> Value:
     """One float32 in all lanes."""
-    return spread(builder, value)
+    return emit_broadcast(builder, value)
 
 
-@operation(f32x16, f32x16, f32x16, f32x16, twin=lambda x, y, z: (x.astype(np.float64) * y + z).astype(np.float32))
+@operation(f32x16, f32x16, f32x16, f32x16, reference=lambda x, y, z: (x.astype(np.float64) * y + z).astype(np.float32))
 def fma(builder: Value, x: Value, y: Value, z: Value) -> Value:
     """Each x * y + z, rounded once."""
     kind = f32x16.llvm_type
     return builder.call(declared(builder, "llvm.fma.v16f32", kind, kind, kind, kind), [x, y, z])
 
 
-@operation(f32x16, f32x16, f32x16, twin=np.maximum)
+@operation(f32x16, f32x16, f32x16, reference=np.maximum)
 def maximum(builder: Value, x: Value, y: Value) -> Value:
     """The larger of each pair."""
     return builder.select(builder.fcmp_ordered(">", x, y), x, y)
 
 
-@operation(f32x16, f32x16, f32x16, twin=np.minimum)
+@operation(f32x16, f32x16, f32x16, reference=np.minimum)
 def minimum(builder: Value, x: Value, y: Value) -> Value:
     """The smaller of each pair."""
     return builder.select(builder.fcmp_ordered("<", x, y), x, y)
 
 
-@operation(f32x16, f32x16, twin=np.abs)
+@operation(f32x16, f32x16, reference=np.abs)
 def absolute(builder: Value, x: Value) -> Value:
     """Each without its sign."""
     return builder.call(declared(builder, "llvm.fabs.v16f32", f32x16.llvm_type, f32x16.llvm_type), [x])
 
 
-@operation(f32x16, f32x16, twin=np.rint)
+@operation(f32x16, f32x16, reference=np.rint)
 def rint(builder: Value, x: Value) -> Value:
     """The nearest whole number, of two the even one."""
     return builder.call(declared(builder, "llvm.roundeven.v16f32", f32x16.llvm_type, f32x16.llvm_type), [x])
 
 
 @operation(
-    f32x16, f32x16, i64, f32, twin=lambda x, part, other: np.where(np.arange(LANES) < part, x, np.float32(other))
+    f32x16, f32x16, i64, f32, reference=lambda x, part, other: np.where(np.arange(LANES) < part, x, np.float32(other))
 )
 def keep(builder: Value, x: Value, part: Value, other: Value) -> Value:
     """The first `part` lanes, and `other` in those after."""
-    return builder.select(first_lanes(builder, part), x, spread(builder, other))
+    return builder.select(first_lanes(builder, part), x, emit_broadcast(builder, other))
 
 
-@operation(i32x16, f32x16, twin=lambda x: x.astype(np.int32))
+@operation(i32x16, f32x16, reference=lambda x: x.astype(np.int32))
 def to_int(builder: Value, x: Value) -> Value:
     """Whole float32 as int32."""
     return builder.fptosi(x, i32x16.llvm_type)
 
 
-@operation(f32x16, i32x16, twin=lambda x: x.astype(np.float32))
+@operation(f32x16, i32x16, reference=lambda x: x.astype(np.float32))
 def to_float(builder: Value, x: Value) -> Value:
     """int32 as the nearest float32."""
     return builder.sitofp(x, f32x16.llvm_type)
 
 
-@operation(f32x16, f32x16, i32x16, twin=lambda x, n: np.ldexp(x, n))
+@operation(f32x16, f32x16, i32x16, reference=lambda x, n: np.ldexp(x, n))
 def scale_by_power(builder: Value, x: Value, n: Value) -> Value:
     """X times 2**n, where neither x nor the result is subnormal."""
     bits = builder.bitcast(x, i32x16.llvm_type)
@@ -410,12 +414,12 @@ def scale_by_power(builder: Value, x: Value, n: Value) -> Value:
 
 
 def _reduced(combine: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-    def twin(x: npt.NDArray[Any]) -> Any:
+    def reference(x: npt.NDArray[Any]) -> Any:
         while len(x) > 1:
             x = combine(x[: len(x) // 2], x[len(x) // 2 :])
         return x[0]
 
-    return twin
+    return reference
 
 
 def _reduce(builder: Value, x: Value, combine: Callable[[Value, Value], Value]) -> Value:
@@ -427,13 +431,13 @@ def _reduce(builder: Value, x: Value, combine: Callable[[Value, Value], Value]) 
     return builder.extract_element(x, ir.Constant(I32, 0))
 
 
-@operation(f32, f32x16, twin=_reduced(np.add))
+@operation(f32, f32x16, reference=_reduced(np.add))
 def add_lanes(builder: Value, x: Value) -> Value:
     """The sum of all lanes: halves added to each other, 8, 4, 2, 1."""
     return _reduce(builder, x, builder.fadd)
 
 
-@operation(f32, f32x16, twin=_reduced(np.maximum))
+@operation(f32, f32x16, reference=_reduced(np.maximum))
 def max_lanes(builder: Value, x: Value) -> Value:
     """The largest lane."""
     return _reduce(builder, x, lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
@@ -442,26 +446,26 @@ def max_lanes(builder: Value, x: Value) -> Value:
 # --- Between threads.
 
 
-def _fetch_add_twin(address: int, value: int) -> int:
+def _fetch_add_reference(address: int, value: int) -> int:
     cell = memory(address, 1, np.int64)
     before = int(cell[0])
     cell[0] += value
     return before
 
 
-@operation(i64, i64, i64, twin=_fetch_add_twin)
+@operation(i64, i64, i64, reference=_fetch_add_reference)
 def fetch_add(builder: Value, address: Value, value: Value) -> Value:
     """Add to an int64 that other threads add to; what it was before. Orders memory both ways."""
     return builder.atomic_rmw("add", pointer(builder, address, I64), value, "acq_rel")
 
 
-@operation(i64, i64, twin=lambda address: int(memory(address, 1, np.int64)[0]))
-def get_shared(builder: Value, address: Value) -> Value:
+@operation(i64, i64, reference=lambda address: int(memory(address, 1, np.int64)[0]))
+def load_acquire(builder: Value, address: Value) -> Value:
     """An int64 that another thread writes, and with it everything that the thread wrote before."""
     return builder.load_atomic(pointer(builder, address, I64), "acquire", 8)
 
 
-@operation(void, twin=lambda: None)
+@operation(void, reference=lambda: None)
 def pause(builder: Value) -> None:
     """Tell the core that this loop waits."""
     triple = builder.module.triple
@@ -471,7 +475,7 @@ def pause(builder: Value) -> None:
         builder.call(declared(builder, "llvm.aarch64.hint", ir.VoidType(), I32), [ir.Constant(I32, 1)])
 
 
-@operation(void, i64, twin=lambda microseconds: None)
+@operation(void, i64, reference=lambda microseconds: None)
 def sleep(builder: Value, microseconds: Value) -> None:
     """Give the core to others; for 0, only if others wait for it. From the C library."""
     pause_for = declared(builder, "usleep", I32, I32)

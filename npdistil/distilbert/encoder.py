@@ -160,7 +160,7 @@ def embed(
     LayerNorm: Params,  # noqa: N803 - the name in the checkpoint
 ) -> Array:  # [T], [B + 1] -> [T, D]
     """Word plus position, normalised. Positions count from 0 in every text."""
-    positions = np.arange(len(ids)) - np.repeat(bounds[:-1], np.diff(bounds))
+    positions = np.arange(len(ids)) - np.repeat(bounds[:-1], np.diff(bounds).astype(np.intp))
     x = embedding(ids, **word_embeddings) + embedding(positions, **position_embeddings)
     return layer_norm(x, **LayerNorm)
 

@@ -1,19 +1,27 @@
-"""The OpenAPI 3.1 description of the endpoints."""
+"""The OpenAPI 3.1 description of the endpoints; what tasks can be told is taken from their records of settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+from ..checkpoint.config import Config
+from ..settings import UNSET, Kind, Settings, kind_of
+from ..tasks.base import Task
+from ..tasks.fill_mask import FillMask
+from ..tasks.token_classification import TokenClassification
+from .requests import BODIES
+from .service import EXPLANATION, PYTHON_ONLY, ZERO_SHOT
 
 Schema = dict[str, Any]
 
 STRING, INTEGER, NUMBER, FLAG = ({"type": name} for name in ("string", "integer", "number", "boolean"))
-MAYBE_FLAG: Schema = {"type": ["boolean", "null"]}
 ERRORS = {
     "400": "Not JSON in UTF-8.",
     "401": "No token, or not the right one.",
     "403": "A page of another origin asks.",
     "408": "The body did not arrive in time.",
     "413": "Larger than a limit.",
-    "422": "Of the wrong form, or a text that the model cannot take.",
+    "422": "Of the wrong form, or a text or a task that the model cannot take.",
     "429": "The queue is full: come again.",
     "500": "The engine failed.",
     "503": "No answer in time.",
@@ -21,8 +29,8 @@ ERRORS = {
 KINDS = ("validation", "overloaded", "unhealthy", "backend", "timeout", "unauthorized", "forbidden", "not_found")
 
 
-def described(version: str, labels: Sequence[str], width: int) -> Schema:
-    """The whole of it, for a model with these labels and vectors of this width."""
+def described(version: str, config: Config, tasks: Mapping[str, Task[Any]], own: str) -> Schema:
+    """The description of a service whose model has these tasks; `own` is the name of its own."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -31,34 +39,44 @@ def described(version: str, labels: Sequence[str], width: int) -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{}, {"bearer": []}],
-        "paths": _paths(),
+        "paths": _paths(config, tasks, own),
         "components": {
-            "schemas": _schemas(labels, width),
+            "schemas": _schemas(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _paths() -> Schema:
+def _paths(config: Config, tasks: Mapping[str, Task[Any]], own: str) -> Schema:
     labels = {"oneOf": [_ref("Labels"), _array(_ref("Labels"))]}
     vectors = _array(_array(NUMBER))
     some = {"inputs": "I like you. I love you."}
     page = {"description": "HTML.", "content": {"text/html": {"schema": STRING}}}
     text = {"description": "Prometheus' text format.", "content": {"text/plain": {"schema": STRING}}}
     answer = _json({"type": "object"}, "The answer.")
+    bodies = {endpoint: _body(kinds) for endpoint, kinds in BODIES.items()}
+    bodies["/explain"]["properties"]["label"] = {"enum": [*config.labels, None]}
+    bodies["/v1/embeddings"]["properties"]["dimensions"] = {"enum": [config.dim, None]}
+    served = {name: task for name, task in tasks.items() if name != EXPLANATION}
+    asked = {name: _task_body(task, config) for name, task in served.items()}
+    own_body = {"anyOf": [asked[name] for name in (own, ZERO_SHOT) if name in asked]}
+    about = "What the model was made for, as the Hugging Face Inference API has it"
+    pipelines = {
+        f"/pipeline/{name}": _post(f"As pipeline({name!r})", asked[name], {}, _example(task))
+        for name, task in served.items()
+    }
     return {
-        "/": _get("The page", page, free=True)
-        | _post(
-            "Labels, in the form of hosted inference", "HostedRequest", labels, some | {"parameters": {"top_k": 1}}
-        ),
-        "/predict": _post("Every label with its score, best first", "PredictRequest", labels, some),
-        "/embed": _post("A vector for each text", "EmbedRequest", vectors, {"inputs": ["I like you."]}),
-        "/tokenize": _post("The tokens of each text", "TokenizeRequest", _array(_array(_ref("Token"))), some),
-        "/explain": _post(
-            "How much each word adds to the log-odds of a label", "ExplainRequest", _ref("Explanation"), some
-        ),
+        "/": _get("The page", page, free=True) | _post(about, own_body, {}, _example(served[own])),
+        **pipelines,
+        "/predict": _post("Every label with its score, best first", bodies["/predict"], labels, some),
+        "/embed": _post("A vector for each text", bodies["/embed"], vectors, {"inputs": ["I like you."]}),
+        "/tokenize": _post("The tokens of each text", bodies["/tokenize"], _array(_array(_ref("Token"))), some),
+        "/explain": _post("What each word adds to a label's log-odds", bodies["/explain"], _ref("Explanation"), some),
         "/v1/embeddings": _post(
-            "A vector for each text, in the form of OpenAI", "OpenAIRequest", _ref("OpenAIResponse"), {"input": "Yes."}
+            "A vector for each text, in the form of OpenAI",
+            bodies["/v1/embeddings"],
+            _ref("OpenAIResponse"),
+            {"input": "Yes."},
         ),
         "/info": _get("What runs here, and what it takes", answer),
         "/metrics": _get("Counters for Prometheus", text),
@@ -67,23 +85,56 @@ def _paths() -> Schema:
     }
 
 
-def _schemas(labels: Sequence[str], width: int) -> Schema:
-    texts = {"oneOf": [STRING, _array(STRING, minItems=1)]}
-    pair = _array(STRING, minItems=1, maxItems=2)
-    batch = {
-        "description": "A text; a pair [a, b]; or a batch [[a], [b], [c, d]].",
-        "oneOf": [STRING, pair, _array(pair, minItems=1)],
-    }
-    parameters = {
-        "type": ["object", "null"],
-        "properties": {
-            "top_k": {"type": ["integer", "null"], "minimum": 1},
-            "function_to_apply": {"enum": ["none", "sigmoid", "softmax", None]},
-        },
-    }
-    truncate = MAYBE_FLAG | {
-        "description": "Read only the first tokens of a text longer than the model, not all of it in windows."
-    }
+def _body(kinds: Mapping[str, Kind]) -> Schema:
+    """The body of an endpoint: its first field is needed."""
+    needed, *others = kinds
+    optional = {name: {"anyOf": [dict(kinds[name].schema), {"type": "null"}]} for name in others}
+    return _object(needed, **{needed: dict(kinds[needed].schema)}, **optional)
+
+
+def _task_body(task: Task[Any], config: Config) -> Schema:
+    """The body of a request to a task."""
+    item: Schema = STRING
+    if task.text:
+        item = _object(**{task.text: STRING}, **{name: dict(kind.schema) for name, kind in task.beside.items()})
+    elif task.is_item({}):
+        pair = _object("text", text=STRING, text_pair={"type": ["string", "null"]})
+        item = {"anyOf": [STRING, pair | {"additionalProperties": False}]}
+    elif isinstance(task, TokenClassification):
+        item = {"anyOf": [STRING, _array(STRING)]}
+    parameters = settings_schema(task.settings_type, config.max_position_embeddings)
+    names = ("inputs", "parameters") if parameters["required"] else ("inputs",)
+    return _object(*names, inputs={"anyOf": [item, _array(item, minItems=1)]}, parameters=parameters)
+
+
+def settings_schema(record: type[Settings], most: int) -> Schema:
+    """A record of settings as a request may have it, with `most` as the largest whole number."""
+    properties: Schema = {}
+    required = []
+    for each in fields(record):
+        if each.name in PYTHON_ONLY:
+            continue
+        schema, also = dict(kind_of(each).schema), each.metadata["also"]
+        if schema.get("type") == "integer":
+            schema["maximum"] = min(most, schema.get("maximum", most))
+        if None in also:
+            schema = {"anyOf": [schema, {"type": "null"}]}
+        elif each.default is UNSET:
+            required.append(each.name)
+        properties[each.name] = schema | {"description": each.metadata["about"]}
+    kind = "object" if required else ["object", "null"]
+    return {"type": kind, "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _example(task: Task[Any]) -> Schema:
+    text = "A [MASK] film." if isinstance(task, FillMask) else "I like you. I love you."
+    beside: Schema = {"context": text, "choices": ["Yes.", "No."]}
+    inputs = {task.text: "Whom?", **{name: beside[name] for name in task.beside}} if task.text else text
+    labels = {"parameters": {"candidate_labels": ["praise", "blame"]}} if hasattr(task, "hypotheses") else {}
+    return {"inputs": inputs, **labels}
+
+
+def _schemas() -> Schema:
     word = _object(text=STRING, start=INTEGER, end=INTEGER, value=NUMBER)
     attention = {
         "type": ["object", "null"],
@@ -92,27 +143,11 @@ def _schemas(labels: Sequence[str], width: int) -> Schema:
     }
     embedding = _object(object={"const": "embedding"}, index=INTEGER, embedding={"oneOf": [_array(NUMBER), STRING]})
     usage = _object(prompt_tokens=INTEGER, total_tokens=INTEGER)
+    place: Schema = {"type": ["integer", "null"]}
     return {
         "Error": _object(error=STRING, error_type={"enum": list(KINDS)}),
         "Labels": _array(_object(label=STRING, score=NUMBER)),
-        "PredictRequest": _object("inputs", inputs=batch, truncate=truncate, raw_scores=MAYBE_FLAG),
-        "HostedRequest": _object("inputs", inputs=texts, parameters=parameters),
-        "EmbedRequest": _object("inputs", inputs=texts, normalize=MAYBE_FLAG, truncate=truncate),
-        "TokenizeRequest": _object("inputs", inputs=texts, add_special_tokens=MAYBE_FLAG),
-        "Token": _object(
-            id=INTEGER,
-            text=STRING,
-            special=FLAG,
-            start={"type": ["integer", "null"]},
-            stop={"type": ["integer", "null"]},
-        ),
-        "ExplainRequest": _object(
-            "inputs",
-            inputs=STRING,
-            label={"enum": [*labels, None], "description": "Default: the one with the highest score."},
-            method={"enum": ["occlusion", "shapley"]},
-            attention=MAYBE_FLAG,
-        ),
+        "Token": _object(id=INTEGER, text=STRING, special=FLAG, start=place, stop=place),
         "Explanation": _object(
             text=STRING,
             label=STRING,
@@ -123,13 +158,6 @@ def _schemas(labels: Sequence[str], width: int) -> Schema:
             words=_array(word),
             tokens=_array(STRING),
             attention=attention,
-        ),
-        "OpenAIRequest": _object(
-            "input",
-            input=texts,
-            model={"description": "Not read: there is one."},
-            encoding_format={"enum": ["float", "base64", None]},
-            dimensions={"enum": [width, None]},
         ),
         "OpenAIResponse": _object(object={"const": "list"}, data=_array(embedding), model=STRING, usage=usage),
     }
@@ -158,8 +186,8 @@ def _get(about: str, answer: Schema, free: bool = False, errors: tuple[str, ...]
     return {"get": {"summary": about, "responses": responses} | ({"security": []} if free else {})}
 
 
-def _post(about: str, request: str, answer: Schema, example: Schema) -> Schema:
-    body = {"required": True, "content": {"application/json": {"schema": _ref(request), "example": example}}}
+def _post(about: str, request: Schema, answer: Schema, example: Schema) -> Schema:
+    body = {"required": True, "content": {"application/json": {"schema": request, "example": example}}}
     refused = {code: _json(_ref("Error"), text) for code, text in ERRORS.items()}
     return {
         "post": {"summary": about, "requestBody": body, "responses": {"200": _json(answer, "The answer.")} | refused}

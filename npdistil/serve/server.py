@@ -13,7 +13,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .. import __version__
 from ..errors import InputError
 from ..model import Model
-from .app import Settings, make_app
+from .app import make_app
+from .settings import Settings
 
 HEAD_SECONDS, HEAD_BYTES = 10.0, 65_536  # for a request's head to arrive, and of it
 IDLE_SECONDS = 75.0  # longer than clients and proxies keep their connections, so that they close first
@@ -30,18 +31,18 @@ class Joined:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Soon."""
+        """Keep it until the loop's next turn."""
         if not self._pieces:
             self._loop.call_soon(self.flush)
         self._pieces.append(data)
 
     def close(self) -> None:
-        """After what was written."""
+        """Send what was written, and close."""
         self.flush()
         self._transport.close()
 
     def flush(self) -> None:
-        """Now."""
+        """Send what was written."""
         if self._pieces:
             self._transport.write(b"".join(self._pieces))
             self._pieces.clear()
@@ -59,21 +60,21 @@ class Protocol(HttpToolsProtocol):
     _head_bytes = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """A request should come."""
+        """Wait for a request, with a limit of time."""
         super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._expect_request(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more will come."""
+        """Stop the clock."""
         super().connection_lost(exc)
         self._stop_timer()
 
     def eof_received(self) -> None:
-        """The inner transport closes itself now, so what was written goes first."""
+        """Send what was written: the transport below closes after this."""
         self.transport.flush()  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head."""
+        """Refuse a head that is too large."""
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
@@ -81,19 +82,19 @@ class Protocol(HttpToolsProtocol):
                 self.send_400_response("The head of the request is too large.")
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """Give the request's head its time."""
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
         self._expect_request(HEAD_SECONDS)
 
     def on_headers_complete(self) -> None:
-        """The application has its own limits for what follows."""
+        """Stop the clock: the application has its own limits for the body and the answer."""
         self._in_head = False
         self._stop_timer()
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Another request may come."""
+        """Wait for the next request, with a limit of time."""
         self._expect_request(IDLE_SECONDS)
         super().on_response_complete()
 
@@ -119,7 +120,7 @@ class Server(uvicorn.Server):
     """uvicorn's, which says why it does not end at once."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGINT or SIGTERM."""
+        """Begin to end, at SIGINT or SIGTERM."""
         super().handle_exit(sig, frame)
         if not self.force_exit:
             print("ending when what was accepted is answered; Ctrl-C ends at once", file=sys.stderr)  # noqa: T201

@@ -1,7 +1,7 @@
 """The protocol of a task: `task.postprocess(model.forward(task.preprocess(items)))`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from inspect import Parameter, Signature, cleandoc
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -9,7 +9,7 @@ from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
 from ..settings import Kind, Settings, check, choice, setting, whole
-from ..text import LONG_TEXT, TRUNCATION, Part, Text, cut, default_stride
+from ..text import LONG_TEXT, TRUNCATION, default_stride
 
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
@@ -35,6 +35,7 @@ class Task(Generic[S]):
         columns: fields of a row of an answer, in the order in which a table has them.
     """
 
+    __signature__: ClassVar[Signature]
     settings_type: ClassVar[type[TaskSettings]] = TaskSettings
     architectures: ClassVar[tuple[str, ...]] = ("DistilBertForSequenceClassification",)
     text: ClassVar[str] = ""
@@ -47,8 +48,7 @@ class Task(Generic[S]):
         record = cls.settings_type
         if cls.__doc__:  # python -OO has none
             cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{record.described()}\n"
-        own = [Parameter(each.name, Parameter.KEYWORD_ONLY, default=each.default) for each in fields(record)]
-        cls.__signature__ = Signature([Parameter("checkpoint", Parameter.POSITIONAL_ONLY), *own])  # type: ignore[attr-defined]
+        cls.__signature__ = record.signature(Parameter("checkpoint", Parameter.POSITIONAL_ONLY))
 
     def __init__(self, checkpoint: Checkpoint, /, **settings: Any) -> None:
         architecture = checkpoint.config.architecture
@@ -170,9 +170,8 @@ class LongTextTask(Task[L]):
         tokenizer: the checkpoint's.
         long_text: what becomes of long texts.
         max_length: tokens of a window.
-        stride: tokens that neighbouring windows share.
-        truncation_side: the end of a text that is cut away, "right" or "left".
         strategy: which text of a pair is cut, one of `TRUNCATION`.
+        how: what `text.cut` takes beside the tokenizer and the texts.
     """
 
     strategy: str = TRUNCATION[0]
@@ -182,12 +181,12 @@ class LongTextTask(Task[L]):
         """As `Task.resolve`."""
         self.tokenizer = self.checkpoint.tokenizer
         self.long_text = self.chosen_long_text()
-        self.truncation_side = self.checkpoint.truncation_side
         limit = self.checkpoint.config.max_position_embeddings
         check("max_length", whole(4, limit), self.settings.max_length, None)
         self.max_length = self.settings.max_length or self.default_max_length()
         given = self.settings.stride
-        self.stride = default_stride(self.max_length) if given is None else given
+        stride = default_stride(self.max_length) if given is None else given
+        self.how = self.long_text, self.max_length, stride, self.checkpoint.truncation_side, self.strategy
 
     def chosen_long_text(self) -> str:
         """What becomes of long texts, by all settings together."""
@@ -200,11 +199,6 @@ class LongTextTask(Task[L]):
         """
         is_cut = self.long_text == "truncate"
         return self.checkpoint.max_length if is_cut else self.checkpoint.config.max_position_embeddings
-
-    def cut(self, texts: Sequence[Text]) -> list[list[Part]]:
-        """What of each text is read at once."""
-        side, strategy = self.truncation_side, self.strategy
-        return cut(self.tokenizer, texts, self.long_text, self.max_length, self.stride, side, strategy)
 
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`; a pair is a dict."""

@@ -10,7 +10,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
 from ..settings import UNSET, Unset, choice, number, setting, whole
-from ..text import TRUNCATION, Text, as_text, laid_out
+from ..text import TRUNCATION, Text, as_text, cut, laid_out
 from .base import LongTextSettings, LongTextTask, truncation, truncation_strategy
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
@@ -90,7 +90,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""
-        return laid_out(self.cut(texts))
+        return laid_out(cut(self.tokenizer, texts, *self.how))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""
@@ -135,3 +135,20 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         (answer,) = answers
         wrapped = isinstance(inputs, str) and "top_k" not in given
         return [answer] if wrapped and (isinstance(answer, dict) or self.settings.top_k is not UNSET) else answer
+
+    @property
+    def added_columns(self) -> tuple[str, ...]:
+        """What an answer adds to a table's row: label and score, or "labels"; and whether the text was cut."""
+        settings = self.settings
+        names = self.columns if settings.top_k is UNSET and settings.threshold is None else ("labels",)
+        return (*names, "truncated") if settings.long_text == "truncate" and not settings.truncation else names
+
+    def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
+        """The values of `added_columns`."""
+        labels = answer if isinstance(answer, list) else [answer]
+        values: Answer = {
+            **(labels[0] if labels else {}),
+            "labels": [{name: each[name] for name in self.columns} for each in labels],
+            "truncated": any("truncated" in each for each in labels),
+        }
+        return [values[name] for name in self.added_columns]

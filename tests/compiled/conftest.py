@@ -1,13 +1,12 @@
-"""These tests need numba, and a machine that it has kernels for."""
-
-import importlib.util
+"""These tests need kernels for this system and processor."""
 
 import pytest
 
-collect_ignore_glob = []
-if importlib.util.find_spec("numba") is None:
-    collect_ignore_glob.append("test_*.py")
+from npdistil.engine import why_not_compiled
+
+REASON = why_not_compiled()
+collect_ignore_glob = ["test_*.py"] if REASON else []
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return "compiled engine: not tested, numba is not installed" if collect_ignore_glob else "compiled engine: tested"
+    return f"compiled engine: not tested, {REASON}" if REASON else "compiled engine: tested"

@@ -6,17 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import checkpoint
+from encoders import checkpoint
+
+from npdistil.compiled.isa import BY_NAME
 
 SCRIPT = f"""
 import sys
 from pathlib import Path
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 import numpy as np
-from helpers import encoder, reference, texts
+from encoders import encoder, reference, texts
 from npdistil.checkpoint.weights import read_checkpoint
-from npdistil.compiled import encoder as module
-assert module.CHECKED
+from npdistil.compiled.kernels import CHECKED
+assert CHECKED
 found = read_checkpoint(Path(sys.argv[1]))
 for precision, most in (("float32", 2e-5), ("int8", 0.1)):
     one, expected = encoder(found, precision), reference(found, precision)
@@ -28,10 +30,11 @@ for precision, most in (("float32", 2e-5), ("int8", 0.1)):
             assert difference < most
 x, weight, bias = np.ones((3, 24), np.float32), np.ones((20, 24), np.float32), np.ones(20, np.float32)
 assert (one.linear(x, weight, bias) == 25).all()
-sizes, steps = one._room
+sizes, strides = one._workspace
 for name in [name for name in sizes if "counters" not in name]:
     smaller = encoder(found, "int8")
-    smaller._room = (sizes | {{name: 64}}, steps)
+    smaller._workspace = (sizes | {{name: 64}}, strides)
+    smaller._pool.clear()
     try:
         smaller.encode(*texts([20, 3]))
     except IndexError:
@@ -39,8 +42,9 @@ for name in [name for name in sizes if "counters" not in name]:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
-def test_no_access_is_outside_of_its_buffer_and_one_that_were_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("isa", BY_NAME)
+def test_no_access_is_outside_of_its_buffer_and_one_that_were_is_found(tmp_path: Path, isa: str) -> None:
+    pytest.importorskip("numba")
     found = checkpoint(tmp_path, dim=24, n_heads=2, hidden_dim=40, n_layers=2)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(found.directory)],
@@ -48,7 +52,7 @@ def test_no_access_is_outside_of_its_buffer_and_one_that_were_is_found(tmp_path:
         text=True,
         check=False,
         timeout=300,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        env=os.environ | {"NPDISTIL_CHECKED": "1", "NPDISTIL_ISA": isa},
     )
     print(done.stdout)
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, checkpoint, encoder, reference, texts
+from encoders import Array, checkpoint, encoder, reference, texts
 
 import npdistil
 from npdistil.checkpoint.quantize import in_precision

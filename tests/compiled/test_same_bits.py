@@ -1,22 +1,26 @@
 """A text's hidden states have the same bits alone, in any batch, in any order, on any threads, on any machine."""
 
+import ctypes
 import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from helpers import checkpoint, encoder, texts
+from encoders import checkpoint, encoder, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npdistil.checkpoint.weights import Checkpoint
+from npdistil.compiled import build, emit
+from npdistil.compiled.cpu import features
 from npdistil.compiled.encoder import CompiledEncoder
-from npdistil.compiled.target import PROBE, Target
+from npdistil.compiled.isa import BY_NAME, ISAS
+from npdistil.compiled.kernels import SYMBOL, Files, Kernels, as_run, system
 
 LONGEST = 90
 
@@ -63,78 +67,77 @@ SCRIPT = """
 import hashlib, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
-from helpers import encoder, texts
+from encoders import encoder, texts
 from npdistil.checkpoint.weights import read_checkpoint
 digest = hashlib.sha256()
 found = read_checkpoint(Path(sys.argv[3]))
 for precision in ("float32", "int8"):
     one = encoder(found, precision)
     digest.update(one.encode(*texts([1, 7, 60, 3])).tobytes())
-print(one.level.name, digest.hexdigest())
+print(one.isa.name, digest.hexdigest())
 """
-MACHINES = {  # every level of x86-64: AVX-512 with and without VNNI, AVX2
-    "cascadelake": "vnni512",
-    "skylake-avx512": "madd512",
-    "haswell": "madd256",
-    "x86-64-v3": "madd256",
-}
 
 
-def runs_here(cpu: str) -> bool:
-    """Whether this machine has what code for that one needs."""
-    target = Target.current()
-    if not target.triple.startswith("x86_64"):
-        return False
-    features = {name for name, there in llvm.get_host_cpu_features().items() if there}
-    needed = {
-        "cascadelake": {"avx512f", "avx512bw", "avx512vl", "avx512vnni"},
-        "skylake-avx512": {"avx512f", "avx512bw"},
-    }
-    return needed.get(cpu, {"avx2", "fma"}) <= features
-
-
-@pytest.mark.parametrize("cpu", MACHINES)
-def test_on_every_instruction_set(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, cpu: str) -> None:
-    if not runs_here(cpu):
-        pytest.skip(f"this machine cannot run code for {cpu}")
-    found = checkpoint(tmp_path, dim=72, n_heads=3, hidden_dim=130, max_position_embeddings=LONGEST)
-    digest = hashlib.sha256()
-    for precision in ("float32", "int8"):
-        digest.update(encoder(found, precision).encode(*texts([1, 7, 60, 3])).tobytes())
+def bits(found: Checkpoint, **variables: str) -> list[str]:
+    """The instruction set that a process with these variables uses, and the digest of what it computes."""
     here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(here), str(here.parent), str(found.directory)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": ""},
+        env=os.environ | variables,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [MACHINES[cpu], digest.hexdigest()]
+    return done.stdout.split()
 
 
-def test_a_machine_without_fused_multiply_add_gets_the_numpy_engine(tmp_path: Path) -> None:
-    found = checkpoint(tmp_path)
-    script = f"""
-import npdistil
-print(npdistil.load({str(found.directory)!r}).engine)
-npdistil.load({str(found.directory)!r}, engine="compiled")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": ""},
-    )
-    if not Target.current().triple.startswith("x86_64"):
-        pytest.skip("x86-64 only")
-    assert done.stdout == "numpy\n"
-    assert "EngineError: the compiled engine needs fused multiply-add" in done.stderr
+@pytest.fixture
+def found(tmp_path: Path) -> Checkpoint:
+    return checkpoint(tmp_path, dim=72, n_heads=3, hidden_dim=130, max_position_embeddings=LONGEST)
 
 
-@pytest.mark.parametrize(("cpu", "level"), [("neoverse-n1", "sdot"), ("cortex-a72", "plain"), ("apple-m1", "sdot")])
-def test_arm_processors_get_the_level_that_they_have(cpu: str, level: str) -> None:
-    target = Target("aarch64-unknown-linux-gnu", cpu, "")
-    assert target.level().name == level
-    assert "fmla" in target.machine(jit=False).emit_assembly(llvm.parse_assembly(PROBE))
+def own_digest(found: Checkpoint) -> str:
+    digest = hashlib.sha256()
+    for precision in ("float32", "int8"):
+        digest.update(encoder(found, precision).encode(*texts([1, 7, 60, 3])).tobytes())
+    return digest.hexdigest()
+
+
+OWN = system()
+MISSING = {isa.name: isa.needs - features(OWN, Files(OWN).load) for isa in ISAS if isa.architecture == OWN}
+
+
+@pytest.mark.parametrize("isa", MISSING)
+def test_on_every_instruction_set(found: Checkpoint, isa: str) -> None:
+    if MISSING[isa]:
+        pytest.skip(f"this processor lacks {', '.join(MISSING[isa])}")
+    assert bits(found, NPDISTIL_ISA=isa) == [isa, own_digest(found)]
+
+
+@pytest.mark.skipif(OWN != "x86_64" or bool(MISSING["avx512vnni"]), reason="needs AVX-512 VNNI")
+def test_on_avx_vnni_with_the_instruction_as_avx_512_has_it(
+    found: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For processors without AVX-VNNI: its tiles, its layout and its calls, of which LLVM makes the same instruction in
+    # the encoding of AVX-512 VNNI.
+    if wrong := build.wrong_tools():
+        pytest.skip("; ".join(wrong))
+    simulated = replace(BY_NAME["avxvnni"], cpu="x86-64-v4", features="+avx512vnni")
+    code = "import sys; from dataclasses import replace; from npdistil.compiled import emit, isa; "
+    code += "wanted = replace(isa.BY_NAME['avxvnni'], cpu='x86-64-v4', features='+avx512vnni'); "
+    code += "open(sys.argv[1], 'wb').write(emit.emit(wanted))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.o")], check=True)
+    emit.link(tmp_path / "a.o", tmp_path / "a.so")
+    run = as_run(ctypes.CDLL(str(tmp_path / "a.so"))[SYMBOL])
+    expected = own_digest(found)
+    monkeypatch.setattr("npdistil.compiled.encoder.kernels", lambda: Kernels(simulated, run, "simulated"))
+    assert encoder(found).isa.interleave == 4
+    assert own_digest(found) == expected
+
+
+def test_compiled_for_this_very_processor(found: Checkpoint) -> None:
+    pytest.importorskip("numba")
+    isa, digest = bits(found, NPDISTIL_ISA="jit")
+    assert not MISSING[isa]
+    assert digest == own_digest(found)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers import checkpoint, encoder, texts
+from encoders import checkpoint, encoder, texts
 
 from npdistil.compiled.encoder import CompiledEncoder
 from npdistil.compiled.threads import Team
@@ -33,13 +33,13 @@ def test_buffers_are_given_back_and_do_not_only_grow(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda seed: one.encode(*texts([50, 9], seed)), range(400)))
     settle(one)
-    assert len(one._leases) <= one.threads
+    assert len(one._pool) <= one.threads
 
 
 def settle(one: CompiledEncoder) -> None:
     """Wait for helpers to look at what was left for them."""
     deadline = time.monotonic() + 10
-    while not one._leases and time.monotonic() < deadline:
+    while not one._pool and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
@@ -49,7 +49,7 @@ def test_memory_does_not_grow_with_the_batch(tmp_path: Path) -> None:
 import resource, sys
 import numpy as np
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
-from helpers import encoder, texts
+from encoders import encoder, texts
 from npdistil.checkpoint.weights import read_checkpoint
 one = encoder(read_checkpoint({str(found.directory)!r}), threads=2)
 ids, bounds = texts([100] * 20)
@@ -96,7 +96,11 @@ def test_a_child_after_a_fork_gets_the_same_answers(tmp_path: Path) -> None:
 
 def test_a_team_has_as_many_helpers_as_were_asked_for_at_once() -> None:
     team, done = Team(), threading.Barrier(4)
-    team.ask([done.wait] * 3)
+
+    def wait() -> None:
+        done.wait()
+
+    team.ask([wait] * 3)
     done.wait(timeout=10)
     assert team._helpers == 3
     team.ask([lambda: None])
@@ -109,7 +113,7 @@ def test_a_forward_ends_with_fewer_cores_than_threads(tmp_path: Path) -> None:
 import os, sys
 sys.path[:0] = {[str(Path(__file__).parent), str(Path(__file__).parents[1])]!r}
 os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})
-from helpers import encoder, texts
+from encoders import encoder, texts
 from npdistil.checkpoint.weights import read_checkpoint
 one = encoder(read_checkpoint({str(found.directory)!r}), threads=6)
 print(len({{one.encode(*texts([120, 3])).tobytes() for _ in range(5)}}))

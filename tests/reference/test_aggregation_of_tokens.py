@@ -7,7 +7,7 @@ from typing import Any
 import other_tokenizers
 import pytest
 import transformers
-from helpers_pipelines import Matrix, write_model
+from pipelines_compared import Matrix, write_model
 
 import npdistil
 
@@ -38,12 +38,11 @@ def test_aggregation(tmp_path: Path, kind: str) -> None:
     other_tokenizers.write(directory, tokenizer)
     theirs = transformers.pipeline("token-classification", str(directory), device="cpu")
     matrix = Matrix(npdistil.pipeline("token-classification", directory), theirs)
-    cases = [*product(TEXTS, STRATEGIES, [{}, {"ignore_labels": []}, {"ignore_labels": None}])]
-    delimiters = [{}, {"delimiter": "--"}, {"delimiter": None}, {"delimiter": "", "ignore_labels": ["MISC", "O"]}]
-    cases += [
-        (words, way, each | {"is_split_into_words": True})
-        for words, way, each in product(WORDS, STRATEGIES, delimiters)
-    ]
+    ignored: list[dict[str, Any]] = [{}, {"ignore_labels": []}, {"ignore_labels": None}]
+    joined: list[dict[str, Any]] = [{}, {"delimiter": "--"}, {"delimiter": None}]
+    joined += [{"delimiter": "", "ignore_labels": ["MISC", "O"]}]
+    cases = [*product(TEXTS, STRATEGIES, ignored)]
+    cases += product(WORDS, STRATEGIES, [each | {"is_split_into_words": True} for each in joined])
     for text, strategy, more in cases:
         purpose = "a pipeline of no texts gives no answers" if text == [] else ""
         matrix.compare(text, on_purpose=purpose, aggregation_strategy=strategy, **more)
@@ -71,7 +70,7 @@ def test_none_in_a_call_leaves_what_the_pipeline_was_made_with(tmp_path: Path) -
     tokenizer = other_tokenizers.build("wordpiece")
     directory = write_model(tmp_path, tokenizer, "DistilBertForTokenClassification", id2label=LABELS)
     other_tokenizers.write(directory, tokenizer)
-    made = {"ignore_labels": ["LOC"], "aggregation_strategy": "simple"}
+    made: dict[str, Any] = {"ignore_labels": ["LOC"], "aggregation_strategy": "simple"}
     theirs = transformers.pipeline("token-classification", str(directory), device="cpu", **made)
     ours = npdistil.pipeline("token-classification", directory, **made)
     given: dict[str, Any] = {"ignore_labels": None, "aggregation_strategy": None}

@@ -7,7 +7,7 @@ from typing import Any
 import other_tokenizers
 import pytest
 import transformers
-from helpers_pipelines import Matrix, write_model
+from pipelines_compared import Matrix, write_model
 from tokenizers import Tokenizer
 
 import npdistil
@@ -60,7 +60,8 @@ def test_fill_mask(tmp_path: Path, kind: str, names: dict[str, str], settings: d
     theirs = transformers.pipeline("fill-mask", str(directory), device="cpu")
     matrix = Matrix(npdistil.pipeline("fill-mask", directory), theirs)
     one, *others = texts(*(names[f"{role}_token"] for role in ("mask", "sep", "pad")))
-    cases = [*((text, {}) for text in others), *product([one, others[2]], [{"targets": each} for each in TARGETS])]
+    cases: list[tuple[Any, dict[str, Any]]] = [(text, {}) for text in others]
+    cases += product([one, others[2]], [{"targets": each} for each in TARGETS])
     cases += [(one, {"top_k": 1}), (one, {"top_k": tokenizer.get_vocab_size()})]
     cases += [(one, {"top_k": 3, "targets": [*names.values()]})]
     for text, given in cases:

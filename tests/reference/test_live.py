@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers_reference import Array, logits_of, opened
+from opened import Array, logits_of, opened
 from safetensors.numpy import load_file, save_file
 from transformers import (
     AutoModelForSequenceClassification,

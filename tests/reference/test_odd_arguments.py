@@ -158,7 +158,7 @@ def test_token_classification_of_words(taggers: tuple[Path, Any], strategy: str,
 @pytest.mark.parametrize("stride", [0, 32, 128])
 def test_token_classification_of_long_texts_in_windows(taggers: tuple[Path, Any], strategy: str, stride: int) -> None:
     directory, theirs = taggers
-    arguments = {"aggregation_strategy": strategy, "stride": stride}
+    arguments: dict[str, Any] = {"aggregation_strategy": strategy, "stride": stride}
     same(npdistil.pipeline("token-classification", directory, **arguments)(LONG), theirs(LONG, **arguments))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import other_tokenizers
 import pytest
 import transformers
-from helpers_pipelines import Matrix, write_model
+from pipelines_compared import Matrix, write_model
 
 import npdistil
 
@@ -45,7 +45,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_windows(pair: Matrix) -> None:
     contexts = ["Berlin", "José 😀 Berlin", LONG, LONG[:200]]
     for context, length, stride, top_k in product(contexts, [None, 40, 64], [None, 0, 5, 20], [1, 3, 40]):
-        given = {"max_seq_len": length, "doc_stride": stride, "top_k": top_k}
+        given: dict[str, Any] = {"max_seq_len": length, "doc_stride": stride, "top_k": top_k}
         pair.compare(question=QUESTION, context=context, **given)
     print(pair)
 
@@ -53,7 +53,11 @@ def test_windows(pair: Matrix) -> None:
 def test_answers(pair: Matrix) -> None:
     ways = product([1, 2, 15], [False, True], [False, True], [1, 4])
     for most, impossible, align, top_k in ways:
-        given = {"max_answer_len": most, "handle_impossible_answer": impossible, "align_to_words": align}
+        given: dict[str, Any] = {
+            "max_answer_len": most,
+            "handle_impossible_answer": impossible,
+            "align_to_words": align,
+        }
         for context in ("José 😀 Berlin", LONG):
             pair.compare(question=QUESTION, context=context, top_k=top_k, **given)
     print(pair)

@@ -7,7 +7,7 @@ from typing import Any
 import other_tokenizers
 import pytest
 import transformers
-from helpers_pipelines import Matrix, write_model
+from pipelines_compared import Matrix, write_model
 from transformers import AutoTokenizer
 
 import npdistil
@@ -58,7 +58,7 @@ def test_answers_to_pairs_that_are_cut(directory: Path) -> None:
     theirs = transformers.pipeline("text-classification", str(directory), device="cpu")
     matrix = Matrix(npdistil.pipeline("text-classification", directory), theirs)
     for item, strategy, length in product(pairs(), [True, *TRUNCATION], [None, 8, 13, 24]):
-        given = {"truncation": strategy} | ({} if length is None else {"max_length": length})
+        given: dict[str, Any] = {"truncation": strategy} | ({} if length is None else {"max_length": length})
         matrix.compare(item, top_k=None, **given)
     for item, strategy in product(pairs(), [False, "do_not_truncate"]):
         long = len(npdistil.load(directory, engine="numpy").tokenizer.encode(str(item)).ids) > 30

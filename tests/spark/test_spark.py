@@ -186,6 +186,13 @@ def test_what_a_model_is_taken_for_does_not_change_it(make: Make, spark: Any) ->
         ({"longText": "sentences"}, "set annotations or coalesceSentences"),
         ({"batchSice": 3}, "unknown parameter: batchSice; known are"),
         ({"batchSize": "three"}, "batchSize"),
+        ({"batchSize": None}, "batchSize is None; expected a whole number above 0"),
+        ({"labelCol": "result", "outputCol": "result"}, "there is a column 'result' already"),
+        ({"maxSentenceLength": 513}, "maxSentenceLength is 513; expected a whole number from 4 to 24"),
+        ({"activation": "relu"}, "activation is 'relu'; known are none, sigmoid, softmax"),
+        ({"threshold": float("nan")}, "threshold is nan; expected a number"),
+        ({"engine": "onnx"}, "engine is 'onnx'; known are auto, numpy, compiled"),
+        ({"precision": "int4"}, "precision is 'int4'; known are float32, int8"),
     ],
     ids=str,
 )
@@ -194,6 +201,27 @@ def test_what_cannot_work_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(InputError, match=says):
         DistilBertForSequenceClassification(model=str(make()), **params).transform(frame(spark, TEXTS))
+
+
+def test_params_are_the_settings_of_the_tasks_under_the_names_that_spark_has_for_them() -> None:
+    stage = DistilBertForSequenceClassification(threshold=np.float64(0.5), maxSentenceLength=np.int64(16))
+    assert (stage.getThreshold(), stage.getMaxSentenceLength(), stage.getActivation()) == (0.5, 16, None)
+    assert type(stage.getMaxSentenceLength()) is int
+    assert "of more tokens than `maxSentenceLength`" in stage.longText.doc
+    batches = {kind: kind().getBatchSize() for kind in (DistilBertForZeroShotClassification, DistilBertEmbeddings)}
+    assert batches == {DistilBertForZeroShotClassification: 16, DistilBertEmbeddings: 64}
+    assert DistilBertForTokenClassification().getAggregation() == "simple"
+    mine = type("Mine", (DistilBertForSequenceClassification,), {})
+    assert mine(activation="sigmoid").getActivation() == "sigmoid"
+    assert DistilBertForZeroShotClassification(candidateLabels=("a", "b")).getCandidateLabels() == ["a", "b"]
+
+
+def test_a_model_with_another_head_is_refused_before_anything_runs(spark: Any, make: Make) -> None:
+    model = str(make())
+    with pytest.raises(InputError, match="TokenClassification needs a DistilBertForTokenClassification"):
+        DistilBertForTokenClassification(model=model).transform(frame(spark, TEXTS))
+    with pytest.raises(InputError, match="needs a model of natural language inference"):
+        DistilBertForZeroShotClassification(model=model, candidateLabels=["a"]).transform(frame(spark, TEXTS))
 
 
 def test_labels_of_zero_shot_must_be_given_and_models_must_be_there(spark: Any, make: Make) -> None:

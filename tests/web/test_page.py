@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 
 import pytest
-from client import Server, running
 from playwright.sync_api import Page, expect
+from service_client import Server, running
 
 import npdistil
 
@@ -221,7 +221,7 @@ def test_everything_can_be_reached_with_the_keyboard(page: Page, server: Server)
 def test_nothing_is_wider_than_the_screen_and_text_stands_out(
     page: Page, server: Server, width: int, scheme: str
 ) -> None:
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})
     opened(page, server)
     typed(page, "Averyveryverylongwordthatneverends" * 5 + " dreadful")

@@ -241,13 +241,14 @@ MODEL: dict[str, Sequence[Any]] = {
 
 def write_model(directory: Path, facts: Facts) -> Path:
     """config.json and weights as the facts say, with a plain tokenizer."""
-    labels = {
+    named: dict[Any, Any] = {
         "integers": {"0": 5, "1": 7},
         "twice": {"0": "x", "1": "x"},
         "one": {"0": "x"},
         "three": {"0": "x", "1": "y", "2": "z"},
         "absent": None,
-    }.get(facts["labels"], {"0": "NEGATIVE", "1": "POSITIVE"})
+    }
+    labels = named.get(facts["labels"], {"0": "NEGATIVE", "1": "POSITIVE"})
     changes: dict[str, Any] = {
         "architectures": [facts["head"]],
         "id2label": labels,
@@ -273,7 +274,7 @@ def write_model(directory: Path, facts: Facts) -> Path:
                 for name, array in arrays.items()
             }
     stray = facts["stray"]
-    types = dict.fromkeys(arrays, facts["dtype"])
+    types: dict[str, Any] = dict.fromkeys(arrays, facts["dtype"])
     if stray:
         name = "distilbert.pooler.dense.weight" if stray == "pooler" else stray
         arrays[name] = np.zeros((1, 24), np.float32)
@@ -406,19 +407,20 @@ def write_sentence(directory: Path, facts: Facts) -> Path:
         lengths["do_lower_case"] = True
     if lengths:
         write_json(inner / "sentence_bert_config.json", lengths)
-    prompts: dict[str, Any] = {
+    prompts_by_kind: dict[Any, dict[str, Any]] = {
         None: {},
         "stored": {"prompts": {"query": "it is: ", "other": "the "}},
         "default": {"prompts": {"query": "it is: ", "other": "the "}, "default_prompt_name": "other"},
         "null": {"prompts": {"query": None, "other": "the "}, "default_prompt_name": None},
         "default not stored": {"prompts": {"query": "it is: "}, "default_prompt_name": "absent"},
-    }[facts["prompts"]]
+    }
+    prompts = prompts_by_kind[facts["prompts"]]
     if facts["truncate_dim"]:
         prompts = prompts | {"truncate_dim": facts["truncate_dim"]}
     if prompts:
         write_json(directory / "config_sentence_transformers.json", prompts)
     if facts["modules.json"] == "there":
-        names = [
+        types = [
             "custom.modules.Thing"
             if kind == "custom"
             else NEW_TYPES[kind]
@@ -428,7 +430,7 @@ def write_sentence(directory: Path, facts: Facts) -> Path:
         ]
         listed = [
             {"idx": i, "name": str(i), "path": path, "type": name}
-            for i, (name, (_, path)) in enumerate(zip(names, modules, strict=True))
+            for i, (name, (_, path)) in enumerate(zip(types, modules, strict=True))
         ]
         write_json(directory / "modules.json", listed)
     return directory

@@ -1,0 +1,310 @@
+"""The steps of `.ci/run`: each makes what it needs in a scratch folder, two run side by side, and all must pass.
+
+Needs Python 3.10 or newer with venv, git, a package index, and Java 17 and Chromium or the right to install them.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+ROOT = Path(__file__).resolve().parents[1]
+TORCH = "torch==2.13.0"  # the version the figures are from; later ones may differ in the last bits
+CORE_TYPES = ("Haswell", "Sandybridge", "Nehalem")  # OpenBLAS picks its kernels by itself: others than this machine's
+SIDE_BY_SIDE = 2
+apt = threading.Lock()
+
+
+class Shell:
+    """A step's log, and its environment in which commands run; the first that fails ends the step."""
+
+    def __init__(self, name: str, scratch: Path, log: TextIO) -> None:
+        self.name, self.scratch, self.log = name, scratch, log
+        self.environment = os.environ | {
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+
+    def venv(self, python: str = sys.executable, name: str = "") -> Path:
+        """A fresh virtual environment, active from here on."""
+        folder = self.scratch / (name or self.name)
+        self.run([python, "-m", "venv", str(folder)])
+        self.environment |= {"VIRTUAL_ENV": str(folder), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+        self.run("python --version")
+        return folder
+
+    def run(self, command: str | Sequence[str], cwd: Path = ROOT, **variables: str) -> str:
+        """What a command prints, on standard output and error; RuntimeError if it fails."""
+        words = shlex.split(command) if isinstance(command, str) else [*command]
+        self.log.write(f"$ {shlex.join(words)}\n")
+        self.log.flush()
+        process = subprocess.Popen(
+            words, cwd=cwd, env=self.environment | variables, text=True, errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert process.stdout
+        lines = []
+        for line in process.stdout:
+            self.log.write(line)
+            self.log.flush()
+            lines.append(line)
+        if process.wait():
+            raise RuntimeError(f"exit code {process.returncode}: {shlex.join(words)}")
+        return "".join(lines)
+
+    def apt(self, executable: str, package: str) -> None:
+        """Debian's package, where the executable is not there yet."""
+        with apt:
+            if not shutil.which(executable):
+                self.run("apt-get update -qq")
+                self.run(f"apt-get install -y -qq --no-install-recommends {package}")
+
+
+def pythons(first: tuple[int, int] = (3, 10), last: tuple[int, int] = (3, 99)) -> list[str]:
+    """Every Python on the machine from one version to another, oldest first."""
+    folders = [*map(Path, os.environ["PATH"].split(os.pathsep))]
+    folders += [*Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/3.*/bin")]
+    found = {}
+    for path in (
+        path for folder in folders for path in folder.glob("python3*") if re.fullmatch(r"python3(\.\d+)?", path.name)
+    ):
+        code = "import sys, venv, ensurepip; print(sys.version_info[0], sys.version_info[1], sys.executable)"
+        done = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            major, minor, executable = done.stdout.split(maxsplit=2)
+            found[int(major), int(minor)] = executable.strip()
+    return [found[version] for version in sorted(found) if first <= version <= last]
+
+
+def readme_command(number: int) -> str:
+    """One of the README's lines that start with `$ pip install`, without the prompt."""
+    lines = re.findall(r"^\$ (pip install .*)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return str(lines[number - 1])
+
+
+def lowest() -> list[str]:
+    """The lowest versions that pyproject.toml allows of what the tests need."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    core = re.search(r"^dependencies = (\[.*?\])", text, re.MULTILINE | re.DOTALL)
+    assert core
+    extras = [re.search(rf"^{name} = (\[.*?\])$", text, re.MULTILINE | re.DOTALL) for name in EXTRAS_OF_TESTS]
+    found = re.findall(r'"([\w-]+)>=([\d.]+)', " ".join(match[1] for match in (core, *extras) if match))
+    return [f"{name}=={version}" for name, version in found]
+
+
+EXTRAS_OF_TESTS = ("jit", "fast", "files", "hub", "progress", "serve", "test")
+
+
+def lint(shell: Shell) -> None:
+    shell.venv()
+    shell.run('pip install -q ".[lint]"')
+    shell.run("ruff format --check")
+    shell.run("ruff check")
+    shell.run("mypy")
+
+
+def first_command(shell: Shell) -> None:
+    shell.venv()
+    shell.run(["bash", "-euc", readme_command(1)])
+    shell.run("pip list")
+
+
+def second_command(shell: Shell) -> None:
+    shell.venv()
+    shell.run(["bash", "-euc", readme_command(2)])
+
+
+def lowest_versions(shell: Shell) -> None:
+    shell.venv(pythons()[0])
+    shell.run(["pip", "install", "-q", ".[test]", *lowest()])
+    shell.run("pip list")
+    shell.run("pytest -q")
+
+
+def newest_python(shell: Shell) -> None:
+    shell.venv(pythons()[-1])
+    shell.run('pip install -q --upgrade ".[test]"')
+    shell.run("pip list")
+    shell.run("pytest -q")
+
+
+def blas(shell: Shell) -> None:
+    shell.venv()
+    shell.run('pip install -q ".[test]"')
+    for core in CORE_TYPES:
+        tests = "tests/test_engine.py tests/test_specification.py tests/test_model.py tests/test_golden.py tests/serve"
+        shell.run(f"pytest -q {tests} -k 'not compiled'", OPENBLAS_CORETYPE=core)
+
+
+def reference(shell: Shell) -> None:
+    shell.venv()
+    shell.run(f"pip install -q {TORCH}")
+    shell.run('pip install -q ".[reference]"')
+    shell.run("pytest -q -n 0 -p no:randomly tests/reference -rA --no-header")
+
+
+def on_spark(*requirements: str) -> Callable[[Shell], None]:
+    def step(shell: Shell) -> None:
+        shell.apt("java", "openjdk-17-jre-headless")
+        shell.venv()
+        shell.run(["pip", "install", "-q", ".[test,spark]", *requirements])
+        shell.run("pytest -q -n 0 -p no:randomly tests/spark")
+
+    return step
+
+
+def page(shell: Shell) -> None:
+    shell.apt("chromium", "chromium")
+    shell.venv()
+    shell.run('pip install -q ".[web]"')
+    shell.run("pytest -q -n 0 -p no:randomly tests/web")
+
+
+def site(shell: Shell) -> None:
+    shell.venv()
+    shell.run('pip install -q ".[docs]"')
+    target = shell.scratch / "site"
+    shell.run(f"sphinx-build -q -W --keep-going docs {target}")
+    # No page may ask another host for anything but where a reader goes by a link.
+    asks = re.compile(r'<(script|img|link|iframe)[^>]+(src|href)="(https?:)?//')
+    if asking := [path.name for path in target.rglob("*.html") if asks.search(path.read_text(encoding="utf-8"))]:
+        raise RuntimeError(f"pages that ask other hosts: {asking}")
+
+
+def kernels(shell: Shell) -> None:
+    """The committed shared objects have the bytes that anybody makes of the sources."""
+    shell.venv(pythons((3, 11), (3, 13))[0])
+    shell.run('pip install -q ".[kernels]"')
+    shell.run("pip install -q --no-deps -e .")  # or the check would be of the installed copy
+    shell.run("python -m npdistil.compiled.build --check")
+
+
+def musl(shell: Shell) -> None:
+    """What docs/minimal.md says of Alpine: the core's dependencies are wheels there, none is built."""
+    for machine in ("x86_64", "aarch64"):
+        shell.run(
+            f"{sys.executable} -m pip download -q --only-binary :all: --implementation cp --python-version 3.13 "
+            f"--platform musllinux_1_2_{machine} --platform musllinux_1_1_{machine} "
+            f"--dest {shell.scratch}/musl-{machine} numpy safetensors tokenizers"
+        )
+
+
+def wheel(shell: Shell) -> None:
+    """The wheel, and the main job from it alone: no extras, no HOME, nothing writable, no network where that can be."""
+    shell.venv()
+    shell.run("pip install -q build")
+    shell.run(f"python -m build -q --outdir {shell.scratch}/dist .")
+    (made,) = (shell.scratch / "dist").glob("*.whl")
+    names = set(zipfile.ZipFile(made).namelist())
+    model = "npdistil/weights/minilm-l6-sst2"
+    wanted = {f"{model}/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md")}
+    wanted |= {"npdistil/distilbert/encoder.py", "npdistil/py.typed", "npdistil/page/index.html"}
+    wanted |= {f"npdistil/compiled/kernels/{os.uname().machine}/manifest.json"}
+    strange = [name for name in names if not name.startswith(("npdistil/", "npdistil-"))]
+    if wanted - names or strange:
+        raise RuntimeError(f"not in the wheel: {wanted - names}; should not be in it: {strange}")
+    for python in (pythons()[0], pythons()[-1]):
+        _bare(shell, made, python)
+
+
+def _bare(shell: Shell, made: Path, python: str) -> None:
+    folder = shell.venv(python, f"bare-{Path(python).parents[1].name}")
+    shell.run(["pip", "install", "-q", str(made)])
+    shell.run(["python", "-c", "import importlib.util; assert not importlib.util.find_spec('numba')"])
+    shell.run(["chmod", "-R", "a-w", str(folder)])
+    offline = ["unshare", "--net", "--map-root-user"]
+    if subprocess.run([*offline, "true"], capture_output=True, check=False).returncode:
+        offline = []
+        shell.log.write("the network cannot be cut off on this machine\n")
+    path = shell.environment["PATH"]
+    answer = shell.run(
+        [*offline, "env", "-i", f"PATH={path}", "npdistil", "classify", "I like you. I love you."], cwd=Path("/")
+    )
+    shell.run(["chmod", "-R", "u+w", str(folder)])
+    if not answer.startswith("POSITIVE"):
+        raise RuntimeError(f"the answer is {answer!r}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of the whole."""
+
+    name: str
+    work: Callable[[Shell], None]
+
+
+STEPS = [  # the longest first
+    Step("tests", second_command),
+    Step("reference", reference),
+    Step("lowest", lowest_versions),
+    Step("newest", newest_python),
+    Step("spark-4", on_spark("pyspark>=4")),
+    Step("spark-3", on_spark("pyspark<4", "pyarrow<18")),  # the last with NumPy 1, which this Spark wants
+    Step("blas", blas),
+    Step("docs", site),
+    Step("page", page),
+    Step("wheel", wheel),
+    Step("kernels", kernels),
+    Step("lint", lint),
+    Step("readme", first_command),
+    Step("musl", musl),
+]
+
+
+def run(step: Step, scratch: Path) -> tuple[Step, float, str, Path]:
+    """A step's time, what went wrong, and its log."""
+    log = scratch / f"{step.name}.log"
+    began = time.monotonic()
+    error = ""
+    with log.open("w", encoding="utf-8") as stream:
+        try:
+            step.work(Shell(step.name, scratch, stream))
+        except (RuntimeError, OSError, subprocess.SubprocessError) as wrong:
+            error = str(wrong)
+    return step, time.monotonic() - began, error, log
+
+
+def main() -> int:
+    """Run the steps that are named, or all; 1 if one fails."""
+    parser = argparse.ArgumentParser(prog=".ci/run", description=__doc__)
+    parser.add_argument("step", nargs="*", help=", ".join(step.name for step in STEPS) + "; none: all")
+    names = parser.parse_args().step
+    if unknown := set(names) - {step.name for step in STEPS}:
+        parser.error(f"no step {', '.join(unknown)}; there are {', '.join(step.name for step in STEPS)}")
+    chosen = [step for step in STEPS if not names or step.name in names]
+    began, failed = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="npdistil-ci-") as folder, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        waiting: set[Future[tuple[Step, float, str, Path]]] = {pool.submit(run, step, Path(folder)) for step in chosen}
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for step, seconds, error, log in (each.result() for each in done):
+                text = log.read_text(encoding="utf-8")
+                counts = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*)$", text, re.MULTILINE)
+                print(f"\n=== {step.name}: {'FAILED' if error else 'passed'}, {seconds:.0f} s", flush=True)
+                print(f"{text}\n{error}" if error else "\n".join(counts), flush=True)
+                failed += [step.name] * bool(error)
+        subprocess.run(["chmod", "-R", "u+w", folder], check=False)  # or it cannot be removed
+    print(
+        f"\n{len(chosen) - len(failed)} of {len(chosen)} steps passed in {time.monotonic() - began:.0f} s", flush=True
+    )
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Files and directories that appear under their names whole or not at all, and stay when the power goes."""
+
+import errno
+import os
+from pathlib import Path
+
+
+def move(source: Path, target: Path) -> None:
+    """Give what lies at `source` the name `target`, in the place of a file of that name; all of it is on the disk.
+
+    Both are on one file system.
+
+    Raises:
+        OSError: it cannot be written or renamed; `source` is still there.
+    """
+    for path in [*source.rglob("*"), source] if source.is_dir() else [source]:
+        _sync(path)
+    source.replace(target)
+    _sync(target.parent)  # or the new name could be lost
+
+
+def write(target: Path, data: bytes) -> None:
+    """A file of these bytes, written to `target`.new first.
+
+    Raises:
+        OSError: as `move`.
+    """
+    beside = target.with_name(f"{target.name}.new")
+    beside.write_bytes(data)
+    move(beside, target)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no directories
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # it wants to be asked for writing
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,327 @@
+"""What requests are answered with: each is items of a task, and the queue runs what a model's forward would."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import fields, replace
+from functools import lru_cache
+from time import perf_counter
+from typing import Any, TypeVar, cast
+
+from tokenizers import Encoding, Tokenizer
+
+from .. import __version__
+from ..batch import Inputs, check_ids, chunks, pack
+from ..errors import InputError
+from ..model import Model
+from ..pipelines import TASKS, task_type
+from ..settings import kind_of
+from ..tasks.base import Task
+from ..tasks.embedding import Embedding
+from ..tasks.explanation import packed
+from ..tasks.text_classification import TextClassification
+from ..tasks.token_classification import TokenClassification
+from ..text import LONG, tokenize
+from .batching import Batcher, Metrics
+from .requests import is_batch
+from .settings import Settings
+
+Result = TypeVar("Result")
+
+EXPLANATION, ZERO_SHOT = "explanation", "zero-shot-classification"
+DEFAULTS: dict[str, dict[str, Any]] = {  # where the Hugging Face Inference API has others than a pipeline
+    name: {"top_k": None} for name in ("text-classification", "sentiment-analysis")
+}
+PYTHON_ONLY = ("batch_size", "return_tensors")  # settings that mean nothing to a client
+TEMPLATE = 200  # characters of a hypothesis_template: it is written out once for each label
+QUICK = (TextClassification, TokenClassification, Embedding)  # on short texts the event loop does not wait for them
+PIECE = 65_536  # characters that are tokenised at a time
+ATTENTION_TOKENS = 128  # of a text whose attention is given: it is an array of their square for each head
+STATE_NUMBERS = 2**20  # hidden states of a request: as many as the vectors of the most texts that it may have
+MASKS = 128  # of a request: each has a score for every word of the vocabulary
+
+
+class ApiError(Exception):
+    """An answer that is not 200."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.kind = status, kind
+
+
+class LimitedTokenizer:
+    """A tokenizer that stops when texts have more tokens than a request may have.
+
+    Tokens take much more memory than their text, and windows of a long text more still.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, most: int) -> None:
+        self._tokenizer, self._most = tokenizer, most
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def encode(self, *text: Any, **how: Any) -> Encoding:
+        """As `Tokenizer.encode`; ApiError above the limit."""
+        encoding = self._tokenizer.encode(*text, **how)
+        check_tokens([len(encoding)], self._most)
+        return encoding
+
+    def encode_batch(self, texts: Sequence[Any], **how: Any) -> list[Encoding]:
+        """As `Tokenizer.encode_batch`; ApiError above the limit, as soon as it is passed."""
+        found: list[Encoding] = []
+        for piece in chunks(texts, max(1, PIECE // max(1, max(map(_characters, texts), default=1)))):
+            found += self._tokenizer.encode_batch(piece, **how)
+            check_tokens(map(len, found), self._most)
+        return found
+
+
+def check_tokens(counts: Iterable[int], most: int, where: str = "") -> None:
+    """ApiError if there are more tokens than a request may have."""
+    if (tokens := sum(counts)) > most:
+        raise ApiError(413, "validation", f"{tokens} tokens{where}; at most {most} a request")
+
+
+class Service:
+    """A model behind the endpoints.
+
+    Attributes:
+        tasks: those that the model's head allows, by name.
+        own: the name of the one that it was made for.
+    """
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model, self.settings = model, settings
+        self.name = model.checkpoint.directory.resolve().name
+        self.metrics = Metrics()
+        self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.tokenizer, settings.max_request_tokens))
+        checkpoint = model.checkpoint
+        if checkpoint.tokenization:
+            limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
+            checkpoint = replace(checkpoint, tokenization=limited)
+        self.tasks: dict[str, Task[Any]] = {}
+        for name in TASKS:
+            with suppress(InputError):  # it needs another head, or other labels
+                self.tasks[name] = task_type(name)(checkpoint)
+        architecture = model.config.architecture
+        self.own = next((name for name, task in self.tasks.items() if architecture in task.architectures), "embedding")
+        self.variant = lru_cache(16)(lambda name, **given: self.task(name).replaced(given))  # of a few settings only
+        self.healthy = False
+        self.batcher: Batcher
+        self.aside: asyncio.Semaphore
+
+    def warm_up(self) -> None:
+        """Run once, so that no request pays for what is lazy, and what is wrong with the model shows.
+
+        Raises:
+            CheckpointError, InputError, EngineError: as the model does.
+        """
+        self.model.forward(self.tasks["embedding"].preprocess(["A first text."]))
+
+    @asynccontextmanager
+    async def lifespan(self, app: Any) -> AsyncIterator[None]:
+        """The queue, for as long as the application runs."""
+        settings = self.settings
+        self.aside = asyncio.Semaphore(1)
+        self.batcher = Batcher(
+            self.model.forward,
+            settings.max_batch_tokens,
+            settings.max_queue_tokens,
+            settings.gather_ms / 1000,
+            self.metrics,
+        )
+        with self.batcher.running():
+            self.healthy = True
+            yield
+            self.healthy = False
+
+    # Any task.
+
+    def task(self, name: str) -> Task[Any]:
+        """A task with its default settings.
+
+        Raises:
+            ApiError: the model has another head, or other labels.
+        """
+        if name not in self.tasks:
+            config = self.model.config
+            labels = f" with the labels {', '.join(config.labels):.80}" * (self.own == "text-classification")
+            raise ApiError(422, "backend", f"{name} is no task for this model, a {config.architecture}{labels}")
+        return self.tasks[name]
+
+    async def answers(
+        self, task: Task[Any], items: Any, prepare: Callable[[Any], Inputs] | None = None
+    ) -> tuple[list[Any], Inputs]:
+        """An answer for each item, and what the model was asked; `prepare` may stand for the task's preprocess.
+
+        Raises:
+            ApiError, InputError, OverloadedError: beyond a limit, not of the right form, or the queue is full.
+        """
+        if not isinstance(items, list) or not items:
+            raise InputError(f"expected an input or a list of them, found {items!r:.80}")
+        quick = isinstance(task, QUICK) and sum(map(_characters, items)) < LONG
+        texts = len(items) * max(1, len(getattr(task, "hypotheses", ())))  # each label is read with each text
+        inputs = await self._prepared(quick, texts, prepare or task.preprocess, items)
+        self._check(inputs)
+        outputs = await self.batcher.run(inputs)
+        return await self._run(quick, task.postprocess, outputs), inputs
+
+    async def _prepared(
+        self, quick: bool, texts: int, prepare: Callable[[Sequence[Any]], Result], items: Sequence[Any]
+    ) -> Result:
+        """`prepare(items)`; none of it where there are too many texts, or the queue is full anyway."""
+        if texts > (most := self.settings.max_request_texts):
+            raise ApiError(413, "validation", f"{texts} texts; at most {most} a request")
+        self.batcher.check_capacity(0)
+        began = perf_counter()
+        result = await self._run(quick, prepare, items)
+        self.metrics.tokenize_seconds.observe(perf_counter() - began)
+        return result
+
+    async def _run(self, quick: bool, function: Callable[[Any], Result], argument: Any) -> Result:
+        """The function's result; unless it is quick, beside the event loop, and one at a time."""
+        if quick:
+            return function(argument)
+        async with self.aside:
+            return await asyncio.to_thread(function, argument)
+
+    def _check(self, inputs: Inputs, where: str = "") -> None:
+        """What the queue would suffer from."""
+        config, token_ids = self.model.config, inputs.token_ids
+        if any(len(ids) > config.max_position_embeddings for ids in token_ids):
+            check_ids(*pack(token_ids), config.vocab_size, config.max_position_embeddings)  # else for others too
+        check_tokens(map(len, token_ids), self.settings.max_request_tokens, where)
+        if inputs.output == "hidden_states":
+            check_tokens(map(len, token_ids), STATE_NUMBERS // config.dim, " whose hidden states are asked for")
+        if (masks := sum(map(len, inputs.rows or ()))) > MASKS:
+            raise ApiError(413, "validation", f"{masks} masks; at most {MASKS} a request")
+
+    # The endpoints.
+
+    async def infer(self, inputs: Any, parameters: dict[str, Any] | None = None, name: str = "") -> Any:
+        """`POST /` in the form of the Hugging Face Inference API, and `/pipeline/NAME`: as `npdistil.pipeline` answers.
+
+        Without a name it is what the model was made for, or zero-shot classification where labels are given.
+        """
+        given = parameters or {}
+        name = name or (ZERO_SHOT if "candidate_labels" in given else self.own)
+        task = self.task(name)
+        try:
+            given = DEFAULTS.get(name, {}) | self._parameters(task, given)
+            task = await self._run(isinstance(task, QUICK), task.replaced, given)
+            answers, _ = await self.answers(task, [inputs] if task.is_item(inputs) else inputs)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        return task.shaped(answers, inputs, given)
+
+    def _parameters(self, task: Task[Any], given: dict[str, Any]) -> dict[str, Any]:
+        """The settings; InputError for what is not a client's to set, or would cost more than any answer is worth."""
+        if name := next((name for name in PYTHON_ONLY if name in given), None):
+            raise InputError(f"{name} is no parameter of a request")
+        most = self.model.config.max_position_embeddings
+        for name in (each.name for each in fields(task.settings_type) if kind_of(each).schema.get("type") == "integer"):
+            value = given.get(name)
+            if isinstance(value, (int, float)) and value > most:
+                raise InputError(f"{name} is {value}; expected at most {most}, the tokens that the model reads at once")
+            if isinstance(value, float) and value.is_integer():  # JSON has one kind of numbers
+                given = {**given, name: int(value)}
+        template = given.get("hypothesis_template")
+        if isinstance(template, str) and (len(template) > TEMPLATE or "{" in template.replace("{}", "")):
+            raise InputError(f"hypothesis_template is {template!r:.80}; expected {{}} in at most {TEMPLATE} characters")
+        return given
+
+    async def predict(self, inputs: Any, truncate: bool = False, raw_scores: bool = False) -> Any:
+        """`/predict`: every label with its score, best first."""
+        function = "none" if raw_scores else None
+        task: Any = self.variant("text-classification", top_k=None, truncation=truncate, function_to_apply=function)
+        lists = [[each] if isinstance(each, str) else each for each in (inputs if is_batch(inputs) else [inputs])]
+        texts = [each[0] if len(each) == 1 else tuple(each) for each in lists]
+        answers, _ = await self.answers(task, texts, task.laid_out)
+        return answers if is_batch(inputs) else answers[0]
+
+    async def embed(self, inputs: Any, normalize: bool = True, truncate: bool = False) -> Any:
+        """`/embed`: a vector for each text."""
+        task = self.variant("embedding", normalize=normalize, long_text="truncate" if truncate else "windows")
+        return (await self.answers(task, _listed(inputs)))[0]
+
+    async def openai(self, encoding_format: str = "float", dimensions: int | None = None, **given: Any) -> Any:
+        """`/v1/embeddings`: a vector for each text, in the form of OpenAI."""
+        if dimensions not in (None, self.model.config.dim):
+            raise InputError(f"dimensions should be {self.model.config.dim}, which the model has")
+        task = self.variant("embedding", normalize=True)
+        vectors, inputs = await self.answers(task, _listed(given["input"]))
+        tokens = sum(map(len, inputs.token_ids))
+        if encoding_format == "base64":
+            vectors = [base64.b64encode(vector.astype("<f4").tobytes()).decode() for vector in vectors]
+        return {
+            "object": "list",
+            "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)],
+            "model": self.name,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+
+    async def tokenize(self, inputs: Any, add_special_tokens: bool = True) -> Any:
+        """`/tokenize`: the tokens of each text."""
+        texts = _listed(inputs)
+        quick = sum(map(len, texts)) < LONG
+        encodings = await self._prepared(quick, len(texts), lambda each: tokenize(self.tokenizer, each), texts)
+        return [_tokens(text, each, add_special_tokens) for text, each in zip(texts, encodings, strict=True)]
+
+    async def explain(self, inputs: str, attention: bool = False, **given: Any) -> Any:
+        """`/explain`: how much each word adds to a label."""
+        task = self.task(EXPLANATION).replaced(given)
+        variants = await self._prepared(False, 1, task.preprocess, [inputs])
+        if attention and (tokens := len(variants.token_ids[0])) > ATTENTION_TOKENS:
+            raise InputError(f"the text has {tokens} tokens; attention is given for at most {ATTENTION_TOKENS}")
+        self._check(variants, f" in {len(variants.token_ids)} variants of the text")
+        (found,) = await self._run(False, task.postprocess, await self.batcher.run(variants))
+        weights = None
+        if attention:
+            (weights,) = (await self.batcher.run(Inputs(variants.token_ids[:1], output="attentions"))).values
+        return found.as_dict() | {"attention": packed(weights)}
+
+    def info(self) -> dict[str, Any]:
+        """`/info`: what runs here, and what it takes."""
+        model, settings = self.model, self.settings
+        labels = dict(enumerate(model.config.labels))
+        embedding: Any = self.tasks["embedding"]
+        kind: dict[str, Any] = {"embedding": {"pooling": embedding.pooling}}
+        if self.own == "text-classification":
+            kind = {"classifier": {"id2label": labels, "label2id": {name: i for i, name in labels.items()}}}
+        return {
+            "model_id": self.name,
+            "model_dtype": model.precision,
+            "model_type": kind,
+            "max_input_length": model.config.max_position_embeddings,
+            "max_batch_tokens": settings.max_batch_tokens,
+            "max_client_batch_size": settings.max_request_texts,
+            "max_request_tokens": settings.max_request_tokens,
+            "max_body_bytes": settings.max_body_bytes,
+            "engine": model.engine,
+            "threads": model.threads,
+            "version": __version__,
+        }
+
+
+def _listed(texts: Any) -> list[str]:
+    return [texts] if isinstance(texts, str) else texts
+
+
+def _characters(item: Any) -> int:
+    """Of a text, a pair, a list of words or a record of these."""
+    if isinstance(item, str):
+        return len(item)
+    parts = item.values() if isinstance(item, dict) else item if isinstance(item, (list, tuple)) else ()
+    return sum(len(part) for part in parts if isinstance(part, str))
+
+
+def _tokens(text: str, encoding: Encoding, special: bool) -> list[dict[str, Any]]:
+    rows = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+    return [
+        {"id": i, "text": token, "special": True, "start": None, "stop": None}
+        if mark
+        else {"id": i, "text": text[start:stop], "special": False, "start": start, "stop": stop}
+        for i, token, mark, (start, stop) in rows
+        if special or not mark
+    ]

@@ -1,0 +1,39 @@
+"""What the service may be told."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError
+from ..settings import Kind, number, setting, string, strings, whole
+from ..settings import Settings as Record
+
+PAUSE = number(most=1000)
+MILLISECONDS = Kind("expected 0 to 1000", lambda value: PAUSE.takes(value) and value >= 0, float, {"type": "number"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Record):
+    """Limits of the service, and who may use it; each is an option of `npdistil serve`."""
+
+    # As many as the engine takes at a time: more would only make others wait.
+    max_batch_tokens: int = setting(1024, whole(), "tokens that are run together.")
+    max_queue_tokens: int = setting(131_072, whole(), "tokens that may wait; above, the answer is 429 at once.")
+    max_request_tokens: int = setting(65_536, whole(), "tokens of one request.")
+    max_request_texts: int = setting(1024, whole(), "texts of one request.")
+    max_body_bytes: int = setting(1_000_000, whole(), "bytes of one request.")
+    gather_ms: float = setting(0.0, MILLISECONDS, "milliseconds to wait for company before a batch that is not full.")
+    timeout: float = setting(30.0, number(0, 86_400), "seconds for a body to arrive, and again for its answer.")
+    allow_origin: Sequence[str] = setting((), strings(), "pages of these origins may use it (CORS).")
+    token: str | None = setting(None, string(), "what clients have to send as Authorization: Bearer.", None)
+
+    def __post_init__(self) -> None:
+        """Refuse limits that let nothing through, and a token that nobody can give."""
+        super().__post_init__()
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
+            raise InputError("the token is empty, or has blanks or other characters than ASCII")
+        if self.max_queue_tokens < self.max_request_tokens:
+            raise InputError(
+                f"max_queue_tokens is {self.max_queue_tokens}; expected at least max_request_tokens, "
+                f"{self.max_request_tokens}, or a request of that size could never be taken"
+            )

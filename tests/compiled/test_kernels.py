@@ -1,0 +1,286 @@
+"""Which kernels are taken, from which files, and what happens where there are none or bad ones."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+import npdistil
+import npdistil.engine
+from npdistil.compiled import kernels as module
+from npdistil.compiled.cpu import ARM_FEATURES, X86_FEATURES, arm_features, features, x86_features
+from npdistil.compiled.isa import BY_NAME, ISAS
+from npdistil.compiled.kernels import FOLDER, NoKernelsError, kernels, system
+from npdistil.errors import EngineError
+
+ALL = frozenset().union(*(isa.needs for isa in ISAS))
+
+
+@pytest.fixture
+def again(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`kernels` as in a process that has none yet, without a setting of the user's."""
+    monkeypatch.delenv("NPDISTIL_ISA", raising=False)
+    return kernels.__wrapped__
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of this architecture's files, which is what is installed."""
+    copy = tmp_path / "kernels"
+    shutil.copytree(FOLDER, copy)
+    monkeypatch.setattr(module, "FOLDER", copy)
+    return copy / system()
+
+
+def runs_on(monkeypatch: pytest.MonkeyPatch, again: Any) -> None:
+    """Have models ask for kernels anew."""
+    monkeypatch.setattr(module, "kernels", again)
+    monkeypatch.setattr("npdistil.compiled.encoder.kernels", again)
+
+
+def best() -> str:
+    """The instruction set that this process takes by itself; no file is loaded that a test changes."""
+    found = features(system(), module.Files(system()).load)
+    return next(isa.name for isa in ISAS if isa.architecture == system() and isa.needs <= found)
+
+
+def has(monkeypatch: pytest.MonkeyPatch, *features: str) -> None:
+    monkeypatch.setattr("npdistil.compiled.cpu.features", lambda architecture, load: frozenset(features))
+
+
+def test_the_first_that_fits_is_taken(again: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for isa in ISAS:
+        if isa.architecture == system():
+            has(monkeypatch, *isa.needs)
+            assert again().isa.needs <= isa.needs
+    has(monkeypatch, *ALL)
+    assert again().isa == next(isa for isa in ISAS if isa.architecture == system())
+    assert again().origin == "installed"
+
+
+def test_another_one_can_be_asked_for(again: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, *ALL)
+    for isa in ISAS:
+        monkeypatch.setenv("NPDISTIL_ISA", isa.name)
+        if isa.architecture == system():
+            assert again().isa is isa
+        else:
+            with pytest.raises(EngineError, match=f"{isa.name} is of another architecture"):
+                again()
+
+
+def test_one_that_the_processor_lacks_is_an_error_for_every_engine_but_numpy(
+    again: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    best = next(isa for isa in ISAS if isa.architecture == system())
+    last = [isa for isa in ISAS if isa.architecture == system()][-1]
+    has(monkeypatch, *last.needs)
+    monkeypatch.setenv("NPDISTIL_ISA", best.name)
+    with pytest.raises(EngineError, match=f"NPDISTIL_ISA is {best.name}: the processor lacks") as caught:
+        again()
+    assert not isinstance(caught.value, NoKernelsError), "no fallback from what was asked for"
+    runs_on(monkeypatch, again)
+    with pytest.raises(EngineError, match="lacks"):
+        npdistil.load(tiny.write(tmp_path / "model"))
+    assert npdistil.load(tmp_path / "model", engine="numpy").engine == "numpy"
+
+
+@pytest.mark.parametrize("name", ["AVX2", "avx", "none", " ", "x" * 1000])
+def test_an_unknown_name_is_refused(again: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("NPDISTIL_ISA", name)
+    with pytest.raises(EngineError, match="known are avx512vnni, .* and jit") as caught:
+        again()
+    assert len(str(caught.value)) < 200
+
+
+def test_a_processor_that_no_file_fits_gets_the_numpy_engine_and_one_warning(
+    again: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    has(monkeypatch, "sse3")
+    runs_on(monkeypatch, again)
+    npdistil.engine._warn.cache_clear()
+    directory = tiny.write(tmp_path / "model")
+    with pytest.warns(RuntimeWarning, match="numpy engine, which is slower: the processor lacks ") as caught:
+        models = [npdistil.load(directory) for _ in range(3)]
+    assert [model.engine for model in models] == ["numpy"] * 3
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+    assert "lacks" in (npdistil.engine.why_not_compiled() or "")
+    with pytest.raises(EngineError, match="the processor lacks"):
+        npdistil.load(directory, engine="compiled")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        npdistil.load(directory, engine="numpy")
+    npdistil.engine._warn.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sys.platform", "darwin"), ("sys.platform", "win32"), ("sys.maxsize", 2**31 - 1), ("os.uname", 0)],
+)
+def test_other_systems_have_no_kernels(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:
+    if value:
+        monkeypatch.setattr(name, value)
+    else:
+        monkeypatch.delattr(name)
+    with pytest.raises(NoKernelsError, match="kernels are made for Linux on x86-64 and AArch64"):
+        system()
+
+
+def test_an_installation_for_another_system_has_no_kernels(again: Any, folder: Path) -> None:
+    shutil.rmtree(folder)
+    with pytest.raises(NoKernelsError, match="it was built for another system"):
+        again()
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+COMMITTED = Path(__file__).parents[2] / "npdistil" / "compiled" / "kernels"
+
+DAMAGE: dict[str, Any] = {
+    "one bit": damage,
+    "empty": lambda file: file.write_bytes(b""),
+    "cut short": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "more": lambda file: file.write_bytes(file.read_bytes() + b"\0"),
+    "missing": lambda file: file.unlink(),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "another instruction set's": lambda file: file.write_bytes((COMMITTED / "aarch64" / "neon.so").read_bytes() + b" "),
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_an_error_and_no_fallback(
+    again: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harm: Any
+) -> None:
+    harm(folder / f"{best()}.so")
+    with pytest.raises(EngineError, match="install npdistil again") as caught:
+        again()
+    assert not isinstance(caught.value, NoKernelsError)
+    runs_on(monkeypatch, again)
+    with pytest.raises(EngineError, match="install npdistil again"):
+        npdistil.load(tiny.write(tmp_path / "model"))
+
+
+def test_a_file_that_does_not_load_is_an_error(again: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"{best()}.so"
+    (folder / name).write_bytes(b"not a shared object")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name]["sha256"] = hashlib.sha256(b"not a shared object").hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(EngineError, match="cannot be loaded"):
+        again()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": []}', "null"])
+def test_a_damaged_manifest_is_an_error(again: Any, folder: Path, content: str) -> None:
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(EngineError, match="install npdistil again") as caught:
+        again()
+    assert not isinstance(caught.value, NoKernelsError)
+
+
+# Processors, by what they answer.
+
+
+def answers(*names: str, highest: int = 7) -> Any:
+    """A processor that has these features."""
+
+    def cpuid(leaf: int, subleaf: int) -> tuple[int, int, int, int]:
+        if leaf in (0, 0x80000000):
+            return (highest if leaf == 0 else 0x80000008), 0, 0, 0
+        if leaf & 0x7FFFFFFF > (highest if leaf < 0x80000000 else 8):
+            return (0xFFFFFFFF,) * 4  # what was asked for is not there, and anything may come
+        registers = [0, 0, 0, 0]
+        for (its_leaf, its_subleaf, register), bits in X86_FEATURES.items():
+            if (leaf, subleaf) == (its_leaf, its_subleaf):
+                registers[register] |= sum(1 << bit for bit, name in bits.items() if name in names)
+        if leaf == 7 and subleaf == 0:
+            registers[0] = 1  # the highest subleaf
+        if leaf == 1 and "osxsave" in names:
+            registers[2] |= 1 << 27
+        return tuple(registers)  # type: ignore[return-value]
+
+    return cpuid
+
+
+X86 = frozenset().union(*(isa.needs for isa in ISAS if isa.architecture == "x86_64"))
+
+
+def xgetbv_of(state: int) -> Any:
+    return lambda: state
+
+
+def test_everything_that_is_asked_for_has_a_bit() -> None:
+    assert {name for bits in X86_FEATURES.values() for name in bits.values()} == X86
+    assert set(ARM_FEATURES.values()) == ALL - X86
+
+
+@pytest.mark.parametrize("name", sorted(X86))
+def test_each_feature_is_read_by_itself(name: str) -> None:
+    assert x86_features(answers(name, "osxsave"), xgetbv_of(0xE7)) == {name}
+    assert x86_features(answers(*(X86 - {name}), "osxsave"), xgetbv_of(0xE7)) == X86 - {name}
+
+
+def test_registers_that_the_system_does_not_save_are_not_there() -> None:
+    cpuid = answers(*X86, "osxsave")
+    assert BY_NAME["avx512vnni"].needs <= x86_features(cpuid, xgetbv_of(0xE7))
+    without_zmm = x86_features(cpuid, xgetbv_of(0x7))
+    assert BY_NAME["avxvnni"].needs <= without_zmm
+    assert not BY_NAME["avx512"].needs <= without_zmm
+    assert not BY_NAME["avx2"].needs <= x86_features(cpuid, xgetbv_of(0x3))
+    assert not BY_NAME["avx2"].needs <= x86_features(cpuid, xgetbv_of(0x5))
+
+
+def test_a_system_without_xgetbv_is_not_asked() -> None:
+    def never() -> int:
+        raise AssertionError
+
+    assert "avx" not in x86_features(answers(*X86), never)
+
+
+def test_leaves_that_an_old_processor_does_not_have_are_not_asked() -> None:
+    found = x86_features(answers(*X86, "osxsave", highest=1), xgetbv_of(0x7))
+    assert "fma" in found
+    assert not found & {"avx2", "bmi", "avxvnni", "avx512f"}
+
+
+def test_arm_features_come_from_the_auxiliary_vector() -> None:
+    assert arm_features(lambda entry: 0) == frozenset()
+    assert arm_features(lambda entry: 1 << 1) == {"neon"}
+    assert arm_features(lambda entry: 1 << 1 | 1 << 8 | 1 << 20 if entry == 16 else 0) >= BY_NAME["dotprod"].needs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_what_is_found_here_is_what_the_kernel_says() -> None:
+    if system() != "x86_64":
+        pytest.skip("/proc/cpuinfo has other names on AArch64")
+    flags = set(
+        next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+    )
+    theirs = {"sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sahf": "lahf_lm", "lzcnt": "abm", "bmi": "bmi1"}
+    theirs |= {"avx512vnni": "avx512_vnni", "avxvnni": "avx_vnni"}
+    found = features("x86_64", module.Files("x86_64").load)
+    assert found == {name for name in X86 if theirs.get(name, name) in flags}
+
+
+def test_neither_numba_nor_llvmlite_is_imported(tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.modules["numba"] = sys.modules["llvmlite"] = None
+import npdistil
+model = npdistil.load({str(tiny.write(tmp_path / "model"))!r})
+print(model.engine, len(model.predict(["a film"])))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("compiled 1\n", "")
