@@ -25,6 +25,7 @@ class Inputs:
         rows: tokens of each sequence that logits are wanted for, or that are pooled; None: those that the head reads,
             or all.
         context: what the task needs again to make answers.
+        token_type_ids: of each token, where not all are 0; a model without token types does not look at them.
     """
 
     token_ids: Sequence[Sequence[int]]
@@ -32,6 +33,7 @@ class Inputs:
     output: str = "logits"
     rows: Sequence[Sequence[int]] | None = None
     context: Any = None
+    token_type_ids: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,20 @@ def _flat(ids: Sequence[int], text: int) -> Array:
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise InputError(f"text {text} has the token id {array.max()}, which is in no vocabulary")
     return array.astype(np.int64)
+
+
+def positions(token_type_ids: Sequence[Sequence[int]], bounds: Array, types: int, max_length: int) -> Array:
+    """Rows of a position table that holds those of all token types, one after the other: int64 [T].
+
+    Raises:
+        InputError: types that the model does not have, or not one for each token.
+    """
+    given, same = pack(token_type_ids)
+    if not np.array_equal(bounds, same):
+        raise InputError("token_type_ids have other lengths than token_ids")
+    if len(given) and not 0 <= given.min() <= given.max() < types:
+        raise InputError(f"token types go from {given.min()} to {given.max()}; the model has 0 to {types - 1}")
+    return given * max_length + np.arange(len(given)) - np.repeat(bounds[:-1], np.diff(bounds))
 
 
 def check_ids(ids: Array, bounds: Array, vocab_size: int, max_length: int) -> None:

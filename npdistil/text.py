@@ -1,7 +1,7 @@
 """Texts: checked, tokenised, cut into sentences and into windows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -169,17 +169,27 @@ def truncated(encoding: Encoding, max_length: int, strategy: str = TRUNCATION[0]
     return Part(encoding, [i for i, s in enumerate(sequences) if s is None or i in taken], truncated=True)
 
 
+def wholes(encodings: Iterable[Encoding]) -> list[Part]:
+    """All of each text at once."""
+    return [Part(encoding, range(len(encoding))) for encoding in encodings]
+
+
 def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
     """The parts of each text as what a model takes; they are what answers are made with again, too."""
     token_ids: list[list[int]] = []
-    last, ids = None, []
+    token_type_ids: list[list[int]] = []
+    last, ids, types = None, [], None
     for cut in cuts:
         for part in cut:
             if part.encoding is not last:
                 last, ids = part.encoding, part.encoding.ids  # every look at a field of an encoding copies all of it
+                types = last.type_ids if last.n_sequences > 1 else None
             whole = len(part.positions) == len(ids)
             token_ids.append(ids if whole else [ids[i] for i in part.positions])
-    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts} | asked))
+            token_type_ids.append([types[i] for i in part.positions] if types else [0] * len(part.positions))
+    if not any(map(any, token_type_ids)):
+        asked = asked | {"token_type_ids": None}
+    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts, "token_type_ids": token_type_ids} | asked))
 
 
 def cut(
