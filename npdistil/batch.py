@@ -1,6 +1,7 @@
 """What goes into a model's forward and what comes out, for any task; token ids laid end to end."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from .distilbert.encoder import Array
 from .errors import EngineError, InputError
 
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,12 @@ def pack(token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
     """
     if isinstance(token_ids, (str, bytes)):
         raise InputError("expected a list of lists of token ids, found a string; texts go to `predict` or a pipeline")
+    if isinstance(token_ids, Mapping):
+        raise InputError(
+            f"expected a list of lists of token ids, found a {type(token_ids).__name__}; give its input_ids"
+        )
+    if not hasattr(token_ids, "__iter__"):
+        raise InputError(f"expected a list of lists of token ids, found a {type(token_ids).__name__}")
     texts = [_flat(ids, i) for i, ids in enumerate(token_ids)]
     bounds = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(ids) for ids in texts], out=bounds[1:])
@@ -87,7 +95,8 @@ def _flat(ids: Sequence[int], text: int) -> Array:
     except (ValueError, OverflowError):  # ragged, or a number that no type holds
         array = np.empty((0, 0))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise InputError(f"text {text} is not a flat list of whole numbers")
+        hint = ": put the token ids of a single text in a list of their own" * isinstance(ids, numbers.Integral)
+        raise InputError(f"text {text} is not a flat list of whole numbers{hint}")
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise InputError(f"text {text} has the token id {array.max()}, which is in no vocabulary")
     return array.astype(np.int64)
@@ -131,6 +140,18 @@ def blocks(bounds: Array, max_tokens: int) -> Iterator[tuple[int, int]]:
         stop = max(stop, start + 1)
         yield start, stop
         start = stop
+
+
+def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Item], size: int) -> Iterator[Answer]:
+    """What `run` gives for each item, `size` of them at a time and only when asked for; errors say from where on."""
+    start = 0
+    for chunk in chunks(items, size):
+        try:
+            answers = run(chunk)
+        except InputError as error:
+            raise InputError(f"from text {start} on, {error}" if start else str(error)) from None
+        yield from answers
+        start += len(chunk)
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from . import blas
-from .batch import Inputs, Outputs, check_ids, pack, positions
+from .batch import Inputs, Outputs, check_ids, in_chunks, pack, positions
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
 from .checkpoint.weights import Checkpoint, Unchanging, read_checkpoint
@@ -20,7 +20,7 @@ from .errors import InputError
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
-from .text import Text, check_texts
+from .text import Text, as_texts, check_texts, items_of
 
 TokenTypes: TypeAlias = Sequence[Sequence[int]] | None
 
@@ -196,11 +196,11 @@ class Model(Unchanging):
             settings = self.config.encoder_settings | {"positions": own}
             yield encoder.hidden_states(ids[start:stop], np.array([0, stop - start]), **params, **settings)
 
-    def scores(self, texts: Sequence[Text], combine: str = "mean", **settings: Any) -> Array:
+    def scores(self, texts: Any, combine: str = "mean", **settings: Any) -> Array:
         """Scores of each label for each text or pair: float64 [B, C].
 
         Args:
-            texts: strings, or tuples of two strings.
+            texts: strings or pairs, in what `text.items_of` takes for several: a list, a Series, an array ...
             combine: how the scores of a text's parts become one: their "mean", the "max" of each label, or those of
                 the "first" part.
             settings: function_to_apply, truncation, long_text, max_length, stride and batch_size, as for text
@@ -211,18 +211,17 @@ class Model(Unchanging):
         """
         check("combine", choice(*COMBINE), combine)
         task = TextClassification(self.checkpoint, **settings)
-        check_texts(texts)
-        found = np.empty((len(texts), len(self.config.labels)))
-        size = task.settings.batch_size
-        for start in range(0, len(texts), size):
-            try:
-                rows = task.part_scores(self.forward(task.laid_out(texts[start : start + size])))
-            except InputError as error:
-                raise InputError(f"from text {start} on, {error}" if start else str(error)) from None
-            found[start : start + size] = [COMBINE[combine](each) for each in rows]
-        return found
+        given = as_texts(items_of(texts))
+        check_texts(given)
 
-    def predict_proba(self, texts: Sequence[Text]) -> Array:
+        def part_scores(chunk: list[Text]) -> list[Array]:
+            return task.part_scores(self.forward(task.laid_out(chunk)))
+
+        rows = in_chunks(part_scores, given, task.settings.batch_size)
+        found = [COMBINE[combine](each) for each in rows]
+        return np.array(found, np.float64).reshape(len(found), len(self.config.labels))
+
+    def predict_proba(self, texts: Any) -> Array:
         """Probability of each of `classes_` for each text: float64 [B, C], as scikit-learn's classifiers give it.
 
         Raises:
@@ -230,11 +229,9 @@ class Model(Unchanging):
         """
         if self.config.function == "none":
             raise InputError("a regression model has no probabilities; `scores` gives its values")
-        if isinstance(texts, str):
-            raise InputError("expected a list of texts, found a string; put it in a list")
-        return self.scores([*texts])
+        return self.scores(texts)
 
-    def predict(self, texts: Sequence[Text]) -> Array:
+    def predict(self, texts: Any) -> Array:
         """The likeliest of `classes_` for each text, str [B]; of a multi-label model, which labels hold, bool [B, C].
 
         Raises:

@@ -2,15 +2,17 @@
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from .batch import chunks
+from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
 from .tasks.base import Task
 from .tasks.explanation import Explanation, ExplanationTask
+from .text import items_of
 
 # Task -> module of tasks/ and the class in it.
 TASKS: dict[str, tuple[str, str]] = {
@@ -59,7 +61,7 @@ class Pipeline:
         """Answers: one for one item, a list for a list, a lazy iterator for an iterator.
 
         Args:
-            inputs: an item, a list or an iterator of items, as the task's class says.
+            inputs: an item, or several of them, as `text.items_of` takes them; what an item is the task's class says.
             given: settings of this call.
 
         Raises:
@@ -69,19 +71,13 @@ class Pipeline:
         task = self.task.replaced(given)
         if task.is_item(items):
             return task.shaped(self.model.run(task, [items]), items, given)
-        if isinstance(items, list):
-            return task.shaped([*self._answers(task, items)], items, given)
-        if isinstance(items, Iterator):
-            return self._answers(task, items)
-        raise InputError(f"expected an item, a list of items or an iterator, found {type(items).__name__}")
+        several = items_of(items)
+        answers = in_chunks(partial(self.model.run, task), several, task.settings.batch_size)
+        return task.shaped([*answers], several, given) if isinstance(several, list) else answers
 
     def run(self, items: Sequence[Any]) -> list[Any]:
         """An answer for each item, all of them at once."""
         return self.model.run(self.task, items)
-
-    def _answers(self, task: Task[Any], items: Iterable[Any]) -> Iterator[Any]:
-        for chunk in chunks(items, task.settings.batch_size):
-            yield from self.model.run(task, chunk)
 
 
 def pipeline(

@@ -286,8 +286,8 @@ def test_architectures_may_be_absent(tmp_path: Path) -> None:
 def test_every_task_reads_pairs_with_types(tmp_path: Path, engine: str) -> None:
     """Each against the logits of the same token ids with the types that the tokenizer gives."""
 
-    def values(model: npdistil.Model, *texts: str) -> Array:
-        encoding = model.tokenizer.encode(*texts)
+    def values(model: npdistil.Model, text: str, pair: str) -> Array:
+        encoding = model.tokenizer.encode(text, pair)
         assert any(encoding.type_ids)
         return model.forward(Inputs([encoding.ids], token_type_ids=[encoding.type_ids])).values[0]
 
