@@ -84,6 +84,8 @@ def _flat(ids: Sequence[int], text: int) -> Array:
         array = np.asarray(ids)
     except (ValueError, OverflowError):  # ragged, or a number that no type holds
         array = np.empty((0, 0))
+    if array.ndim == 0 and array.dtype.kind in "iu":
+        raise InputError("expected a list of lists of token ids, found a list of them; put it in a list")
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(f"text {text} is not a flat list of whole numbers")
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:

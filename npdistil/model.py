@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from . import blas
+from .arguments import MODEL, read
 from .batch import Inputs, Outputs, check_ids, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
@@ -21,6 +21,7 @@ from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
 from .text import Text, check_texts
+from .tokenizer import Tokenizer
 
 
 class Model:
@@ -33,7 +34,10 @@ class Model:
         engine: "numpy" or "compiled".
         threads: how many the engine shares a batch among; on the numpy engine a single text has one.
         classes_: the labels, as scikit-learn's classifiers have them: str [C].
+        device: "cpu".
     """
+
+    device = "cpu"
 
     def __init__(self, checkpoint: Checkpoint, engine: str, precision: str | None, threads: int | None) -> None:
         check("precision", choice(*PRECISIONS), precision, None)
@@ -51,15 +55,44 @@ class Model:
     def __repr__(self) -> str:
         return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
 
+    def __call__(self, *inputs: Any, **given: Any) -> Any:
+        """Refused, because models here take texts.
+
+        Raises:
+            InputError: always; says what to write.
+        """
+        raise InputError(
+            "a model is not called here: model.predict([text]) and model.scores([text]) take texts, and so does what "
+            "npdistil.pipeline returns; model.logits([token_ids]) and model.hidden_states([token_ids]) take token ids"
+        )
+
+    def to(self, device: Any = None, *more: Any, **given: Any) -> "Model":
+        """Itself, which is on the CPU.
+
+        Raises:
+            InputError: another device.
+        """
+        read(MODEL, {"device": device})
+        return self
+
+    def eval(self) -> "Model":
+        """Itself: there is no training here."""
+        return self
+
     @property
     def params(self) -> Params:
         """The encoder's parameters in the model's precision, as `distilbert.encode` takes them; made anew each time."""
         return in_precision(self.checkpoint.params, self.precision)
 
     @property
+    def name_or_path(self) -> str:
+        """Where it was read from."""
+        return str(self.checkpoint.directory)
+
+    @property
     def tokenizer(self) -> Tokenizer:
-        """The `tokenizers.Tokenizer`; neither truncates nor pads."""
-        return self.checkpoint.tokenizer
+        """The `tokenizers.Tokenizer` and what goes with it; neither truncates nor pads."""
+        return Tokenizer(self.checkpoint.tokenization, self.name_or_path, self.checkpoint.max_length)
 
     def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
         """A task's answers to items, all of them at once.
@@ -181,6 +214,8 @@ class Model:
         Raises:
             InputError: a text or a setting that the model cannot take.
         """
+        if isinstance(texts, str):
+            raise InputError("expected a list of texts, found a string; put it in a list")
         check("combine", choice(*COMBINE), combine)
         task = TextClassification(self.checkpoint, **settings)
         check_texts(texts)
@@ -202,9 +237,7 @@ class Model:
         """
         if self.config.function == "none":
             raise InputError("a regression model has no probabilities; `scores` gives its values")
-        if isinstance(texts, str):
-            raise InputError("expected a list of texts, found a string; put it in a list")
-        return self.scores([*texts])
+        return self.scores(texts if isinstance(texts, str) else [*texts])
 
     def predict(self, texts: Sequence[Text]) -> Array:
         """The likeliest of `classes_` for each text, str [B]; of a multi-label model, which labels hold, bool [B, C].
@@ -224,6 +257,10 @@ def load(
     engine: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
 ) -> Model:
     """Load a model: the bundled one, a directory, or a name on the Hugging Face Hub (see `hub.find_model`).
 
@@ -232,6 +269,10 @@ def load(
         engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
         threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
+        revision: of a name on the Hub: a branch, tag or commit.
+        token: for the Hub, as `huggingface_hub` takes it.
+        cache_dir: the Hub's cache, where it is not in its own place.
+        local_files_only: as HF_HUB_OFFLINE=1.
 
     Raises:
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.
@@ -244,4 +285,7 @@ def load(
         >>> model.predict(["I love it.", "I hate it."]).tolist()
         ['POSITIVE', 'NEGATIVE']
     """
-    return Model(read_checkpoint(find_model(path_or_name)), engine, precision, threads)
+    directory = find_model(
+        path_or_name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+    )
+    return Model(read_checkpoint(directory), engine, precision, threads)

@@ -53,6 +53,16 @@ class Config:
     label2id: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
+    def id2label(self) -> dict[int, str]:
+        """Labels by their numbers."""
+        return dict(enumerate(self.labels))
+
+    @property
+    def num_labels(self) -> int:
+        """How many there are."""
+        return len(self.labels)
+
+    @property
     def function(self) -> str:
         """What makes scores of this model's logits: transformers' rule for text classification."""
         if self.problem_type == "regression":
