@@ -122,7 +122,7 @@ ARGUMENTS = (
         _dtype,
         'numbers are float32\'s: leave it out, or give precision="int8" for smaller and faster ones',
     ),
-    Argument("framework", (PIPELINE, CALL, MODEL), "changes nothing: there is one here, NumPy"),
+    Argument("framework", (CALL, MODEL), "changes nothing: there is one here, NumPy"),
     Argument("use_fast", LOADING, "changes nothing: the tokenizer is the fast one, whose token ids are the same"),
     Argument("trust_remote_code", LOADING, "changes nothing: no code of a model's is ever run"),
     Argument("cache_dir, cache_folder", LOADING, FETCHED, becomes=_renamed("cache_dir")),
@@ -352,7 +352,8 @@ def read(call: str, given: Mapping[str, Any], settings: Collection[str] = ()) ->
     Raises:
         InputError: a value that cannot be taken; says what to write.
     """
-    own, stands_for = {}, {}
+    own: dict[str, Any] = {}
+    stands_for: dict[str, Any] = {}
     for name, value in given.items():
         argument = argument_of(call, name, settings)
         if argument is None:

@@ -11,7 +11,7 @@ from .distilbert.encoder import Array
 from .errors import InputError
 from .model import Model, load
 from .pipelines import EmbeddingPipeline
-from .tasks.embedding import Embedding, EmbeddingSettings
+from .tasks.embedding import EmbeddingSettings
 from .text import Text
 
 
@@ -76,7 +76,7 @@ class Embedder:
         EmbeddingSettings.of(settings)  # before a model is loaded
         self.model_ = self.model if isinstance(self.model, Model) else load(self.model)
         self.pipeline_ = EmbeddingPipeline(self.model_, **settings)
-        self.embedding_: Embedding = self.pipeline_.processor
+        self.embedding_: Any = self.pipeline_.processor
         return self
 
     def fit_transform(self, texts: Iterable[Text], y: Any = None) -> Array:

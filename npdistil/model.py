@@ -82,6 +82,7 @@ class Model(Unchanging):
     def eval(self) -> "Model":
         """Itself: there is no training here."""
         return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         engine, threads = self._asked
         return type(self), (self.checkpoint, engine, self.precision, threads)

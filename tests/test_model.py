@@ -112,7 +112,7 @@ def test_no_texts_give_empty_results(small: npdistil.Model) -> None:
         ([[True]], "text 0 is not a flat list of whole numbers"),
         ([[[2, 3]]], "text 0 is not a flat list of whole numbers"),
         ([[2, [3]]], "text 0 is not a flat list of whole numbers"),
-        ([2, 3], "text 0 is not a flat list of whole numbers"),
+        ([2, 3], "found a list of them; put it in a list"),
         ("I like it", "found a string"),
     ],
 )
