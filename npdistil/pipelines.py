@@ -2,18 +2,20 @@
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from .arguments import CALL, FIRST, MODEL, PIPELINE, check_same, read
 from .auto import ENGINE, HUB, AutoTokenizer
-from .batch import chunks
+from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
 from .settings import UNSET, Settings
 from .tasks.base import Task
 from .tasks.explanation import Explanation, ExplanationTask
+from .text import items_of
 from .tokenizer import Tokenizer
 
 # Task -> module of tasks/ and the class in it.
@@ -110,7 +112,7 @@ class Pipeline:
         """Answers: one for one item, a list for a list, a lazy iterator for an iterator.
 
         Args:
-            inputs: an item, a list or an iterator of items, as the task's class says.
+            inputs: an item, or several of them, as `text.items_of` takes them; what an item is the task's class says.
             given: settings of this call, and arguments of transformers; None leaves what the pipeline was made with.
 
         Raises:
@@ -123,11 +125,9 @@ class Pipeline:
         task = self.processor.replaced(given)
         if task.is_item(items):
             return task.shaped(self.model.run(task, [items]), items, given)
-        if isinstance(items, list):
-            return task.shaped([*self._answers(task, items)], items, given)
-        if isinstance(items, Iterator):
-            return self._answers(task, items)
-        raise InputError(f"expected an item, a list of items or an iterator, found {type(items).__name__}")
+        several = items_of(items)
+        answers = in_chunks(partial(self.model.run, task), several, task.settings.batch_size)
+        return task.shaped([*answers], several, given) if isinstance(several, list) else answers
 
     def predict(self, inputs: Any) -> Any:
         """The same as a call, by scikit-learn's name."""
@@ -143,10 +143,6 @@ class Pipeline:
     def run(self, items: Sequence[Any]) -> list[Any]:
         """An answer for each item, all of them at once."""
         return self.model.run(self.processor, items)
-
-    def _answers(self, task: Task[Any], items: Iterable[Any]) -> Iterator[Any]:
-        for chunk in chunks(items, task.settings.batch_size):
-            yield from self.model.run(task, chunk)
 
 
 class TextClassificationPipeline(Pipeline):

@@ -65,7 +65,7 @@ NOTHING: list[dict[str, Any]] = [  # changes nothing
 
 @pytest.mark.parametrize("given", NOTHING, ids=str)
 def test_arguments_that_change_nothing(make: Make, given: dict[str, Any]) -> None:
-    top = {"top_k": 1} if "top_k" in given else {}
+    top: dict[str, Any] = {"top_k": 1} if "top_k" in given else {}
     plain = npdistil.pipeline("text-classification", make(**FIVE), engine="numpy", **top)
     pipe = npdistil.pipeline("text-classification", make(**FIVE), engine="numpy", **given)
     assert pipe(TEXT) == plain(TEXT)
@@ -180,7 +180,7 @@ def test_questions_by_place(make: Make) -> None:
 
 @pytest.mark.parametrize("task", [each.own for each in PIPELINES.values()])
 def test_a_class_of_a_pipeline_is_what_pipeline_gives(make: Make, task: str) -> None:
-    heads = {
+    heads: dict[str, dict[str, Any]] = {
         "token-classification": NER,
         "question-answering": {"architectures": ["DistilBertForQuestionAnswering"]},
         "fill-mask": {"architectures": ["DistilBertForMaskedLM"]},
@@ -268,7 +268,7 @@ def test_first_guesses_are_led_on(five: npdistil.Model) -> None:
         guess.tokenizer(TEXT, return_tensors="pt")
     with pytest.raises(InputError, match=r"model\.predict\(\[text\]\)"):
         guess(input_ids=[[1]], attention_mask=[[1]])
-    with pytest.raises(InputError, match="found a list of them; put it in a list"):
+    with pytest.raises(InputError, match="put the token ids of a single text in a list"):
         guess.logits([2, 3])
     with pytest.raises(InputError, match="found a string; put it in a list"):
         guess.scores("I love it.")

@@ -81,7 +81,7 @@ def test_wrong_settings_are_refused(extract: Any, settings: dict[str, Any]) -> N
         extract("a", **settings)
 
 
-@pytest.mark.parametrize("inputs", [None, 5, [5], ("a",), {"text": "a"}, "\ud800"])
+@pytest.mark.parametrize("inputs", [None, 5, [5], (5,), {"text": "a"}, "\ud800"])
 def test_wrong_inputs_are_refused(extract: Any, inputs: Any) -> None:
     with pytest.raises(InputError):
         extract(inputs)

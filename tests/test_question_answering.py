@@ -362,7 +362,7 @@ def test_wrong_settings_are_refused(ask: Any, settings: dict[str, Any], says: st
         ({"inputs": {"question": QUESTION, "context": CONTEXT, "id": 1}}, "expected"),
         ({"inputs": {"question": QUESTION, "context": None}}, "context"),
         ({"inputs": {"question": 5, "context": CONTEXT}}, "question"),
-        ({"inputs": QUESTION}, "found str"),
+        ({"inputs": QUESTION}, "found a string"),
         ({"inputs": {"question": QUESTION, "context": CONTEXT}, "question": QUESTION}, "not all three"),
         ({"question": QUESTION, "context": "a \ud800"}, "surrogate"),
         ({"question": "\ud800", "context": CONTEXT}, "surrogate"),

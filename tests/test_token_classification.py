@@ -278,7 +278,7 @@ def test_wrong_settings_are_refused(ner: Any, settings: dict[str, Any], says: st
         ner(TEXT, **settings)
 
 
-@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], [["a", "b"]], "\ud800", [None], ("a",)])
+@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], [["a", "b"]], "\ud800", [None], (5,)])
 def test_inputs_that_are_no_text_are_refused(ner: Any, inputs: Any) -> None:
     with pytest.raises(InputError):
         ner(inputs)

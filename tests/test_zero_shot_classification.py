@@ -183,7 +183,7 @@ def test_wrong_settings_are_refused(judge: Any, settings: dict[str, Any], says: 
         judge(TEXT, LABELS, **settings)
 
 
-@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], ("a",), "\ud800"])
+@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], (5,), "\ud800"])
 def test_wrong_inputs_are_refused(judge: Any, inputs: Any) -> None:
     with pytest.raises(InputError):
         judge(inputs, LABELS)

@@ -147,7 +147,7 @@ class Service:
         if name not in self.tasks:
             config = self.model.config
             labels = f" with the labels {', '.join(config.labels):.80}" * (self.own == "text-classification")
-            raise ApiError(422, "backend", f"{name} is no task for this model, a {config.architecture}{labels}")
+            raise ApiError(422, "backend", f"{name} is no task for this model, a {config.class_name}{labels}")
         return self.tasks[name]
 
     async def answers(

@@ -55,7 +55,7 @@ class Task(Generic[S]):
         architecture = checkpoint.config.architecture
         if self.architectures and architecture not in self.architectures:
             raise InputError(
-                f"{checkpoint.directory} is a {architecture}; {type(self).__name__} needs a "
+                f"{checkpoint.directory} is a {checkpoint.config.class_name}; {type(self).__name__} needs a "
                 f"{' or '.join(self.architectures)}"
             )
         self.checkpoint = checkpoint

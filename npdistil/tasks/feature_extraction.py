@@ -7,7 +7,7 @@ from typing import Any
 from ..arguments import tensor
 from ..batch import Inputs, Outputs
 from ..settings import choice, setting, whole
-from ..text import laid_out, tokenize, truncated
+from ..text import laid_out, tokenize, truncated, wholes
 from .base import Task, TaskSettings, truncation, truncation_strategy
 
 
@@ -49,7 +49,7 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
         if strategy := truncation_strategy(self.settings.truncation):
             most, side = self.checkpoint.max_length, self.checkpoint.truncation_side
             return laid_out([[truncated(each, most, strategy, side)] for each in encodings], output="hidden_states")
-        return Inputs([each.ids for each in encodings], [1] * len(items), "hidden_states")
+        return laid_out([[each] for each in wholes(encodings)], output="hidden_states")
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""

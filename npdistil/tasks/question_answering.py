@@ -11,7 +11,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
 from ..settings import Kind, flag, setting, string, whole
-from ..text import laid_out, parts, tokenize
+from ..text import items_of, laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
 Answer: TypeAlias = dict[str, Any]  # {"score": float, "start": int, "end": int, "answer": str}
@@ -128,10 +128,11 @@ def _pair(item: Any) -> tuple[str, str]:
 def _paired(question: Any, context: Any) -> Any:
     if isinstance(question, str) and isinstance(context, str):
         return {"question": question, "context": context}
-    if isinstance(question, list):
-        contexts = [context] * len(question) if isinstance(context, str) else context
-        if isinstance(contexts, list) and len(contexts) == len(question):
-            return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
+    if question is not None and context is not None and not isinstance(question, str):
+        questions = [*items_of(question)]
+        contexts = [context] * len(questions) if isinstance(context, str) else [*items_of(context)]
+        if len(contexts) == len(questions):
+            return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]
     raise InputError("expected a question and a context, or lists of both of the same length")
 
 

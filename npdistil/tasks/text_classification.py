@@ -10,7 +10,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
 from ..settings import UNSET, Unset, choice, flag, number, setting, whole
-from ..text import TRUNCATION, Text, as_text, cut, laid_out
+from ..text import TRUNCATION, Text, as_texts, cut, laid_out
 from .base import LongTextSettings, LongTextTask, truncation, truncation_strategy
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
@@ -90,7 +90,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
-        return self.laid_out([as_text(item) for item in items])
+        return self.laid_out(as_texts(items))
 
     def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""

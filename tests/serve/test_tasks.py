@@ -185,7 +185,7 @@ def test_a_request_for_a_task_that_the_model_was_not_made_for_says_so(make: Make
         assert "no task for this model, a DistilBertForSequenceClassification with the labels NEG" in answer["error"]
     ((status, answer),) = Inside(loaded(make, "classifier")).run(("/", {"inputs": QUESTION}))
     assert status == 422
-    assert answer["error"].startswith("text-classification: expected a string or")
+    assert answer["error"].startswith("text-classification: text 0 is a dict: ")
 
 
 def test_requests_for_different_tasks_run_in_one_batch_and_get_what_they_get_alone(
