@@ -198,7 +198,7 @@ def test_windows_and_cuts_of_pairs_keep_their_types(tmp_path: Path, engine: str)
     classify: Any = npdistil.pipeline("text-classification", model, function_to_apply="none", top_k=None)
     pair = ("john lives in paris", "the film was good and i like it " * 4)
     for settings in ({"truncation": True}, {"truncation": "only_second"}, {"stride": 4}):
-        inputs = classify.task.replaced(settings).preprocess([{"text": pair[0], "text_pair": pair[1]}])
+        inputs = classify.processor.replaced(settings).preprocess([{"text": pair[0], "text_pair": pair[1]}])
         for ids, types in zip(inputs.token_ids, inputs.token_type_ids, strict=True):
             first = ids.index(3) + 1
             assert types == [0] * first + [1] * (len(ids) - first)
