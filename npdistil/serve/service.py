@@ -95,7 +95,7 @@ class Service:
         self.model, self.settings = model, settings
         self.name = model.checkpoint.directory.resolve().name
         self.metrics = Metrics()
-        self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.tokenizer, settings.max_request_tokens))
+        self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.checkpoint.tokenizer, settings.max_request_tokens))
         checkpoint = model.checkpoint
         if checkpoint.own_tokenization:
             limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
