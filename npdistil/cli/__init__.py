@@ -78,7 +78,7 @@ def texts_of(options: argparse.Namespace) -> Iterator[str]:
         if os.path.isfile(text) or FILE_NAME.fullmatch(text):  # noqa: PTH113 - which raises for long texts
             raise InputError(
                 f"{text} is the name of a file, and not a text; give each of its lines as a text with < {text}"
-                + f", or its rows with --input {text}" * hasattr(options, "input")
+                + f", or its rows with --input {text}" * bool(hasattr(options, "input") and FILE_NAME.fullmatch(text))
             )
     for text in options.text or "-":
         if text == "-":
@@ -93,10 +93,10 @@ def _lines_of_standard_input() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
+        except UnicodeDecodeError as error:  # noqa: PERF203
             raise InputError(
-                f"standard input is not UTF-8: line {number} has the byte 0x{line[error.start]:02x} as its "
-                f"{error.start + 1}th; for one, iconv -f latin1 -t utf-8 converts"
+                f"standard input is not UTF-8: line {number} has the byte 0x{line[error.start]:02x} behind "
+                f"{error.start} others; iconv -f ENCODING -t utf-8 converts it"
             ) from None
 
 
@@ -105,7 +105,9 @@ def _parsed(given: list[str]) -> argparse.Namespace:
     chosen = given[0] if given else ""
     parser, command = parsers(chosen)
     if chosen and not chosen.startswith("-") and chosen not in COMMANDS:
-        parser.error(f"there is no command {chosen!r}{_meant(chosen, COMMANDS) or '; known are ' + ', '.join(COMMANDS)}")
+        parser.error(
+            f"there is no command {chosen!r}{_meant(chosen, COMMANDS) or '; known are ' + ', '.join(COMMANDS)}"
+        )
     options, unknown = parser.parse_known_args(given)
     if unknown:
         word = unknown[0].partition("=")[0]
@@ -121,12 +123,12 @@ def _parsed(given: list[str]) -> argparse.Namespace:
 
 
 def _meant(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word, known, n=1)
+    near = get_close_matches(word, known, n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def parsers(chosen: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Of all commands, by name alone, and of the chosen one, with its options; other commands' modules stay unimported."""
+    """Of all commands, by name alone, and of the chosen one, with its options; modules of others are not imported."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="npdistil",
