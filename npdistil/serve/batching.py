@@ -1,10 +1,12 @@
 """Texts of many requests run together: whatever has come while the engine was busy makes its next batch."""
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -46,6 +48,20 @@ class Metrics:
         self.inference_seconds = seconds("npdistil_inference_seconds", "Of a batch")
 
 
+@dataclass
+class Spent:
+    """What a request has cost: seconds, and what was read of it."""
+
+    tokenization: float = 0.0
+    queue: float = 0.0
+    inference: float = 0.0
+    characters: int = 0
+    tokens: int = 0
+
+
+SPENT: ContextVar[Spent | None] = ContextVar("SPENT", default=None)  # of the request that is being answered
+
+
 @dataclass(eq=False)
 class Queued:
     """The sequences of one request, some of which may have run.
@@ -54,6 +70,7 @@ class Queued:
         inputs: what is asked about them.
         answer: what the request waits for.
         arrived: when, by `perf_counter`.
+        began: when its first sequence ran.
         started: how many of the sequences are no longer in the queue.
         values: what the model said of those that have run.
     """
@@ -61,6 +78,7 @@ class Queued:
     inputs: Inputs
     answer: "asyncio.Future[Outputs]"
     arrived: float = field(default_factory=perf_counter)
+    began: float = 0.0
     started: int = 0
     values: list[Array] = field(default_factory=list)
 
@@ -100,6 +118,7 @@ class Batcher:
         self.waiting: deque[Queued] = deque()
         self.texts = self.tokens = 0  # in the queue
         self.ended = False
+        self.delivered = -math.inf  # when the last batch was, by `perf_counter`
 
     async def run(self, inputs: Inputs) -> Outputs:
         """What the model says of these sequences, as its `forward`. Cancelled, it gives back its place in the queue.
@@ -120,9 +139,14 @@ class Batcher:
             self.waiting.append(queued)
             self.changed.notify()
         try:
-            return await queued.answer
+            outputs = await queued.answer
         finally:
             self._forget(queued)
+        if spent := SPENT.get():
+            spent.tokens += tokens
+            spent.queue += queued.began - queued.arrived
+            spent.inference += perf_counter() - queued.began
+        return outputs
 
     def check_capacity(self, tokens: int) -> None:
         """OverloadedError unless so many more tokens may wait."""
@@ -179,7 +203,8 @@ class Batcher:
                 last += 1
             if last > first:
                 if first == 0:
-                    self.metrics.queue_seconds.observe(perf_counter() - queued.arrived)
+                    queued.began = perf_counter()
+                    self.metrics.queue_seconds.observe(queued.began - queued.arrived)
                 slices.append((queued, first, last))
                 queued.started = last
                 self._count(first - last, -sum(map(len, token_ids[first:last])))
@@ -195,6 +220,7 @@ class Batcher:
             self._forget(queued)
 
     def _deliver(self, slices: list[Slice], values: Sequence[Array], tokens: int) -> None:
+        self.delivered = perf_counter()
         self.metrics.texts.inc(len(values))
         self.metrics.tokens.inc(tokens)
         self.metrics.batch_texts.observe(len(values))
