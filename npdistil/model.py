@@ -12,7 +12,7 @@ from . import blas
 from .batch import Inputs, Outputs, check_ids, pack
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
-from .checkpoint.weights import Checkpoint, read_checkpoint
+from .checkpoint.weights import Checkpoint, Unchanging, read_checkpoint
 from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
@@ -23,8 +23,11 @@ from .tasks.text_classification import COMBINE, TextClassification
 from .text import Text, check_texts
 
 
-class Model:
+class Model(Unchanging):
     """A DistilBERT with its tokenizer, ready to run. Made by `load`; any number of threads may use it at once.
+
+    A pickle of it is what `load` was told, and the fingerprint of the model's files; it is loaded again from these.
+    Copies are itself.
 
     Attributes:
         checkpoint: what its directory holds.
@@ -37,6 +40,7 @@ class Model:
 
     def __init__(self, checkpoint: Checkpoint, engine: str, precision: str | None, threads: int | None) -> None:
         check("precision", choice(*PRECISIONS), precision, None)
+        self._asked = engine, threads  # another machine may have other kernels and more processors
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
@@ -50,6 +54,10 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        engine, threads = self._asked
+        return type(self), (self.checkpoint, engine, self.precision, threads)
 
     @property
     def params(self) -> Params:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -27,6 +27,7 @@ from .tokenizer import Tokenization, read_tokenization
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 TABLES = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight")
 IGNORED = {"embeddings.position_ids"}  # 0, 1, 2, ...: a buffer that older versions of transformers saved
+Self = TypeVar("Self")
 COMPILED = "_orig_mod."  # what torch.compile puts into names
 
 
@@ -99,12 +100,25 @@ class Weights:
         return ", ".join(sorted({kind for file in self.files for kind in file.dtypes.values()}))
 
 
+class Unchanging:
+    """What never changes, so that a copy of it is itself, however deep, and shares the weights."""
+
+    def __copy__(self: Self) -> Self:
+        return self
+
+    def __deepcopy__(self: Self, memo: Any) -> Self:
+        return self
+
+
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class Checkpoint(Unchanging):
     """What a model directory holds: all of it is read when this is made, and nothing of it changes afterwards.
 
+    A pickle of it is its directory and its fingerprint, and of the bundled model the fingerprint alone: where it is
+    loaded, the directory must hold the same files.
+
     Attributes:
-        directory: where it is.
+        directory: where it is, from the root of the file system on.
         config: sizes, labels and head.
         embeddings: the part of `params` of that name.
         head: the parameters of the head that `config.architecture` names.
@@ -219,6 +233,15 @@ class Checkpoint:
         lines = "".join(f"{digest} {name}\n" for name, digest in sorted(found.items()))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from .hub import bundled_model
+
+        try:
+            bundled = self.directory.samefile(bundled_model())
+        except (CheckpointError, OSError):
+            bundled = False
+        return read_again, (None if bundled else os.fspath(self.directory), self.fingerprint)
+
 
 def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     """Read and check a model directory.
@@ -235,6 +258,7 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     directory = Path(directory)
     if not os.path.isdir(directory):  # noqa: PTH112 - Path.is_dir raises for names that are too long
         raise CheckpointError(f"{directory} is not a directory with a model: expected config.json and {SINGLE} in it")
+    directory = directory.absolute()
     root = Folder(directory)
     folder, sentence, module_files = read_modules(root)
     if folder.has(ADAPTER_CONFIG) and not folder.has("config.json"):
@@ -278,6 +302,29 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
         weights=weights,
         module_files=module_files,
     )
+
+
+def read_again(directory: str | None, fingerprint: str) -> Checkpoint:
+    """The checkpoint that a pickle stands for; None is the bundled model.
+
+    Raises:
+        CheckpointError: the directory is gone, or its files are not those that were pickled.
+    """
+    from .hub import bundled_model
+
+    path = bundled_model() if directory is None else Path(directory)
+    if not os.path.isdir(path):  # noqa: PTH112 - as in `read_checkpoint`
+        raise CheckpointError(
+            f"{path} is gone: a pickle of a model names its directory and does not hold it; put the directory there, "
+            "or load the model from where it is"
+        )
+    found = read_checkpoint(path)
+    if found.fingerprint != fingerprint:
+        raise CheckpointError(
+            f"{path} has changed since its model was pickled: its files have the fingerprint {found.fingerprint:.12}, "
+            f"and the pickle says {fingerprint:.12}; load the model again and pickle that"
+        )
+    return found
 
 
 def weight_names(folder: Folder) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import Parameter, Signature, cleandoc
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -59,6 +60,9 @@ class Task(Generic[S]):
             )
         self.checkpoint = checkpoint
         self._set(self.settings_type.of(settings))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **vars(self.settings)), (self.checkpoint,)
 
     def _set(self, settings: TaskSettings) -> None:
         self.settings: S = settings  # type: ignore[assignment]
