@@ -73,8 +73,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     Example:
         >>> import npdistil
         >>> app = npdistil.make_app(npdistil.load())
-        >>> sorted(route.path for route in app.routes)[:3]
-        ['/', '/embed', '/explain']
+        >>> sorted(route.path for route in app.routes if route.path.startswith("/embed"))
+        ['/embed', '/embed_all', '/embed_sparse', '/embeddings']
     """
     service = Service(model, settings or Settings())
     service.warm_up()
