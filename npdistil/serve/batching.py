@@ -257,4 +257,11 @@ def _together(slices: Sequence[Slice]) -> Inputs:
     asked = slices[0][0].inputs
     token_ids = [ids for queued, first, last in slices for ids in queued.inputs.token_ids[first:last]]
     rows = [each for queued, first, last in slices for each in (queued.inputs.rows or ())[first:last]]
-    return Inputs(token_ids, output=asked.output, rows=None if asked.rows is None else rows)
+    types = None
+    if any(queued.inputs.token_type_ids for queued, _, _ in slices):
+        types = [
+            own
+            for queued, first, last in slices
+            for own in (queued.inputs.token_type_ids or [[0] * len(ids) for ids in queued.inputs.token_ids])[first:last]
+        ]
+    return Inputs(token_ids, output=asked.output, rows=None if asked.rows is None else rows, token_type_ids=types)

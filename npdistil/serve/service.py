@@ -92,7 +92,7 @@ class Service:
         self.name = settings.served_model_name or self.name
         self.started = int(time())
         self.metrics = Metrics()
-        self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.tokenizer, settings.max_request_tokens))
+        self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.checkpoint.tokenizer, settings.max_request_tokens))
         checkpoint = model.checkpoint
         if checkpoint.own_tokenization:
             limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
@@ -162,7 +162,7 @@ class Service:
         if name not in self.tasks:
             config = self.model.config
             labels = f" with the labels {', '.join(config.labels):.80}" * (self.own == "text-classification")
-            raise ApiError(424, "Backend", f"{name} is no task for this model, a {config.architecture}{labels}")
+            raise ApiError(424, "Backend", f"{name} is no task for this model, a {config.class_name}{labels}")
         return self.tasks[name]
 
     def _variant(self, name: str, truncation_direction: str | None = None, **given: Any) -> Task[Any]:
@@ -292,7 +292,9 @@ class Service:
             answers, _ = await self.answers(task, [inputs] if task.is_item(inputs) else inputs)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        return task.shaped(answers, inputs, given)
+        answer = task.shaped(answers, inputs, given)
+        # What is hosted has one more list around a string's labels.
+        return [answer] if isinstance(task, TextClassification) and isinstance(inputs, str) else answer
 
     def _parameters(self, task: Task[Any], given: dict[str, Any]) -> dict[str, Any]:
         """The settings; InputError for what is not a client's to set, or would cost more than any answer is worth."""

@@ -83,7 +83,7 @@ def test_a_long_text_is_read_in_windows_unless_it_is_to_be_truncated(server: Ser
 def test_the_hosted_form_gives_as_many_labels_as_asked_for(server: Server, model: npdistil.Model) -> None:
     classify = npdistil.pipeline("text-classification", model)
     text = TEXTS[1]
-    assert server.ask("/", {"inputs": text}) == (200, classify([text], top_k=None)[0])
+    assert server.ask("/", {"inputs": text, "parameters": {}}) == (200, classify([text], top_k=None))
     parameters = {"top_k": 1, "function_to_apply": "sigmoid"}
     expected = classify([text, text], top_k=1, function_to_apply="sigmoid")
     assert server.ask("/", {"inputs": [text, text], "parameters": parameters}) == (200, expected)
