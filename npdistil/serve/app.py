@@ -27,7 +27,7 @@ from ..errors import InputError, NpdistilError
 from ..model import Model
 from ..pipelines import TASKS
 from ..tasks.explanation import PAGE
-from .batching import OverloadedError
+from .batching import OverloadedError, UnavailableError
 from .openapi import described
 from .requests import BODIES, read
 from .service import EXPLANATION, ApiError, Service
@@ -49,7 +49,7 @@ SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-UNREAD = (401, 403, 408, 413)  # answers to a request whose body may not have been read: it is not waited for
+UNREAD = (401, 403, 408, 413, 415)  # answers to a request whose body may not have been read: it is not waited for
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
 
@@ -85,6 +85,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
                 response = _error(400, "validation", "the body is nested too deeply")
             except OverloadedError as error:
                 response = _error(429, "overloaded", str(error))
+            except UnavailableError as error:
+                response = _error(503, "unhealthy", str(error))
             except (NpdistilError, MemoryError) as error:
                 response = _error(500, "backend", str(error))
             except Exception as error:  # noqa: BLE001 - the client and the log hear of it; what it says may quote a text
@@ -105,7 +107,11 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         return endpoint
 
     def health() -> Response:
-        return Response() if service.healthy else _error(503, "unhealthy", "the service is starting or stopping")
+        try:
+            service.batcher.start()
+        except UnavailableError as error:
+            return _error(503, "unhealthy", str(error))
+        return Response()
 
     def metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -132,7 +138,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         **{f"/{name}": _static(name) for name in STATIC},
     }
     cors: dict[str, Any] = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
-    origins, token = service.settings.allow_origin, service.settings.token
+    origins = [each.rstrip("/").lower() for each in service.settings.allow_origin]  # as browsers write them
+    hosts = [each.lower() for each in service.settings.allow_host]
     app = Starlette(
         routes=[
             Route("/", root, methods=["GET", "POST"]),
@@ -141,7 +148,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         ],
         middleware=[
             *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
-            Middleware(Guard, token=token, origins=origins),
+            Middleware(Guard, token=service.settings.token, origins=origins, hosts=hosts),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=service.lifespan,
@@ -152,10 +159,14 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
 
 
 class Guard:
-    """Asks for the token, turns away pages of other origins, and forbids browsers what no answer of it needs."""
+    """Asks for the token, turns away pages of other origins, and forbids browsers what no answer of it needs.
 
-    def __init__(self, app: ASGIApp, token: str | None, origins: Sequence[str]) -> None:
-        self.app, self.origins = app, origins
+    A page of any origin can have its own host's name lead to this machine. Where hosts are given, its requests, which
+    are for that name, are refused.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None, origins: Sequence[str], hosts: Sequence[str]) -> None:
+        self.app, self.origins, self.hosts = app, origins, hosts
         self.token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,8 +180,15 @@ class Guard:
             await send(message)
 
         headers = dict(scope["headers"])
-        free = scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN
-        if not free and not self._allows(headers):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of where it is mounted
+        free = scope["method"] in ("GET", "HEAD") and path in OPEN
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
+        if self.hosts and name and name not in self.hosts:
+            response = _error(
+                403, "forbidden", f"not for the host {name:.80}; --allow-host names more than this machine"
+            )
+        elif not free and not self._allows(headers):
             response = _error(
                 403, "forbidden", "pages of other origins may not ask; --allow-origin names those that may"
             )
@@ -217,6 +235,8 @@ async def _within(settings: Settings, request: Request, fields: str, handler: Ha
 
 
 async def _body(request: Request, most: int) -> dict[str, Any]:
+    if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+        raise ApiError(415, "validation", f"the body is in the content-encoding {coding:.40}; expected none")
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
     body = bytearray()
@@ -241,8 +261,19 @@ def _no_constant(name: str) -> None:
 
 
 def _json(data: Any, status: int = 200) -> Response:
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=np.ndarray.tolist)
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
     return Response(text, status, media_type="application/json")
+
+
+def _numbers(array: Any) -> Any:
+    """An array as lists: of float32 the 9 digits that tell it from its neighbours, not the 17 of float64."""
+    if array.dtype != np.float32:
+        return array.tolist()
+    values = array.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        digits = 8 - np.floor(np.log10(np.abs(values)))
+    scale = 10.0 ** np.clip(digits, 0, 22)  # a power of ten that float64 holds exactly
+    return np.where((digits >= 0) & (digits <= 22), np.rint(values * scale) / scale, values).tolist()
 
 
 def _error(status: int, kind: str, message: str) -> Response:
@@ -250,6 +281,8 @@ def _error(status: int, kind: str, message: str) -> Response:
     response = _json({"error": message.encode("utf-8", "replace").decode(), "error_type": kind}, status)
     if status in UNREAD:
         response.headers["connection"] = "close"
+    if status in (429, 503):
+        response.headers["retry-after"] = "1"
     return response
 
 
