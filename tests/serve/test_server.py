@@ -188,10 +188,10 @@ def test_more_connections_than_files_are_no_trouble() -> None:
 
 
 def test_the_connection_that_has_rested_longest_makes_place_and_none_that_is_answered() -> None:
-    with running("--max-connections", "3", "--max-batch-tokens", "500") as server:
+    with running("--max-connections", "3", "--max-batch-tokens", "500", "--timeout", "120") as server:
         busy = [server.connect() for _ in range(3)]
         for each in busy:
-            each.request("POST", "/predict", json.dumps({"inputs": [["good " * 400]] * 8}))
+            each.request("POST", "/predict", json.dumps({"inputs": [["good " * 300]] * 8}))
         time.sleep(0.3)
         with suppress(ConnectionError):
             assert sent(server, GET + CLOSE).startswith(b"HTTP/1.1 503")
