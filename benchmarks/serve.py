@@ -263,7 +263,7 @@ async def poisson(
             counts["lost"] += 1
             return
         (took if status == 200 else refused).append(time.perf_counter() - due)
-        right_one = body == right[i] if status == 200 else json.loads(body)["error_type"] == "overloaded"
+        right_one = body == right[i] if status == 200 else json.loads(body)["error_type"] == "Overloaded"
         counts[str(status) if right_one and status in (200, 429) else "wrong"] += 1
         idle.append(connection)
 

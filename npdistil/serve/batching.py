@@ -1,10 +1,12 @@
 """Texts of many requests run together: whatever has come while the engine was busy makes its next batch."""
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -51,6 +53,20 @@ class Metrics:
         self.inference_seconds = seconds("npdistil_inference_seconds", "Of a batch")
 
 
+@dataclass
+class Spent:
+    """What a request has cost: seconds, and what was read of it."""
+
+    tokenization: float = 0.0
+    queue: float = 0.0
+    inference: float = 0.0
+    characters: int = 0
+    tokens: int = 0
+
+
+SPENT: ContextVar[Spent | None] = ContextVar("SPENT", default=None)  # of the request that is being answered
+
+
 @dataclass(eq=False)
 class Queued:
     """The sequences of one request, some of which may have run.
@@ -59,6 +75,7 @@ class Queued:
         inputs: what is asked about them.
         answer: what the request waits for.
         arrived: when, by `perf_counter`.
+        began: when its first sequence ran.
         started: how many of the sequences are no longer in the queue.
         values: what the model said of those that have run.
     """
@@ -66,6 +83,7 @@ class Queued:
     inputs: Inputs
     answer: "asyncio.Future[Outputs]"
     arrived: float = field(default_factory=perf_counter)
+    began: float = 0.0
     started: int = 0
     values: list[Array] = field(default_factory=list)
 
@@ -107,6 +125,7 @@ class Batcher:
         self.waiting: deque[Queued] = deque()
         self.texts = self.tokens = 0  # in the queue
         self.thread: threading.Thread | None = None
+        self.delivered = -math.inf  # when the last batch was, by `perf_counter`
 
     async def run(self, inputs: Inputs) -> Outputs:
         """What the model says of these sequences, as its `forward`. Cancelled, it gives back its place in the queue.
@@ -129,9 +148,14 @@ class Batcher:
             self.waiting.append(queued)
             self.changed.notify()
         try:
-            return await queued.answer
+            outputs = await queued.answer
         finally:
             self._forget(queued)
+        if spent := SPENT.get():
+            spent.tokens += tokens
+            spent.queue += queued.began - queued.arrived
+            spent.inference += perf_counter() - queued.began
+        return outputs
 
     def check_capacity(self, tokens: int) -> None:
         """OverloadedError unless so many more tokens may wait."""
@@ -172,7 +196,8 @@ class Batcher:
             except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
                 self._tell(slices, partial(self._fail, error))
                 continue
-            self.metrics.inference_seconds.observe(perf_counter() - began)
+            self.delivered = perf_counter()
+            self.metrics.inference_seconds.observe(self.delivered - began)
             self.metrics.texts.inc(len(values))
             self.metrics.tokens.inc(sum(map(len, inputs.token_ids)))
             self.metrics.batch_texts.observe(len(values))
@@ -215,7 +240,8 @@ class Batcher:
                 total, turn, last = total + size, turn + size, last + 1
             if last > first:
                 if first == 0:
-                    self.metrics.queue_seconds.observe(perf_counter() - queued.arrived)
+                    queued.began = perf_counter()
+                    self.metrics.queue_seconds.observe(queued.began - queued.arrived)
                 slices.append((queued, first, last))
                 queued.started = last
                 self._count(first - last, -turn)
@@ -276,4 +302,11 @@ def _together(slices: Sequence[Slice]) -> Inputs:
     asked = slices[0][0].inputs
     token_ids = [ids for queued, first, last in slices for ids in queued.inputs.token_ids[first:last]]
     rows = [each for queued, first, last in slices for each in (queued.inputs.rows or ())[first:last]]
-    return Inputs(token_ids, output=asked.output, rows=None if asked.rows is None else rows)
+    types = None
+    if any(queued.inputs.token_type_ids for queued, _, _ in slices):
+        types = [
+            own
+            for queued, first, last in slices
+            for own in (queued.inputs.token_type_ids or [[0] * len(ids) for ids in queued.inputs.token_ids])[first:last]
+        ]
+    return Inputs(token_ids, output=asked.output, rows=None if asked.rows is None else rows, token_type_ids=types)

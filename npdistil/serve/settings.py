@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
-from ..settings import Kind, number, setting, string, strings, whole
+from ..settings import Kind, flag, number, setting, string, strings, whole
 from ..settings import Settings as Record
 
 PAUSE = number(most=1000)
@@ -25,6 +25,12 @@ class Settings(Record):
     max_connections: int = setting(1024, whole(), "connections; above, the one that has rested longest is closed.")
     gather_ms: float = setting(0.0, MILLISECONDS, "milliseconds to wait for company before a batch that is not full.")
     timeout: float = setting(30.0, number(0, 86_400), "seconds for a body to arrive, and again for its answer.")
+    served_model_name: str | None = setting(
+        None, string(), "what clients are told that the model is called; by default its directory.", None
+    )
+    access_log: bool = setting(
+        False, flag(), "write a line of JSON to standard output for every request, without texts."
+    )
     allow_origin: Sequence[str] = setting((), strings(), "pages of these origins may use it (CORS).")
     allow_host: Sequence[str] = setting((), strings(), "host names that requests may be for; by default any.")
     token: str | None = setting(None, string(), "what clients have to send as Authorization: Bearer.", None)
