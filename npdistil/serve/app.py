@@ -30,7 +30,7 @@ from ..errors import InputError, NpdistilError
 from ..model import Model
 from ..pipelines import TASKS
 from ..tasks.explanation import PAGE
-from .batching import SPENT, OverloadedError, Spent
+from .batching import SPENT, OverloadedError, Spent, UnavailableError
 from .openapi import described
 from .requests import BODIES, ApiError, is_openai, read
 from .service import EXPLANATION, Service
@@ -59,7 +59,7 @@ SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-UNREAD = (401, 403, 408, 413)  # answers to a request whose body may not have been read: it is not waited for
+UNREAD = (401, 403, 408, 413, 415)  # answers to a request whose body may not have been read: it is not waited for
 ID = re.compile(rb"[!-~]{1,128}")  # of a request, as a client may give it
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
@@ -95,6 +95,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
                 response = _error(400, "Validation", "the body is nested too deeply", path)
             except OverloadedError as error:
                 response = _error(429, "Overloaded", str(error), path)
+            except UnavailableError as error:
+                response = _error(503, "Unhealthy", str(error), path)
             except NpdistilError as error:
                 response = _error(424, "Backend", str(error), path)
             except MemoryError as error:
@@ -144,7 +146,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         **{f"/{name}": _static(name) for name in STATIC},
     }
     cors: dict[str, Any] = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
-    origins, token = service.settings.allow_origin, service.settings.token
+    origins = [each.rstrip("/").lower() for each in service.settings.allow_origin]  # as browsers write them
+    hosts = [each.lower() for each in service.settings.allow_host]
     log = partial(print, flush=True) if service.settings.access_log else None
     app = Starlette(
         routes=[
@@ -155,7 +158,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         ],
         middleware=[
             *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
-            Middleware(Guard, token=token, origins=origins, log=log),
+            Middleware(Guard, token=service.settings.token, origins=origins, hosts=hosts, log=log),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=service.lifespan,
@@ -168,13 +171,20 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
 class Guard:
     """Asks for the token, turns away pages of other origins, and forbids browsers what no answer of it needs.
 
-    Each request gets a number, its own if it has one, which its answer and its line in the log have too.
+    A page of any origin can have its own host's name lead to this machine. Where hosts are given, its requests, which
+    are for that name, are refused. Each request gets a number, its own if it has one, which its answer and its line in
+    the log have too.
     """
 
     def __init__(
-        self, app: ASGIApp, token: str | None, origins: Sequence[str], log: Callable[[str], None] | None
+        self,
+        app: ASGIApp,
+        token: str | None,
+        origins: Sequence[str],
+        hosts: Sequence[str],
+        log: Callable[[str], None] | None,
     ) -> None:
-        self.app, self.origins, self.log = app, origins, log
+        self.app, self.origins, self.hosts, self.log = app, origins, hosts, log
         self.token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -182,7 +192,8 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
-        headers, path = dict(scope["headers"]), scope["path"]
+        headers = dict(scope["headers"])
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of where it is mounted
         began, spent = perf_counter(), Spent()
         SPENT.set(spent)
         number = headers.get(b"x-request-id", b"")
@@ -196,7 +207,13 @@ class Guard:
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and path in OPEN
-        if not free and not self._allows(headers):
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
+        if self.hosts and name and name not in self.hosts:
+            response = _error(
+                403, "Forbidden", f"not for the host {name:.80}; --allow-host names more than this machine", path
+            )
+        elif not free and not self._allows(headers):
             response = _error(
                 403, "Forbidden", "pages of other origins may not ask; --allow-origin names those that may", path
             )
@@ -249,6 +266,8 @@ async def _within(service: Service, request: Request, path: str, handler: Handle
 
 
 async def _body(request: Request, most: int) -> dict[str, Any]:
+    if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+        raise ApiError(415, "Validation", f"the body is in the content-encoding {coding:.40}; expected none")
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
     body = bytearray()
@@ -273,8 +292,19 @@ def _no_constant(name: str) -> None:
 
 
 def _json(data: Any, status: int = 200) -> Response:
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=np.ndarray.tolist)
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
     return Response(text, status, media_type="application/json")
+
+
+def _numbers(array: Any) -> Any:
+    """An array as lists: of float32 the 9 digits that tell it from its neighbours, not the 17 of float64."""
+    if array.dtype != np.float32:
+        return array.tolist()
+    values = array.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        digits = 8 - np.floor(np.log10(np.abs(values)))
+    scale = 10.0 ** np.clip(digits, 0, 22)  # a power of ten that float64 holds exactly
+    return np.where((digits >= 0) & (digits <= 22), np.rint(values * scale) / scale, values).tolist()
 
 
 def _entry(scope: Scope, number: str, status: int, seconds: float, spent: Spent) -> str:
@@ -321,6 +351,8 @@ def _error(status: int, kind: str, message: str, path: str = "") -> Response:
     response = _json(body, status)
     if status in UNREAD:
         response.headers["connection"] = "close"
+    if status in (429, 503):
+        response.headers["retry-after"] = "1"
     return response
 
 

@@ -18,9 +18,10 @@ STRING, INTEGER, NUMBER, FLAG = ({"type": name} for name in ("string", "integer"
 ERRORS = {
     "400": "Not JSON in UTF-8, or a list of nothing.",
     "401": "No token, or not the right one.",
-    "403": "A page of another origin asks.",
+    "403": "A page of another origin asks, or another host is asked.",
     "408": "The body did not arrive in time.",
     "413": "Larger than a limit.",
+    "415": "In a content-encoding.",
     "422": "Of the wrong form, or a text that the model cannot take.",
     "424": "The model cannot do that, or failed.",
     "429": "The queue is full: come again.",

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields, replace
 from functools import lru_cache, partial
@@ -25,7 +26,7 @@ from ..tasks.explanation import packed
 from ..tasks.text_classification import TextClassification
 from ..tasks.token_classification import TokenClassification
 from ..text import LONG, tokenize
-from .batching import SPENT, Batcher, Metrics, OverloadedError
+from .batching import SPENT, Batcher, Metrics, OverloadedError, UnavailableError
 from .requests import COMPARED, SIMILARITY, ApiError, is_batch, is_ids, read, read_fields
 from .settings import Settings
 
@@ -39,6 +40,7 @@ PYTHON_ONLY = ("batch_size", "return_tensors")  # settings that mean nothing to 
 TEMPLATE = 200  # characters of a hypothesis_template: it is written out once for each label
 QUICK = (TextClassification, TokenClassification, Embedding)  # on short texts the event loop does not wait for them
 PIECE = 65_536  # characters that are tokenised at a time
+CUT_TOKENS = 400  # that a piece of a text may have more than its share: special ones, and of words that it cuts
 ATTENTION_TOKENS = 128  # of a text whose attention is given: it is an array of their square for each head
 STATE_NUMBERS = 2**20  # hidden states of a request: as many as the vectors of the most texts that it may have
 FRESH = 1.0  # seconds after which the model is run again to say whether it can
@@ -65,11 +67,23 @@ class LimitedTokenizer:
 
     def encode_batch(self, texts: Sequence[Any], **how: Any) -> list[Encoding]:
         """As `Tokenizer.encode_batch`; ApiError above the limit, as soon as it is passed."""
+        for text in texts:
+            if isinstance(text, str) and len(text) > self._most:
+                self._check_long(text)
         found: list[Encoding] = []
         for piece in chunks(texts, max(1, PIECE // max(1, max(map(_characters, texts), default=1)))):
             found += self._tokenizer.encode_batch(piece, **how)
             check_tokens(map(len, found), self._most)
         return found
+
+    def _check_long(self, text: str) -> None:
+        """ApiError as soon as it is sure that one text has too many tokens; a cut through a word makes a few more."""
+        found = 0
+        for start in range(0, len(text), PIECE):
+            (piece,) = self._tokenizer.encode_batch([text[start : start + PIECE]])
+            found += max(0, len(piece) - CUT_TOKENS)
+            if found > self._most:
+                raise ApiError(413, "Validation", f"more than {found} tokens; at most {self._most} a request")
 
 
 def check_tokens(counts: Iterable[int], most: int, where: str = "") -> None:
@@ -122,9 +136,10 @@ class Service:
             "/vertex": self.vertex,
             "/": self.infer,
         }
-        self.healthy = False
-        self.batcher: Batcher
-        self.aside: asyncio.Semaphore
+        self.batcher = Batcher(
+            model.forward, settings.max_batch_tokens, settings.max_queue_tokens, settings.gather_ms / 1000, self.metrics
+        )
+        self.aside = ThreadPoolExecutor(1, "npdistil-aside")  # a client that leaves does not make place for another
 
     def warm_up(self) -> None:
         """Run once, so that no request pays for what is lazy, and what is wrong with the model shows.
@@ -136,20 +151,11 @@ class Service:
 
     @asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[None]:
-        """The queue, for as long as the application runs."""
-        settings = self.settings
-        self.aside = asyncio.Semaphore(1)
-        self.batcher = Batcher(
-            self.model.forward,
-            settings.max_batch_tokens,
-            settings.max_queue_tokens,
-            settings.gather_ms / 1000,
-            self.metrics,
-        )
-        with self.batcher.running():
-            self.healthy = True
-            yield
-            self.healthy = False
+        """The queue from the start to the end of the application; servers without lifespans start it by requests."""
+        with suppress(UnavailableError):  # /health tells
+            self.batcher.start()
+        yield
+        self.batcher.stop()
 
     # Any task.
 
@@ -244,8 +250,11 @@ class Service:
         """The function's result; unless it is quick, beside the event loop, and one at a time."""
         if quick:
             return function(argument)
-        async with self.aside:
-            return await asyncio.to_thread(function, argument)
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self.aside, function, argument)
+        except RuntimeError as error:
+            raise UnavailableError(f"the thread for long texts does not start: {error}") from None
+        return await future
 
     def _check(self, inputs: Inputs, where: str = "") -> None:
         """What the queue would suffer from."""
@@ -477,8 +486,6 @@ class Service:
         Raises:
             ApiError: it does not.
         """
-        if not self.healthy:
-            raise ApiError(503, "Unhealthy", "the service is starting or stopping")
         began = perf_counter()
         if began - self.batcher.delivered > FRESH:
             try:

@@ -24,7 +24,7 @@ from service_client import COMMAND, Server, running
 
 import npdistil
 from npdistil import Embedder
-from npdistil.serve.server import _listen
+from npdistil.serve.server import _bound
 
 TEXTS = [
     "I like you. I love you.",
@@ -219,13 +219,13 @@ def test_a_wrong_method_says_which_are_right(server: Server) -> None:
 
 def test_a_body_of_100_mb_is_refused_before_it_is_sent(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
-        sock.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n{")
+        sock.sendall(b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000000\r\n\r\n{")
         assert sock.recv(4096).startswith(b"HTTP/1.1 413")
 
 
 def test_a_body_without_a_length_is_cut_off_at_the_limit(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
-        sock.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        sock.sendall(b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
         sock.sendall(b"7530\r\n" + b"x" * 30_000 + b"\r\n")
         assert sock.recv(4096).startswith(b"HTTP/1.1 413")
 
@@ -274,7 +274,7 @@ def test_slow_and_silent_clients_hinder_nobody_and_are_sent_away() -> None:
         slow = []
         for _ in range(250):
             sock = socket.create_connection(("127.0.0.1", server.port), timeout=30)
-            sock.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            sock.sendall(b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{")
             silent = socket.create_connection(("127.0.0.1", server.port), timeout=30)
             slow += [sock, silent]
         assert server.ask("/predict", {"inputs": "good"})[0] == 200
@@ -302,7 +302,7 @@ def test_a_head_without_an_end_is_refused(server: Server) -> None:
 
 def test_a_client_that_has_said_all_it_has_to_say_is_answered(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
-        sock.sendall(b"GET /info HTTP/1.1\r\nhost: x\r\n\r\n")
+        sock.sendall(b"GET /info HTTP/1.1\r\nhost: localhost\r\n\r\n")
         sock.shutdown(socket.SHUT_WR)
         assert read_all(sock).startswith(b"HTTP/1.1 200")
 
@@ -409,9 +409,9 @@ def test_a_socket_that_was_handed_over_is_taken() -> None:
 
 def test_connections_send_small_answers_at_once() -> None:
     """Else the second piece of an answer waits for the client's delayed acknowledgement: 40 ms a request."""
-    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
-        accepted, _ = listening.accept()
-        with accepted:
+    with _bound("127.0.0.1", 0) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

@@ -94,7 +94,7 @@ class Inside:
         """All of them at once."""
 
         async def scenario() -> list[tuple[int, Any]]:
-            async with self.app.state.service.lifespan(self.app):
+            async with self.app.router.lifespan_context(self.app):
                 return await asyncio.gather(*(self.ask(*request) for request in requests))
 
         return asyncio.run(scenario())
@@ -120,6 +120,11 @@ def expected(model: npdistil.Model, name: str, inputs: Any, parameters: dict[str
     return json.loads(json.dumps(answer, default=np.ndarray.tolist))
 
 
+def as_float32(numbers: Any) -> Any:
+    """What the service writes no more of than there is."""
+    return [*map(as_float32, numbers)] if isinstance(numbers, list) else np.float32(numbers)
+
+
 @pytest.mark.parametrize(("head", "name", "inputs", "parameters"), CASES + NAMED, ids=lambda each: str(each)[:30])
 def test_a_task_is_answered_as_its_pipeline_answers(
     make: Make, head: str, name: str, inputs: Any, parameters: dict[str, Any]
@@ -128,7 +133,12 @@ def test_a_task_is_answered_as_its_pipeline_answers(
     right = expected(model, name, inputs, parameters)
     data = {"inputs": inputs, "parameters": parameters}
     paths = [f"/pipeline/{name}"] + ["/"] * ((head, name, inputs, parameters) in CASES)
-    assert Inside(model).run(*((path, data) for path in paths)) == [(200, right)] * len(paths)
+    for status, answer in Inside(model).run(*((path, data) for path in paths)):
+        assert status == 200
+        if name in ("embedding", "feature-extraction"):
+            assert as_float32(answer) == as_float32(right)
+        else:
+            assert answer == right
 
 
 @pytest.mark.parametrize(("head", "name", "inputs", "parameters"), CASES, ids=lambda each: str(each)[:30])
