@@ -459,7 +459,7 @@ class Service:
             "served_model_name": self.name,
             "model_type": kind,
             "task": self.own,
-            "max_concurrent_requests": settings.max_queue_tokens // 2,  # each has two tokens at least
+            "max_concurrent_requests": settings.max_connections,
             "max_input_length": model.config.max_position_embeddings,
             "max_batch_tokens": settings.max_batch_tokens,
             "max_batch_requests": None,

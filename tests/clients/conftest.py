@@ -62,5 +62,5 @@ def vectors(serve: Callable[..., Server]) -> Callable[[list[str]], list[list[flo
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    missing = [name for name in CLIENTS.split() if importlib.util.find_spec(name) is None]
+    missing = [name for name in (*CLIENTS.split(), "httpx", "aiohttp") if importlib.util.find_spec(name) is None]
     return f"clients: not tested, without {', '.join(missing)}" if missing else "clients: all tested"
