@@ -40,7 +40,7 @@ from .tasks.explanation import Explanation
 from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from .files import classify_file
+    from .files import annotate_batches, annotate_file
     from .serve.app import make_app
 
 # Other names, as transformers has them.
@@ -90,8 +90,9 @@ __all__ = [
     "TokenClassificationPipeline",
     "Tokenizer",
     "ZeroShotClassificationPipeline",
+    "annotate_batches",
+    "annotate_file",
     "bundled_model",
-    "classify_file",
     "explain",
     "load",
     "make_app",
@@ -104,7 +105,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for known
 
     def __getattr__(name: str) -> Any:
         """What needs modules that most programs do without, imported when it is first asked for."""
-        places = {"classify_file": ".files", "make_app": ".serve.app"}
+        places = {"annotate_batches": ".files", "annotate_file": ".files", "make_app": ".serve.app"}
         if name not in places:
             raise AttributeError(f"module 'npdistil' has no attribute {name!r}")
         return getattr(importlib.import_module(places[name], __name__), name)

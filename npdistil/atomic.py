@@ -1,7 +1,9 @@
 """Files and directories that appear under their names whole or not at all, and stay when the power goes."""
 
 import errno
+import io
 import os
+import stat
 from pathlib import Path
 
 
@@ -13,6 +15,8 @@ def move(source: Path, target: Path) -> None:
     Raises:
         OSError: it cannot be written or renamed; `source` is still there.
     """
+    if target.is_file() and source.is_file():
+        source.chmod(stat.S_IMODE(target.stat().st_mode))  # who may read the one may read the other
     for path in [*source.rglob("*"), source] if source.is_dir() else [source]:
         _sync(path)
     source.replace(target)
@@ -26,8 +30,19 @@ def write(target: Path, data: bytes) -> None:
         OSError: as `move`.
     """
     beside = target.with_name(f"{target.name}.new")
-    beside.write_bytes(data)
+    with create(beside) as file:
+        file.write(data)
     move(beside, target)
+
+
+def create(path: Path, *, empty: bool = True) -> io.BufferedRandom:
+    """A file to read and write; one that is there is emptied, unless told otherwise, and a link is not followed.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags | (os.O_TRUNC if empty else 0), 0o666), "r+b")
 
 
 def _sync(path: Path) -> None:

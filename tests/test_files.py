@@ -23,7 +23,7 @@ import npdistil
 from npdistil import files
 from npdistil.cli import main
 from npdistil.errors import InputError, MissingExtraError
-from npdistil.files import classify_file, readers
+from npdistil.files import annotate_file, text
 
 Make = Callable[..., Path]
 TEXTS = [
@@ -80,7 +80,7 @@ def test_every_format_becomes_every_other_in_order_with_all_columns(
 ) -> None:
     texts = [text for text in TEXTS if source != ".txt" or "\n" not in text]
     out = tmp_path / f"out{target}"
-    done = classify_file(task, write(tmp_path / f"in{source}", texts), out)
+    done = annotate_file(task, write(tmp_path / f"in{source}", texts), out)
     rows = read(out)
     assert (done.rows, done.bad, done.resumed) == (len(texts), 0, 0)
     assert [row["text"] for row in rows] == texts
@@ -92,7 +92,7 @@ def test_every_format_becomes_every_other_in_order_with_all_columns(
 
 def test_plain_text_out_is_what_the_command_prints(tmp_path: Path, task: Any) -> None:
     out = tmp_path / "out.txt"
-    classify_file(task, write(tmp_path / "in.csv", TEXTS), out)
+    annotate_file(task, write(tmp_path / "in.csv", TEXTS), out)
     assert out.read_text().splitlines() == [f"{a['label']} {a['score']:.4f}" for a in task(TEXTS)]
 
 
@@ -100,7 +100,7 @@ def test_plain_text_out_is_what_the_command_prints(tmp_path: Path, task: Any) ->
 def test_several_labels_a_row_stand_in_one_column(tmp_path: Path, make: Make, suffix: str) -> None:
     task = npdistil.pipeline("text-classification", make(), engine="numpy", top_k=None)
     out = tmp_path / f"out{suffix}"
-    classify_file(task, write(tmp_path / "in.jsonl", TEXTS), out)
+    annotate_file(task, write(tmp_path / "in.jsonl", TEXTS), out)
     if suffix == ".txt":
         assert all(line.count("\t") == 1 for line in out.read_text().splitlines())
         return
@@ -113,14 +113,14 @@ def test_several_labels_a_row_stand_in_one_column(tmp_path: Path, make: Make, su
 def test_a_threshold_may_leave_a_row_without_labels(tmp_path: Path, make: Make) -> None:
     task = npdistil.pipeline("text-classification", make(), engine="numpy", threshold=0.999999)
     out = tmp_path / "out.parquet"
-    classify_file(task, write(tmp_path / "in.csv", TEXTS), out)
+    annotate_file(task, write(tmp_path / "in.csv", TEXTS), out)
     assert [row["labels"] for row in read(out)] == [[]] * len(TEXTS)
 
 
 def test_texts_that_were_cut_are_said_to_be(tmp_path: Path, make: Make) -> None:
     task = npdistil.pipeline("text-classification", make(), engine="numpy", long_text="truncate")
     out = tmp_path / "out.jsonl"
-    classify_file(task, write(tmp_path / "in.csv", ["good", LONG]), out)
+    annotate_file(task, write(tmp_path / "in.csv", ["good", LONG]), out)
     assert [row["truncated"] for row in read(out)] == [False, True]
 
 
@@ -136,7 +136,7 @@ def test_equal_texts_are_computed_once_and_get_the_same_bits(tmp_path: Path, mak
 
     task.__class__ = Counting
     out = tmp_path / "out.parquet"
-    classify_file(task, write(tmp_path / "in.csv", texts), out)
+    annotate_file(task, write(tmp_path / "in.csv", texts), out)
     assert sorted(computed) == sorted(set(texts))
     assert [row["score"] for row in read(out)] == [answer["score"] for answer in task([*texts])]
 
@@ -154,24 +154,24 @@ def test_types_of_a_parquet_file_stay_as_they_are(tmp_path: Path, task: Any) -> 
         }
     )
     pq.write_table(table, tmp_path / "in.parquet")
-    classify_file(task, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    annotate_file(task, tmp_path / "in.parquet", tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.column_names == [*table.column_names, "label", "score"]
     for name in table.column_names:
         plain = table[name].cast(pa.string()) if name == "coded" else table[name]
         assert found[name].equals(plain), name
     with pytest.raises(InputError, match=r"'when' is timestamp\[ns, tz=UTC\], which only Parquet can hold"):
-        classify_file(task, tmp_path / "in.parquet", tmp_path / "out.csv")
+        annotate_file(task, tmp_path / "in.parquet", tmp_path / "out.csv")
 
 
 def test_dates_and_decimals_are_written_out_in_text(tmp_path: Path, task: Any) -> None:
     when = datetime(2024, 2, 29, 12, tzinfo=timezone.utc)
     rows = [{"text": "good", "when": when, "price": Decimal("1.50"), "tags": ["a", "b"], "none": None}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in.parquet")
-    classify_file(task, tmp_path / "in.parquet", tmp_path / "out.jsonl")
+    annotate_file(task, tmp_path / "in.parquet", tmp_path / "out.jsonl")
     (row,) = read(tmp_path / "out.jsonl")
     assert (row["when"], row["price"], row["tags"], row["none"]) == (str(when), "1.50", ["a", "b"], None)
-    classify_file(task, tmp_path / "in.parquet", tmp_path / "out.csv")
+    annotate_file(task, tmp_path / "in.parquet", tmp_path / "out.csv")
     (row,) = read(tmp_path / "out.csv")
     assert (row["when"], row["price"], row["tags"], row["none"]) == (str(when), "1.50", '["a", "b"]', "")
 
@@ -196,7 +196,7 @@ def test_bad_rows_go_to_a_report_with_their_lines_and_the_rest_is_done(
     data, lines, good = BAD[suffix]
     source, out = tmp_path / f"in{suffix}", tmp_path / f"out{target}"
     source.write_bytes(data)
-    done = classify_file(task, source, out, on_error="skip")
+    done = annotate_file(task, source, out, on_error="skip")
     report = [json.loads(line) for line in (tmp_path / f"{out.name}.errors.jsonl").read_text().splitlines()]
     print(*report, sep="\n")
     assert [each["line"] for each in report] == lines
@@ -206,21 +206,21 @@ def test_bad_rows_go_to_a_report_with_their_lines_and_the_rest_is_done(
     assert read(out)[0]["text"] == "good"
     assert beside(out) == [f"{out.name}.errors.jsonl"]
     with pytest.raises(InputError, match=f"line {lines[0]}: "):
-        classify_file(task, source, tmp_path / f"other{target}")
+        annotate_file(task, source, tmp_path / f"other{target}")
     assert not [*tmp_path.glob("other*")]  # nothing was worth keeping
 
 
 def test_a_bad_row_stops_the_run_and_skipping_goes_on_from_there(
     tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "ROWS", 4)
+    monkeypatch.setattr(text, "ROWS", 4)
     source, out = write(tmp_path / "in.jsonl", ["good"] * 10), tmp_path / "out.jsonl"
     with source.open("a") as stream:
         stream.write("broken\n" + json.dumps({"text": "bad"}) + "\n")
     with pytest.raises(InputError, match=r"in\.jsonl, line 11: not JSON"):
-        classify_file(task, source, out)
+        annotate_file(task, source, out)
     assert not out.exists()
-    done = classify_file(task, source, out, on_error="skip")
+    done = annotate_file(task, source, out, on_error="skip")
     assert (done.rows, done.bad, done.resumed) == (11, 1, 8)
     assert len(read(out)) == 11
 
@@ -228,16 +228,16 @@ def test_a_bad_row_stops_the_run_and_skipping_goes_on_from_there(
 def test_a_report_of_an_earlier_file_does_not_stay_beside_a_new_one(tmp_path: Path, task: Any) -> None:
     source, out = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_bytes(b"\xff\ngood\n")
-    classify_file(task, source, out, on_error="skip")
+    annotate_file(task, source, out, on_error="skip")
     source.write_bytes(b"good\n")
-    classify_file(task, source, out, on_error="skip")
+    annotate_file(task, source, out, on_error="skip")
     assert beside(out) == []
 
 
 def test_a_text_that_is_too_long_is_a_bad_row_where_the_setting_says_error(tmp_path: Path, make: Make) -> None:
     task = npdistil.pipeline("text-classification", make(), engine="numpy", long_text="error")
     out = tmp_path / "out.jsonl"
-    classify_file(task, write(tmp_path / "in.csv", ["good", LONG, "bad", LONG + "."]), out, on_error="skip")
+    annotate_file(task, write(tmp_path / "in.csv", ["good", LONG, "bad", LONG + "."]), out, on_error="skip")
     assert [row["text"] for row in read(out)] == ["good", "bad"]
     errors = [json.loads(line)["error"] for line in Path(f"{out}.errors.jsonl").read_text().splitlines()]
     assert len(errors) == 2
@@ -247,12 +247,12 @@ def test_a_text_that_is_too_long_is_a_bad_row_where_the_setting_says_error(tmp_p
 def test_a_line_without_end_is_a_bad_row_and_takes_no_memory(
     tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "LONGEST", 1000)
+    monkeypatch.setattr(text, "LONGEST", 1000)
     for suffix, row in ((".txt", b"%s"), (".jsonl", b'{"text": "%s"}'), (".csv", b"%s")):
         source, out = tmp_path / f"in{suffix}", tmp_path / f"{suffix[1:]}.jsonl"
         rows = [row % each for each in (b"good", b"x" * 5000, b"bad", b"y" * 999 if suffix == ".txt" else b"y")]
         source.write_bytes(b"".join(each + b"\n" for each in ([b"text"] if suffix == ".csv" else []) + rows))
-        done = classify_file(task, source, out, on_error="skip")
+        done = annotate_file(task, source, out, on_error="skip")
         assert (done.rows, done.bad) == (3, 1)
         assert "more than 1,000 bytes" in Path(f"{out}.errors.jsonl").read_text()
 
@@ -273,10 +273,10 @@ def test_json_lines_become_tables_or_are_refused(
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     if says:
         with pytest.raises(InputError, match=says):
-            classify_file(task, source, out)
+            annotate_file(task, source, out)
         assert not [*tmp_path.glob("out*")]
     else:
-        assert classify_file(task, source, out).rows == 0
+        assert annotate_file(task, source, out).rows == 0
         assert read(out) == []
 
 
@@ -284,12 +284,12 @@ def test_json_lines_become_tables_or_are_refused(
 def test_rows_that_do_not_fit_the_table_begun_are_bad_rows(
     tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    monkeypatch.setattr(files, "ROWS", 2)
+    monkeypatch.setattr(text, "ROWS", 2)
     rows: list[dict[str, Any]] = [{"text": "a", "n": 1, "m": None}, {"text": "b"}, {"text": "c", "n": "x"}]
     rows += [{"text": "d", "new": 1}, {"text": "e", "n": 3, "m": "late"}]
     source, out = tmp_path / "in.jsonl", tmp_path / f"out{target}"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    classify_file(task, source, out, on_error="skip")
+    annotate_file(task, source, out, on_error="skip")
     report = {
         each["line"]: each["error"] for each in map(json.loads, Path(f"{out}.errors.jsonl").read_text().splitlines())
     }
@@ -326,61 +326,61 @@ def test_files_that_cannot_be_used_are_refused_and_leave_nothing(
         (tmp_path / name).write_bytes(data)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(InputError, match=says):
-        classify_file(task, tmp_path / name, tmp_path / arguments.pop("target", "out.jsonl"), **arguments)
+        annotate_file(task, tmp_path / name, tmp_path / arguments.pop("target", "out.jsonl"), **arguments)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_prefix_makes_room_beside_a_label_that_is_there(tmp_path: Path, task: Any) -> None:
     (tmp_path / "in.csv").write_bytes(b"text,label\ngood,1\n")
-    classify_file(task, tmp_path / "in.csv", tmp_path / "out.csv", prefix="predicted_")
+    annotate_file(task, tmp_path / "in.csv", tmp_path / "out.csv", prefix="predicted_")
     assert (tmp_path / "out.csv").read_text().splitlines()[0] == "text,label,predicted_label,predicted_score"
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"npdistil\[files\]"):
-        classify_file(task, write(tmp_path / "in.csv", TEXTS), tmp_path / "out.parquet")
+        annotate_file(task, write(tmp_path / "in.csv", TEXTS), tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("change", ["input", "settings"])
 def test_what_another_job_has_left_is_not_continued(
     tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    monkeypatch.setattr(files, "ROWS", 2)
+    monkeypatch.setattr(text, "ROWS", 2)
     source, out = write(tmp_path / "in.txt", ["good"] * 9), tmp_path / "out.jsonl"
 
     def interrupt(read: int, total: int, texts: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        classify_file(task, source, out, progress=interrupt)
+        annotate_file(task, source, out, progress=interrupt)
     assert beside(out) == ["out.jsonl.errors.partial", "out.jsonl.journal", "out.jsonl.partial"]
     if change == "input":
         write(source, ["bad"] * 9)
     else:
         task = npdistil.pipeline("text-classification", task.model, long_text="error")
     with pytest.raises(InputError, match=f"are of another {change}; delete them to start from the beginning"):
-        classify_file(task, source, out)
+        annotate_file(task, source, out)
     for name in beside(out):
         (tmp_path / name).unlink()
-    assert classify_file(task, source, out).rows == 9
+    assert annotate_file(task, source, out).rows == 9
 
 
 def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
     with (tmp_path / "out.jsonl.partial").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="being written by another process"):
-            classify_file(task, write(tmp_path / "in.txt", TEXTS[:1]), tmp_path / "out.jsonl")
+            annotate_file(task, write(tmp_path / "in.txt", TEXTS[:1]), tmp_path / "out.jsonl")
 
 
 RUN = """
 import random, sys
 import npdistil, npdistil.files as files
 model, source, target = sys.argv[1:]
-files.ROWS = 16
+files.text.ROWS = files.arrow.ROWS = 16
 task = npdistil.pipeline("text-classification", model, engine="numpy")
 print("go", flush=True)
-files.classify_file(task, source, target, on_error="skip")
+files.annotate_file(task, source, target, on_error="skip")
 """
 
 
@@ -423,7 +423,7 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
 
 
 MEASURE = (
-    RUN.replace("files.ROWS = 16", "").replace("random, sys", "re, sys")
+    RUN.replace("files.text.ROWS = files.arrow.ROWS = 16", "").replace("random, sys", "re, sys")
     + """
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """

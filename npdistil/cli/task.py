@@ -30,8 +30,10 @@ from .options import (
 
 Result: TypeAlias = tuple[str, Any]  # a text, and the answer to it
 TASK_MODEL_HELP = "directory or name on the Hugging Face Hub of a model that was made for this task"
-FILES_HELP = """CSV, JSON lines, plain text or Parquet (pip install "npdistil[files]"), by suffix: .csv .jsonl .txt
-.parquet. A run that was interrupted goes on when the same command is given again."""
+FILES_HELP = """CSV, JSON lines, plain text or Parquet (pip install "npdistil[files]"), by suffix: .csv .tsv .jsonl .txt
+.parquet, text with .gz or .zst behind too. A run that was interrupted goes on when the same command is given again."""
+ON_FILES = ("classify", "ner", "zero-shot", "embed")
+FILE_OPTIONS = ("output", "column", "on_error", "prefix", "delimiter", "encoding", "input_format", "output_format")
 
 
 class Command(NamedTuple):
@@ -111,17 +113,23 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
     command.set_defaults(**about.defaults)
     formats = ("text", "jsonl", "json", "csv") if task.columns else ("jsonl", "json")
     command.add_argument("--format", choices=formats, help=f"default: {formats[0]}")
-    if name == "classify":
+    if name in ON_FILES:
         group = command.add_argument_group("whole files", FILES_HELP)
-        group.add_argument("--input", type=Path, metavar="FILE", help="rows with a text in each")
-        group.add_argument("--output", type=Path, metavar="FILE", help="the same rows, with their labels")
+        group.add_argument("--input", metavar="FILE", help="rows with a text in each; -: standard input")
+        group.add_argument("--output", metavar="FILE", help="the same rows, with their answers; -: standard output")
         group.add_argument("--column", metavar="NAME", help="the column with the texts (default: text)")
-        group.add_argument("--prefix", metavar="P", help="put before the names of the new columns, label and score")
+        group.add_argument("--prefix", metavar="P", help="put before the names of the new columns")
         group.add_argument(
             "--on-error",
-            choices=("stop", "skip"),
-            help="a row that cannot be read: stop (default), or write it to OUTPUT.errors.jsonl and go on",
+            choices=("stop", "skip", "null"),
+            help="a row that has no answer: stop (default); write why to OUTPUT.errors.jsonl and go on (skip); the same, "
+            "and keep the row with nulls (null)",
         )
+        group.add_argument("--delimiter", metavar="C", help="between cells of CSV (default: comma, in .tsv tab)")
+        group.add_argument("--no-header", action="store_true", help="CSV whose columns are called 1, 2 and so on")
+        group.add_argument("--encoding", metavar="NAME", help="of text that is read (default: utf-8, or its mark)")
+        for each in ("input", "output"):
+            group.add_argument(f"--{each}-format", metavar="F", help="csv, jsonl.gz and so on, where no suffix says it")
     examples(command, *about.examples)
     command.set_defaults(run=run, command=name, input=None)
 
@@ -130,8 +138,9 @@ def run(options: argparse.Namespace) -> None:
     """Answer texts, or the rows of a file."""
     task = task_type(COMMANDS[options.command].task)
     settings = settings_of(options, task.settings_type)
-    if options.command == "classify":
+    if options.command in ON_FILES:
         _check_file_options(options)
+    if options.command == "classify":
         if options.input is None:  # as many labels as asked for, in a list
             settings.setdefault("top_k", None if settings.get("threshold") is not None else 1)
             if settings.get("combine") == "none" and options.format not in ("json", "jsonl"):
@@ -141,7 +150,7 @@ def run(options: argparse.Namespace) -> None:
     beside = {field: _beside(options, field, kind) for field, kind in task.beside.items()}
     pipe = pipeline(COMMANDS[options.command].task, loaded(options), **settings)
     if options.input is not None:
-        _classify_file(pipe, options)
+        _annotate_file(pipe, options)
     else:
         write = {"json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}.get(
             options.format, _write_text if task.columns else _write_jsonl
@@ -211,33 +220,40 @@ def _write_csv(task: Task[Any], results: Iterable[Result]) -> None:
 
 
 def _check_file_options(options: argparse.Namespace) -> None:
-    given = [name for name in ("output", "column", "on_error", "prefix") if getattr(options, name) is not None]
+    given = [name for name in FILE_OPTIONS if getattr(options, name) is not None]
+    given += ["no_header"] * options.no_header
     if options.input is None and given:
         raise InputError(f"{', '.join('--' + name.replace('_', '-') for name in given)}: only with --input")
     if options.input is not None and (options.text or options.format or options.output is None):
         raise InputError("--input goes with --output, and without texts and --format")
 
 
-def _classify_file(pipe: Pipeline, options: argparse.Namespace) -> None:
-    from ..files import classify_file
+def _annotate_file(pipe: Pipeline, options: argparse.Namespace) -> None:
+    from ..files import annotate_file
 
-    names = {name: getattr(options, name) for name in ("column", "on_error", "prefix")}
-    given = {name: value for name, value in names.items() if value is not None}
+    given = {name: value for name in FILE_OPTIONS[1:] if (value := getattr(options, name)) is not None}
+    given["header"] = not options.no_header
+    if given.get("delimiter") in ("\\t", "tab"):
+        given["delimiter"] = "\t"
     start = time.perf_counter()
     try:
         with _file_progress() as progress:
-            done = classify_file(pipe, options.input, options.output, progress=progress, **given)
+            done = annotate_file(pipe, options.input, options.output, progress=progress, **given)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        if "-" not in (options.input, options.output):
+            print("stopped; the same command goes on from here", file=sys.stderr)
         raise
     except OSError as error:
+        if "-" in (options.input, options.output):
+            raise
         reason = f"{error.filename or options.output}: {error.strerror or error}"
         raise OSError(error.errno, f"{reason}; when that is mended, the same command goes on from here") from None
     rate = (done.rows + done.bad - done.resumed) / (time.perf_counter() - start)
     went_on = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
-    print(f"{options.output}: {done.rows:,} rows{went_on}, {rate:,.0f} texts/s", file=sys.stderr)
-    if done.bad:
-        print(f"{options.output}.errors.jsonl: {done.bad:,} rows that could not be classified", file=sys.stderr)
+    empty = f", {done.empty:,} without a text and so without an answer" if done.empty else ""
+    print(f"{options.output}: {done.rows:,} rows{went_on}{empty}, {rate:,.0f} texts/s", file=sys.stderr)
+    if done.bad and options.output != "-":
+        print(f"{options.output}.errors.jsonl: {done.bad:,} rows that could not be answered", file=sys.stderr)
 
 
 @contextmanager

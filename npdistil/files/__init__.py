@@ -1,43 +1,63 @@
-"""Whole files: rows with a text in, the same rows with labels out; CSV, JSON lines, plain text or Parquet.
+"""Whole files: rows with a text in, the same rows with answers out; CSV, JSON lines, plain text or Parquet.
 
-A file is read in windows of some thousand rows, so memory does not grow with it, and rows keep their order. After each
-window what has been done is on disk: beside the output lie `OUTPUT.partial` with the rows so far and `OUTPUT.journal`,
-which says how far the input has been read. The same call made again goes on from there.
+Nothing of a row changes: windows of some thousand rows come from a reader, and go to a writer with columns appended.
+Where input and output are the same format of text, each record keeps its own bytes and gets cells or members behind
+them; Parquet stays Arrow's batches, which get columns; between formats a row is what JSON writes of its values, and
+what a type cannot hold exactly is a bad row and never another value. After each window what has been done is on disk:
+beside the output lie `OUTPUT.partial` with the rows so far and `OUTPUT.journal`, which says how far the input has been
+read. The same call made again goes on from there.
 """
 
+import codecs
+import gzip
+import hashlib
 import os
+import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint.weights import weight_files
+import numpy as np
+
+from .. import atomic
 from ..errors import InputError
 from ..pipelines import Pipeline
 from ..settings import UNSET, check, choice
-from ..tasks.text_classification import TextClassification
+from ..text import is_empty
+from . import arrow
 from .journal import PartialOutput
-from .readers import READERS, Row, Values
-from .writers import WRITERS
+from .rows import Options, Reader, Window, dumps, missing_column, pyarrow
+from .text import Csv, Json, Plain, TextReader, cell, quoted
 
-ON_ERROR = ("stop", "skip")
-ROWS, CHARACTERS = 2048, 500_000  # a window ends with the row that reaches either
+ON_ERROR = ("stop", "skip", "null")
 REMEMBERED, SHORT = 50_000, 500  # answers kept for texts that come again, of texts of at most so many characters
+READERS = {"csv": Csv, "tsv": Csv, "jsonl": Json, "ndjson": Json, "txt": Plain, "parquet": arrow.Parquet}
+FAMILY = {"tsv": "csv", "ndjson": "jsonl"}  # formats that are one
 
 Progress = Callable[[int, int, int], None]  # read so far and in all, in bytes (Parquet: rows); texts of this run
 
 
 @dataclass
 class Summary:
-    """What `classify_file` did: rows written, rows that went to the report, and how many of both an earlier run did."""
+    """What `annotate_file` did.
+
+    Attributes:
+        rows: that were written.
+        bad: rows in the report.
+        resumed: how many of both an earlier run did.
+        empty: rows written without an answer, as they have no text.
+    """
 
     rows: int
     bad: int
     resumed: int
+    empty: int = 0
 
 
-def classify_file(
+def annotate_file(
     pipe: Pipeline,
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -45,27 +65,42 @@ def classify_file(
     column: str = "text",
     on_error: str = "stop",
     prefix: str = "",
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    header: bool = True,
+    input_format: str | None = None,
+    output_format: str | None = None,
     progress: Progress | None = None,
 ) -> Summary:
-    r"""Classify the texts of a file. Formats go by suffix: .csv, .jsonl (.ndjson), .txt, .parquet (extra `files`).
+    r"""Answer the texts of a file: the same rows with columns appended.
 
-    Each row is written with the columns `label` and `score`; or, if the task gives several, `labels`, a list of
-    {"label", "score"} (in CSV as JSON). With `long_text="truncate"` the column `truncated` says what was cut. Equal
-    texts are computed once; the results would be the same bits.
+    Formats go by suffix: .csv, .tsv, .jsonl (.ndjson), .txt, .parquet (extra `files`), and the first five with .gz or
+    .zst (extra `files`) behind. Classification adds `label` and `score`; or, if the task gives several, `labels`, a
+    list of {"label", "score"}; with `long_text="truncate"` also `truncated`. Token classification adds `entities`,
+    zero-shot classification `labels`, embedding `vector`. In CSV lists are written as JSON. A row without a text, or
+    with blanks alone, has nulls there. Equal texts are computed once; the results would be the same bits.
 
     Args:
-        pipe: text classification, with the settings to use.
-        source: file to read; plain text is one text a line.
-        target: file to write. It appears when it is whole; until then see the module's description.
+        pipe: text, token or zero-shot classification, or embedding, with the settings to use.
+        source: file to read, or "-" for standard input; plain text is one text a line.
+        target: file to write, or "-" for standard output. A file appears when it is whole; until then see the module's
+            description.
         column: the column that has the texts.
-        on_error: what a row that cannot be read or classified does: "stop" the run, or "skip" it and write its line
-            and the reason to `TARGET.errors.jsonl`.
+        on_error: what a row that cannot be read or answered does: "stop" the run; "skip" it and write its line and the
+            reason to `TARGET.errors.jsonl`; "null" does the same, but keeps the row, with nulls, where it can be read.
         prefix: put before the names of the new columns.
+        delimiter: between the cells of CSV; by default a comma, in .tsv a tab.
+        encoding: of text that is read, a name that Python knows; by default what a mark at its start says, or UTF-8.
+            What is written is UTF-8.
+        header: whether the first line of CSV names the columns; else they are called "1", "2" and so on, and CSV is
+            written without.
+        input_format: "csv", "jsonl.gz" and so on, where the name does not say it.
+        output_format: as `input_format`; on standard output by default that of the input.
         progress: called after each window.
 
     Raises:
-        InputError: another task; a file, format or column that cannot be used; a bad row, with "stop"; what an
-            interrupted run with another input, model or setting has left.
+        InputError: another task; a file, format or column that cannot be used; a bad row, with "stop"; an input that
+            changes meanwhile; what an interrupted run with another input, model or setting has left.
         MissingExtraError: Parquet without pyarrow.
         OSError: reading or writing failed; what has been done stays, and the same call goes on.
 
@@ -73,107 +108,255 @@ def classify_file(
         >>> import npdistil
         >>> from pathlib import Path
         >>> _ = Path("reviews.csv").write_text("text\nA joy.\nA mess.\n")
-        >>> summary = classify_file(npdistil.pipeline("sentiment-analysis"), "reviews.csv", "labels.jsonl")
+        >>> summary = annotate_file(npdistil.pipeline("sentiment-analysis"), "reviews.csv", "labels.jsonl")
         >>> summary.rows
         2
         >>> Path("labels.jsonl").read_text().splitlines()[0]
         '{"text": "A joy.", "label": "POSITIVE", "score": 0.9...}'
     """
-    source, target, task = Path(source), Path(target), pipe.processor
     check("on_error", choice(*ON_ERROR), on_error)
-    if not isinstance(task, TextClassification):
-        raise InputError(f"the task is {type(task).__name__}; files take text classification")
-    if task.settings.combine == "none":
-        raise InputError('combine="none" gives a list for each text; files take one answer a row')
-    reader = _choose(source, READERS, "read")(source)
+    added = _added(pipe, prefix)
+    path = None if os.fspath(source) == "-" else Path(source)
+    out = None if os.fspath(target) == "-" else Path(target)
+    given = _format(path, input_format, "read")
+    taken = given if out is None and output_format is None else _format(out, output_format, "write")
+    if encoding is not None:
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise InputError(f"encoding is {encoding!r:.80}; expected a name that Python knows, as utf-8") from None
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise InputError(f"delimiter is {delimiter!r:.80}; expected one character, and no quote")
+    tab = "\t" if given[0] == "tsv" else ","
+    options = Options(*given, column, added, delimiter or tab, header, encoding)
+    if path is not None and not path.is_file():
+        raise InputError(f"{path} is not a file")
+    if out is not None:
+        _check_target(path, out)
+    with closing(READERS[given[0]](path, options)) as reader:
+        _check_columns(reader, options)
+        rows = _Rows(pipe, reader, _writer(reader, options, taken, delimiter), on_error)
+        return rows.stream(sys.stdout.buffer) if out is None else rows.into(out, path, progress)
+
+
+def annotate_batches(
+    data: Any, pipe: Pipeline, *, column: str = "text", prefix: str = "", on_error: str = "stop"
+) -> Any:
+    """Answer the texts of a table that lies in memory or comes in batches: the same batches with columns appended.
+
+    Args:
+        data: anything with `__arrow_c_stream__`: an Arrow table or record batch reader, a DataFrame of pandas or
+            Polars, a relation of DuckDB.
+        pipe: as for `annotate_file`.
+        column: as for `annotate_file`.
+        prefix: as for `annotate_file`.
+        on_error: what a text that cannot be answered does: "stop", or leave a "null".
+
+    Returns:
+        A `pyarrow.RecordBatchReader` that answers a batch when it is asked for; it has `__arrow_c_stream__` too. A row
+        without a text has nulls.
+
+    Raises:
+        InputError: another task or column, or no table; a text that cannot be answered, when its batch is asked for.
+        MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> import npdistil, pyarrow
+        >>> table = pyarrow.table({"id": [1, 2], "text": ["A joy.", None]})
+        >>> annotate_batches(table, npdistil.pipeline("sentiment-analysis")).read_all()["label"].to_pylist()
+        ['POSITIVE', None]
+    """
+    check("on_error", choice("stop", "null"), on_error)
+    library = pyarrow()[0]
+    added = _added(pipe, prefix)
+    if not hasattr(data, "__arrow_c_stream__"):
+        raise InputError(f"found a {type(data).__name__}; expected a table with __arrow_c_stream__")
+    batches = library.RecordBatchReader.from_stream(data)
+    arrow.check_text_column(batches.schema, column, "the table")
+    _check_taken(added, batches.schema.names, "the table")
+    schema, answers = batches.schema, _Answers(pipe)
+    for name, kind in added.items():
+        schema = schema.append(library.field(name, arrow.arrow_type(kind)))
+
+    def annotated() -> Iterator[Any]:
+        first = 0
+        for batch in batches:
+            texts, errors = arrow.column_texts(batch.column(schema.names.index(column)))
+            values, problems = _added_values(pipe, answers, added, texts)
+            for i, error in enumerate(map(max, errors, problems)):
+                if error and on_error == "stop":
+                    raise InputError(f"row {first + i}: {error}")
+            first += len(batch)
+            columns = [
+                *batch.columns,
+                *(
+                    arrow.column_of([row[name] for row in values], arrow.arrow_type(kind))
+                    for name, kind in added.items()
+                ),
+            ]
+            yield library.RecordBatch.from_arrays(columns, schema=schema)
+
+    return library.RecordBatchReader.from_batches(schema, annotated())
+
+
+def _added(pipe: Pipeline, prefix: str) -> dict[str, Any]:
+    """Names and types of the new columns."""
+    task = pipe.processor
+    if not task.added_columns:
+        raise InputError(
+            f"the task is {type(task).__name__}, as it is set; rows take text classification, token classification, "
+            "zero-shot classification or embedding, and one answer each"
+        )
+    return {prefix + name: kind for name, kind in task.added_columns.items()}
+
+
+def _format(path: Path | None, given: str | None, verb: str) -> tuple[str, str]:
+    """Format and compression."""
+    if given is None and path is None:
+        raise InputError('"-" has no suffix that says the format; give it, for example input_format="csv"')
+    words = (given or (path.name if path else "")).lower().split(".")
+    compression = words.pop() if words[-1] in ("gz", "zst") and len(words) > 1 else ""
+    name = words[-1] if given or len(words) > 1 else ""
+    if name not in READERS or (compression and name == "parquet") or (given and len(words) > 1):
+        raise InputError(
+            f"{given or path}: cannot {verb} files of this suffix; known are .{', .'.join(READERS)}, and but for the "
+            "last the same with .gz or .zst"
+        )
+    return name, compression
+
+
+def _check_target(source: Path | None, target: Path) -> None:
     if target.is_dir():
         raise InputError(f"{target} is a directory; expected the name of a file")
-    if source.resolve() == target.resolve():
-        raise InputError(f"{target} is the input; choose another name for the output")
-    if reader.columns is not None and column not in reader.columns:
-        raise InputError(f"{source} has no column {column!r}; it has {', '.join(reader.columns)}")
-    new = {prefix + name: name for name in task.added_columns}
-    if taken := [name for name in new if name in (reader.columns or ())]:
-        raise InputError(f"{source} has a column {taken[0]!r} already; give a prefix for the new ones")
-    writer = _choose(target, WRITERS, "write")(reader, new)
-    answers = _Answers(pipe)
-    with PartialOutput(target, _depends_on(pipe, source, column, prefix)) as output:
-        state, texts = output.state, 0
-        resumed, started = state.rows + state.bad, state.bytes > 0
-        if started and not state.finishing:
-            writer.start([], output.partial)
-        for window in _windows(reader.rows(state.place, state.line), column):
-            errors = {row.line: row.error or _text_error(row.values, column, new) for row in window}
-            if started:
-                errors |= {row.line: errors[row.line] or writer.refusal(row.values) for row in window}
-            rows, good = [row for row in window if not errors[row.line]], []
-            for row, answer in zip(rows, answers([row.values[column] for row in rows]), strict=True):
-                if isinstance(answer, InputError):
-                    errors[row.line] = str(answer).replace("text 0", "the text", 1)
-                else:
-                    good.append(row.values | dict(zip(new, task.added_values(answer), strict=True)))
-            bad = [row for row in window if errors[row.line]]
-            if bad and on_error == "stop":
-                raise InputError(f"{source}, {_where(bad[0])}: {errors[bad[0].line]}")
-            report = [{"line": row.line, "last_line": row.last_line, "error": errors[row.line]} for row in bad]
-            head = writer.start(good, None) if good and not started else b""
-            output.add(head + writer.encode(good) if good else b"", report, len(good), window[-1])
-            started, texts = started or bool(good), texts + len(window)
-            if progress:
-                progress(window[-1].place, reader.total, texts)
-        if not started and not state.finishing:
-            output.add(writer.start([], None), [], 0, None)
-        output.finish(writer)
-        return Summary(state.rows, state.bad, resumed)
+    if source is None:
+        return
+    beside = [
+        target.with_name(target.name + each)
+        for each in ("", ".partial", ".journal", ".errors.jsonl", ".errors.partial", ".new")
+    ]
+    for path in beside:
+        if source.resolve() == path.resolve() or (path.exists() and path.samefile(source)):
+            raise InputError(
+                f"{path} is the input{'' if path == target else ', and would be written beside the output'}; choose another name for the output"
+            )
 
 
-def _depends_on(pipe: Pipeline, source: Path, column: str, prefix: str) -> Values:
+def _check_taken(added: dict[str, Any], columns: Sequence[str], name: str) -> None:
+    if taken := [each for each in added if each in columns]:
+        raise InputError(f"{name} has a column {taken[0]!r} already; give a prefix for the new ones")
+
+
+def _check_columns(reader: Reader, options: Options) -> None:
+    if reader.columns is None:
+        return
+    if isinstance(reader, arrow.Parquet):
+        arrow.check_text_column(reader.schema, options.column, reader.name)
+    if (count := list(reader.columns).count(options.column)) != 1:
+        found = f"two columns {options.column!r}" if count else missing_column(options.column, reader.columns)
+        raise InputError(f"{reader.name} has {found}")
+    _check_taken(options.added, reader.columns, reader.name)
+
+
+def _depends_on(pipe: Pipeline, source: Path | None, options: Options, keeps: bool) -> dict[str, Any]:
     """All that the output depends on."""
-    model, status = pipe.model, source.stat()
-    weights = [file.stat() for file in weight_files(model.checkpoint.directory)]
+    digest = hashlib.blake2b()
+    if source:
+        with source.open("rb") as file:
+            while some := file.read(2**20):
+                digest.update(some)
+    model = pipe.model
     settings = {name: v for name, v in vars(pipe.processor.settings).items() if v is not UNSET and name != "batch_size"}
+    read = [options.column, options.added, options.delimiter, options.header, options.encoding, keeps]
     return {
-        "input": [str(source.resolve()), status.st_size, status.st_mtime_ns],
-        "model": [str(model.checkpoint.directory.resolve()), *([each.st_size, each.st_mtime_ns] for each in weights)],
+        # What came from standard input is gone; no other run can go on.
+        "input": [str(source.resolve()), digest.hexdigest()] if source else os.urandom(16).hex(),
+        "model": model.checkpoint.fingerprint,
         "engine": [model.engine, model.precision],
-        "settings": settings | {"column": column, "prefix": prefix},
+        "settings": [pipe.task, {name: repr(value) for name, value in settings.items()}, read],
     }
 
 
-def _choose(path: Path, known: dict[str, Any], verb: str) -> Any:
-    kind = known.get(path.suffix.lower())
-    if kind is None:
-        raise InputError(f"{path}: cannot {verb} files of this suffix; known are {', '.join(known)}")
-    if verb == "read" and not path.is_file():
-        raise InputError(f"{path} is not a file")
-    return kind
+class _Rows:
+    """What a run does with each window."""
+
+    def __init__(self, pipe: Pipeline, reader: Reader, writer: Any, on_error: str) -> None:
+        self.pipe, self.reader, self.writer, self.on_error = pipe, reader, writer, on_error
+        self.answers = _Answers(pipe)
+        self.texts = self.empty = 0
+
+    def into(self, out: Path, path: Path | None, progress: Progress | None) -> Summary:
+        """All of it into a file."""
+        before = path.stat() if path else None
+        with PartialOutput(out, _depends_on(self.pipe, path, self.reader.options, self.on_error == "null")) as output:
+            done = output.state
+            resumed = done.rows + done.bad
+            if not (done.bytes or done.finishing):
+                output.add(self.writer.header(), [], 0, None)
+            for window, data, report, kept in self.windows(done.place, done.line):
+                output.add(data, report, kept, window)
+                if progress:
+                    progress(window.read, self.reader.total, self.texts)
+            after = path.stat() if path else None
+            if before and after and (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise InputError(f"{path} has changed while it was read; run this again when it is whole")
+            output.finish(self.writer.finish)
+        return Summary(done.rows, done.bad, resumed, self.empty)
+
+    def windows(self, place: int, line: int) -> Iterator[tuple[Window, bytes, list[dict[str, Any]], int]]:
+        """Each window, its rows as they are written, its report, and how many rows were kept."""
+        for window in self.reader.windows(place, line):
+            rows = self.writer.converted(window)
+            texts = [None if error else text for text, error in zip(window.texts, window.errors, strict=True)]
+            values, problems = _added_values(self.pipe, self.answers, self.reader.options.added, texts)
+            errors = [error or problem for error, problem in zip(window.errors, problems, strict=True)]
+            bad = [i for i, error in enumerate(errors) if error]
+            if bad and self.on_error == "stop":
+                raise InputError(f"{self.reader.name}, {_where(*window.lines[bad[0]])}: {errors[bad[0]]}")
+            keeps = self.on_error == "null"
+            kept = [i for i, error in enumerate(errors) if not error or (keeps and not window.errors[i])]
+            self.texts += len(texts)
+            self.empty += sum(not errors[i] and (texts[i] is None or is_empty(texts[i])) for i in kept)
+            report = [{"line": window.lines[i][0], "last_line": window.lines[i][1], "error": errors[i]} for i in bad]
+            yield (
+                window,
+                self.writer.encode(window, rows, kept, [values[i] for i in kept]) if kept else b"",
+                report,
+                len(kept),
+            )
+
+    def stream(self, out: Any) -> Summary:
+        """All of it to a stream; errors that do not stop it are its report's, on standard error."""
+        done = Summary(0, 0, 0)
+        out.write(self.writer.header())
+        for _, data, report, kept in self.windows(0, 0):
+            out.write(data)
+            out.flush()
+            for each in report:
+                print(
+                    f"{self.reader.name}, {_where(each['line'], each['last_line'])}: {each['error']}", file=sys.stderr
+                )
+            done = replace(done, rows=done.rows + kept, bad=done.bad + len(report), empty=self.empty)
+        return done
 
 
-def _windows(rows: Iterable[Row], column: str) -> Iterator[list[Row]]:
-    window: list[Row] = []
-    size = 0
-    for row in rows:
-        window.append(row)
-        size += len(str(row.values.get(column, "")))
-        if len(window) == ROWS or size >= CHARACTERS:
-            yield window
-            window, size = [], 0
-    if window:
-        yield window
+def _where(line: int, last_line: int) -> str:
+    return f"line {line}" if line == last_line else f"lines {line} to {last_line}"
 
 
-def _text_error(values: Values, column: str, new: Iterable[str]) -> str:
-    if column not in values:
-        return f"no {column!r}; it has {', '.join(map(str, values))}"
-    text = values[column]
-    if not isinstance(text, str):
-        return f"{column!r} is {'empty' if text is None else f'a {type(text).__name__}'}, not a text"
-    taken = [name for name in new if name in values]
-    return f"it has {taken[0]!r} already; give a prefix for the new ones" if taken else ""
-
-
-def _where(row: Row) -> str:
-    return f"line {row.line}" if row.line == row.last_line else f"lines {row.line} to {row.last_line}"
+def _added_values(
+    pipe: Pipeline, answers: "_Answers", added: dict[str, Any], texts: Sequence[str | None]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The new columns' values for each text, and what is wrong with it; nulls where there is nothing to answer."""
+    answered = iter(answers([text for text in texts if text is not None and not is_empty(text)]))
+    values: list[dict[str, Any]] = []
+    errors: list[str] = []
+    for text in texts:
+        answer = None if text is None or is_empty(text) else next(answered)
+        failed = isinstance(answer, InputError)
+        errors.append(str(answer).replace("text 0", "the text", 1) if failed else "")
+        row = [None] * len(added) if answer is None or failed else pipe.processor.added_values(answer)
+        values.append(dict(zip(added, row, strict=True)))
+    return values, errors
 
 
 class _Answers:
@@ -187,9 +370,9 @@ class _Answers:
         fresh = [text for text in dict.fromkeys(texts) if text not in self.known]
         window = {text: self.known[text] for text in texts if text in self.known}
         window |= zip(fresh, self._compute(fresh), strict=True)
-        for text in window:
-            if len(text) <= SHORT:
-                self.known[text] = window[text]
+        for text, answer in window.items():
+            if len(text) <= SHORT and not isinstance(answer, np.ndarray):
+                self.known[text] = answer
                 self.known.move_to_end(text)
         while len(self.known) > REMEMBERED:
             self.known.popitem(last=False)
@@ -197,9 +380,148 @@ class _Answers:
 
     def _compute(self, texts: list[str]) -> list[Any]:
         try:
-            return [*self.pipe(texts)]
+            return [*self.pipe(texts)] if texts else []
         except InputError as error:  # of one of them; halving finds it
             if len(texts) == 1:
                 return [error]
             half = len(texts) // 2
             return self._compute(texts[:half]) + self._compute(texts[half:])
+
+
+# Writers.
+
+
+class _TextWriter:
+    """Records of the input's own bytes with new values behind them; or objects, cells or labels in lines."""
+
+    def __init__(self, reader: Reader, options: Options, names: Sequence[str]) -> None:
+        self.reader, self.options, self.names = reader, options, names
+        format = FAMILY.get(options.format, options.format)  # noqa: A001
+        self.labels = format == "txt"
+        own = isinstance(reader, {"csv": Csv, "jsonl": Json}.get(format, type(None)))
+        self.appends = own and (format != "csv" or options.delimiter == reader.options.delimiter)
+        self.cells = format == "csv"
+
+    def header(self) -> bytes:
+        """What stands before the rows."""
+        if self.appends:
+            return self._packed(self.reader.header(self.options.added))
+        if self.cells and self.options.header:
+            return self._packed(self._line([*self.names, *self.options.added]))
+        return b""
+
+    def _line(self, cells: Sequence[str]) -> bytes:
+        delimiter = self.options.delimiter
+        return (delimiter.join(quoted(each, delimiter) for each in cells) + "\n").encode()
+
+    def converted(self, window: Window) -> list[dict[str, str]]:
+        """As `ParquetWriter.converted`."""
+        if self.appends or self.labels:
+            return []
+        rows: list[dict[str, str]] = []
+        for i, record in enumerate(self.reader.rows(window)):
+            rows.append({})
+            try:
+                if not window.errors[i]:
+                    rows[-1] = self.reader.json(record)
+                    for name, value in rows[-1].items():
+                        _check_json(name, value, self.cells)
+            except (ValueError, RecursionError) as error:
+                window.errors[i] = str(error)
+        return rows
+
+    def encode(self, window: Window, rows: list[dict[str, str]], kept: list[int], added: list[dict[str, Any]]) -> bytes:
+        """As `ParquetWriter.encode`."""
+        if self.labels:
+            return self._packed("".join(_labels([*row.values()]) + "\n" for row in added).encode())
+        texts = [{name: dumps(value, default=np.ndarray.tolist) for name, value in row.items()} for row in added]
+        if self.appends:
+            records = window.records
+            return self._packed(
+                b"".join(self.reader.appended(records[i], new) for i, new in zip(kept, texts, strict=True))
+            )
+        lines = []
+        for i, new in zip(kept, texts, strict=True):
+            row = rows[i] | new
+            if self.cells:
+                lines.append(self._line([cell(row.get(name, "null")) for name in (*self.names, *new)]))
+            else:
+                lines.append(f"{{{', '.join(f'{dumps(name)}: {value}' for name, value in row.items())}}}\n".encode())
+        return self._packed(b"".join(lines))
+
+    def _packed(self, data: bytes) -> bytes:
+        """Compressed each for itself: what lies behind one another is read as one."""
+        if self.options.compression == "gz":
+            return gzip.compress(data, mtime=0)
+        return pyarrow()[0].compress(data, "zstd", asbytes=True) if self.options.compression else data
+
+    def finish(self, partial: Path, target: Path) -> None:
+        """The whole output from what is written; it appears at once."""
+        atomic.move(partial, target)
+
+
+def _check_json(name: str, value: str, cells: bool) -> None:
+    """ValueError for what Python takes for JSON and nobody else does."""
+    if not cells and ("NaN" in value or "Infinity" in value) and not value.startswith('"'):
+        from .text import loads
+
+        try:
+            loads(f'{{"": {value}}}')
+        except ValueError:
+            raise ValueError(f"{name!r} is {value:.80}, which JSON cannot hold; write CSV or Parquet") from None
+
+
+def _labels(cells: list[Any]) -> str:
+    """Labels and scores as `npdistil classify` prints them."""
+    labels = (
+        cells[0] if isinstance(cells[0], list) else [] if cells[0] is None else [{"label": cells[0], "score": cells[1]}]
+    )
+    return "\t".join(f"{each['label']} {each['score']:.4f}" for each in labels)
+
+
+def _writer(reader: Reader, options: Options, taken: tuple[str, str], delimiter: str | None) -> Any:
+    """What writes a format, from what a reader has."""
+    tab = "\t" if taken[0] == "tsv" else delimiter or ","
+    options = replace(options, format=taken[0], compression=taken[1], delimiter=tab)
+    family, tables = FAMILY.get(taken[0], taken[0]), taken[0] == "parquet"
+    kinds: dict[str, Any] | None = None
+    if reader.columns is not None:
+        kinds = dict.fromkeys(reader.columns, "string")
+        if (
+            len(kinds) < len(reader.columns)
+            and not (isinstance(reader, arrow.Parquet) and tables)
+            and family != FAMILY.get(reader.options.format, reader.options.format)
+        ):
+            twice = next(name for name in kinds if list(reader.columns).count(name) > 1)
+            raise InputError(f"{reader.name} has two columns {twice!r}")
+    elif tables or family == "csv":
+        kinds = _kinds(reader, tables)
+    if tables:
+        return arrow.ParquetWriter(reader, options, kinds)
+    if isinstance(reader, arrow.Parquet):
+        arrow.check_plain(reader.schema)
+    if family == "txt" and not {"label", "labels"} & {
+        name[-len(each) :] for name in options.added for each in ("label", "labels")
+    }:
+        raise InputError("plain text takes labels alone; write CSV, JSON lines or Parquet")
+    return _TextWriter(reader, options, [*(kinds or ())])
+
+
+def _kinds(reader: Reader, types: bool) -> dict[str, Any]:
+    """Names of a JSON file's columns and their types, from a first pass over all of it."""
+    path = reader.path
+    if path is None:
+        raise InputError(
+            "the columns of a table must be known before its first row: standard input goes to JSON lines, or give a file"
+        )
+    found: dict[str, Any] = {}
+    with closing(Json(path, reader.options)) as first:
+        for window in first.windows(0, 0):
+            for record, error in zip(window.records, window.errors, strict=True):
+                try:
+                    row = {} if error else first.json(record)
+                    kinds = {name: arrow.kind_of(arrow.python(value)) if types else None for name, value in row.items()}
+                    found |= {name: arrow.merged(found.get(name), kind) for name, kind in kinds.items()}
+                except (ValueError, RecursionError):  # a bad row, as will be said when it comes
+                    continue
+    return found

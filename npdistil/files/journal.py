@@ -3,7 +3,8 @@
 import io
 import json
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 
 from .. import atomic
 from ..errors import InputError
-from .readers import Row, Values
-from .writers import Writer, json_line
+from .rows import Window, dumps
 
 
 @dataclass
@@ -40,35 +40,44 @@ class PartialOutput:
             target.with_name(target.name + suffix)
             for suffix in (".partial", ".errors.partial", ".journal", ".errors.jsonl")
         )
-        self.depends_on: Values = json.loads(json.dumps(depends_on))
+        self.depends_on: dict[str, Any] = json.loads(json.dumps(depends_on))
         self.state = State()
         self.files = ExitStack()
 
     def __enter__(self) -> "PartialOutput":
         with self.files:
-            self.rows_file = self._open(self.partial)
-            with suppress(OSError, ImportError):  # a file system without locks, or Windows
-                import fcntl
-
-                try:
-                    fcntl.flock(self.rows_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise InputError(f"{self.target} is being written by another process") from None
+            self.rows_file = self._locked()
             if self.journal.exists():
                 self._resume()
-            self.bad_file = self._open(self.bad)
+            elif os.fstat(self.rows_file.fileno()).st_size:
+                raise InputError(f"{self.partial} is there and no journal beside it says of what; move it away")
+            self.bad_file = self.files.enter_context(atomic.create(self.bad, empty=False))
             for file, size in ((self.rows_file, self.state.bytes), (self.bad_file, self.state.error_bytes)):
+                if self.target.is_file():
+                    os.chmod(file.fileno(), stat.S_IMODE(self.target.stat().st_mode))  # noqa: PTH101 - of what is open
                 file.seek(0, os.SEEK_END)
                 if file.tell() < size and not self.state.finishing:
                     raise InputError(f"{self._leftover()} do not fit together")
                 file.truncate(min(size, file.tell()))
                 file.seek(0, os.SEEK_END)
+            self._write_journal()  # before the first row, so that no rows lie there of which it says nothing
             self.files = self.files.pop_all()
         return self
 
-    def _open(self, path: Path) -> io.BufferedRandom:
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        return self.files.enter_context(os.fdopen(os.open(path, flags, 0o666), "r+b"))
+    def _locked(self) -> io.BufferedRandom:
+        """OUTPUT.partial, and no other process has it."""
+        while True:
+            file = self.files.enter_context(atomic.create(self.partial, empty=False))
+            with suppress(OSError, ImportError):  # a file system without locks, or Windows
+                import fcntl
+
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise InputError(f"{self.target} is being written by another process") from None
+            # Between opening and locking another process may have finished, and given this file its own name.
+            if self.partial.exists() and os.path.samestat(os.fstat(file.fileno()), self.partial.stat()):
+                return file
 
     def _leftover(self) -> str:
         return f"{self.partial} and {self.journal.name}, which an interrupted run has left,"
@@ -84,9 +93,10 @@ class PartialOutput:
                 f"{self._leftover()} are of another {' and '.join(changed)}; delete them to start from the beginning"
             )
 
-    def add(self, rows: bytes, report: list[Values], count: int, last: Row | None) -> None:
+    def add(self, rows: bytes, report: list[dict[str, Any]], count: int, window: Window | None) -> None:
         """Write the rows of a window and its report, then the journal."""
-        for file, data in ((self.rows_file, rows), (self.bad_file, b"".join(map(json_line, report)))):
+        lines = "".join(dumps(each) + "\n" for each in report).encode("utf-8", "backslashreplace")
+        for file, data in ((self.rows_file, rows), (self.bad_file, lines)):
             if data:
                 file.write(data)
                 file.flush()
@@ -94,14 +104,15 @@ class PartialOutput:
         state = self.state
         state.rows, state.bad = state.rows + count, state.bad + len(report)
         state.bytes, state.error_bytes = self.rows_file.tell(), self.bad_file.tell()
-        if last:
-            state.place, state.line = last.place, last.last_line
+        if window:
+            state.place, state.line = window.place, window.line
         self._write_journal()
 
     def _write_journal(self) -> None:
         atomic.write(self.journal, json.dumps({"depends_on": self.depends_on, "state": asdict(self.state)}).encode())
+        self.own_journal = self.journal.stat()
 
-    def finish(self, writer: Writer) -> None:
+    def finish(self, finish: Callable[[Path, Path], None]) -> None:
         """Give the files their names; whatever is interrupted here is done again."""
         if not self.state.finishing:
             self.state.finishing = True
@@ -112,11 +123,19 @@ class PartialOutput:
         else:
             self.report.unlink(missing_ok=True)  # of an earlier file of this name
         if self.partial.stat().st_size == self.state.bytes:
-            writer.finish(self.partial, self.target)
-        self.journal.unlink()
+            finish(self.partial, self.target)
+        _remove(self.journal, self.own_journal)
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self.files.close()
-        if kind is None or not self.journal.exists():  # done, or nothing worth keeping
-            self.partial.unlink(missing_ok=True)
-            self.bad.unlink(missing_ok=True)
+        if kind is None or not (self.state.rows or self.state.bad or self.state.finishing):  # nothing worth keeping
+            _remove(self.journal, self.own_journal)
+            for path, file in ((self.bad, self.bad_file), (self.partial, self.rows_file)):
+                _remove(path, os.fstat(file.fileno()))
+        self.files.close()  # the lock is held until here
+
+
+def _remove(path: Path, own: os.stat_result) -> None:
+    """A file away, unless another run has put its own there."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(path.stat(), own):
+            path.unlink()

@@ -108,6 +108,19 @@ class Task(Generic[S]):
             for each in answer:
                 yield from self.rows(each)
 
+    @property
+    def added_columns(self) -> dict[str, Any]:
+        """What an answer adds to a row of a table: the columns and their types; none: tables do not take the task.
+
+        A type is "string", "bool", "int", "float" (float64) or "float32"; a tuple with one a list of these, with a
+        second item of so many; a dict of types a record.
+        """
+        return {}
+
+    def added_values(self, answer: Any) -> list[Any]:
+        """The values of `added_columns`; by default the whole answer is the only one."""
+        return [answer]
+
     # How users call it.
 
     def arguments(self, *inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:

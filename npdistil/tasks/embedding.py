@@ -122,6 +122,11 @@ class Embedding(LongTextTask[EmbeddingSettings]):
         """As `LongTextTask.default_max_length`; windows are no longer than what the directory says either."""
         return self.checkpoint.max_length
 
+    @property
+    def added_columns(self) -> dict[str, Any]:
+        """As `Task.added_columns`: the vector."""
+        return {"vector": ("float32", self.width)}
+
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
         texts = [self._prompted(text) for text in as_texts(items)]

@@ -146,15 +146,18 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         )
 
     @property
-    def added_columns(self) -> tuple[str, ...]:
-        """What an answer adds to a table's row: label and score, or "labels"; and whether the text was cut."""
+    def added_columns(self) -> dict[str, Any]:
+        """As `Task.added_columns`: label and score, or "labels"; and whether the text was cut."""
         settings = self.settings
-        one = settings.top_k is UNSET and settings.threshold is None and not self.gives_all
-        names = self.columns if one else ("labels",)
-        return (*names, "truncated") if settings.long_text == "truncate" and not settings.truncation else names
+        if settings.combine == "none":
+            return {}
+        one: dict[str, Any] = {"label": "string", "score": "float"}
+        several = self.gives_all or not (settings.top_k is UNSET and settings.threshold is None)
+        notes = settings.long_text == "truncate" and not settings.truncation
+        return ({"labels": (one,)} if several else one) | ({"truncated": "bool"} if notes else {})
 
     def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
-        """The values of `added_columns`."""
+        """As `Task.added_values`."""
         labels = answer if isinstance(answer, list) else [answer]
         values: Answer = {
             **(labels[0] if labels else {}),

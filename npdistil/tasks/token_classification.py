@@ -118,6 +118,17 @@ class TokenClassification(Task[TokenClassificationSettings]):
         """As `Task.rows`; a token's class stands where a group's does."""
         return ([each[name if name in each else "entity"] for name in self.columns] for each in answer)
 
+    @property
+    def added_columns(self) -> dict[str, Any]:
+        """As `Task.added_columns`: the entities, or tokens, of a text."""
+        if self.settings.is_split_into_words:
+            return {}
+        kinds = {"score": "float", "index": "int", "word": "string", "start": "int", "end": "int"}
+        if self.settings.aggregation_strategy == "none":
+            return {"entities": ({"entity": "string"} | kinds,)}
+        del kinds["index"]
+        return {"entities": ({"entity_group": "string"} | kinds,)}
+
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`; a list of strings is one text where texts are split into words."""
         if self.settings.is_split_into_words and isinstance(inputs, list):

@@ -85,6 +85,15 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         """As `Task.rows`; a row a label."""
         return ([*pair] for pair in zip(answer["labels"], answer["scores"], strict=True))
 
+    @property
+    def added_columns(self) -> dict[str, Any]:
+        """As `Task.added_columns`: the labels, best first."""
+        return {"labels": ({"label": "string", "score": "float"},)}
+
+    def added_values(self, answer: Any) -> list[Any]:
+        """As `Task.added_values`."""
+        return [[{"label": label, "score": score} for label, score in self.rows(answer)]]
+
     def arguments(self, *inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
         """As `Task.arguments`; labels may come second."""
         if len(inputs) == 2 and "candidate_labels" not in given:
