@@ -37,6 +37,11 @@ class Encoder(Protocol):
         """How many it may use."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """Tokens that `encode` should be given at most: memory grows with them, and Ctrl-C may wait for them."""
+        ...
+
     def encode(self, ids: Array, bounds: Array, rows: Array | None = None, positions: Array | None = None) -> Array:
         """Ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`.
 
@@ -57,6 +62,7 @@ class NumpyEncoder:
     """
 
     name = "numpy"
+    at_once = 16 * MAX_TOKENS  # between its blocks it listens to signals
 
     def __init__(self, config: Config, params: Params, threads: int, max_tokens: int = MAX_TOKENS) -> None:
         int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]

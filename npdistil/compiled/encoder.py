@@ -20,6 +20,7 @@ CHUNK = 256  # rows that one thread takes through the whole forward: enough to h
 TOGETHER = 128  # rows up to which all threads work on one chunk: panels then stream past once, not once a thread
 PACKED_HEADS = 4  # linear layers of heads that stay packed
 SMALL = 2**21  # products up to which a head's layer is not worth waking others
+CALL_PRODUCTS = 10**10  # of each thread in one call, which no signal interrupts: about a quarter of a second
 GUARD = 4096 if CHECKED else 0  # bytes between buffers that nothing may touch
 
 if CHECKED:
@@ -56,6 +57,8 @@ class CompiledEncoder:
         chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, write_output
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
         self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
+        products = config.n_layers * config.dim * (4 * config.dim + 2 * config.hidden_dim)  # for each token
+        self.at_once = self.threads * max(2 * self.chunk, CALL_PRODUCTS // products)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
         # Those that no call is using. A helper may leave a call after the next one has begun.
         self._pool = deque(self._workspaces() for _ in range(min(2, threads)))
