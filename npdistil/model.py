@@ -150,7 +150,7 @@ class Model(Unchanging):
             states = [hidden[start:stop] for start, stop in pairwise(bounds.tolist())]
             if output == "hidden_states":
                 return states
-            return [heads.pool(x, output, rows and rows[i]) for i, x in enumerate(states)]
+            return [heads.pool(x, output, None if rows is None else rows[i]) for i, x in enumerate(states)]
         which, ends = None, bounds
         if rows is not None:
             which = np.concatenate([each + start for each, start in zip(rows, bounds[:-1], strict=True)])
