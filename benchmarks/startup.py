@@ -2,8 +2,10 @@
 
     python benchmarks/startup.py --out benchmarks/results/startup.json
 
-Every command is started anew in each round, all commands in turn, so that a noisy machine disturbs all alike. This
-process imports only the standard library: a child's peak memory would otherwise begin with its parent's.
+Every command is started anew in each round, all commands in turn, so that a noisy machine disturbs all alike. npdistil
+runs in an environment of its own that holds what `pip install npdistil` brings and nothing else; the others run in the
+one that this script runs in. This process imports only the standard library: a child's peak memory would otherwise
+begin with its parent's.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -18,6 +21,8 @@ from typing import Any
 
 import machine
 import report
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TEXT = "I like you. I love you."
 NPDISTIL = """
@@ -79,11 +84,19 @@ TARGETS = {
 }
 
 
-def commands(models: dict[str, dict[str, str]]) -> dict[str, list[str]]:
-    """What is started, by name; `models` is what the cache holds of both models, by kind."""
+def core(folder: str) -> str:
+    """The Python of a fresh environment in `folder` with the core install alone, byte code included."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = str(Path(folder) / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)], check=True)
+    return python
+
+
+def commands(models: dict[str, dict[str, str]], npdistil: str) -> dict[str, list[str]]:
+    """What is started, by name; `models` is what the cache holds of both models, by kind; `npdistil` is its Python."""
     python = [sys.executable, "-c"]
     full, bundled = models["full-size"], models["bundled"]
-    classify = [*python, NPDISTIL, "classify", TEXT]
+    classify = [npdistil, "-c", NPDISTIL, "classify", TEXT]
     found = {
         "npdistil numpy, bundled": [*classify, "--engine", "numpy"],
         "npdistil int8, bundled": [*classify, "--engine", "compiled"],
@@ -101,7 +114,13 @@ def commands(models: dict[str, dict[str, str]]) -> dict[str, list[str]]:
         ):
             if kind in at:
                 found[f"{name}, {size}"] = [*python, script, at["model"], at[kind], TEXT]
-    return found | {f"import {name}": [*python, f"import {name}; print('done')"] for name in IMPORTS}
+    for name in IMPORTS:
+        found[f"import {name}"] = [
+            npdistil if name == "npdistil" else sys.executable,
+            "-c",
+            f"import {name}; print('done')",
+        ]
+    return found
 
 
 def measure(command: list[str], environment: dict[str, str]) -> tuple[float, int, float]:
@@ -126,7 +145,8 @@ def measure(command: list[str], environment: dict[str, str]) -> tuple[float, int
 
 def cold(command: list[str]) -> tuple[float, int, float]:
     """The same where nothing that Python or the model reads is in the page cache, as at a machine's first start."""
-    folders = [Path(sys.prefix), Path(sys.base_prefix), *(Path(part) for part in command if Path(part).is_dir())]
+    prefix = Path(command[0]).parents[1]
+    folders = [prefix, Path(sys.base_prefix), *(Path(part) for part in command if Path(part).is_dir())]
     for file in (file for folder in folders for file in folder.rglob("*") if file.is_file()):
         with file.open("rb") as stream:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -160,22 +180,10 @@ def main() -> None:
     options = parser.parse_args()
 
     models = json.loads(prepared(options.cache, options.data))
-    chosen = {name: command for name, command in commands(models).items() if options.only in name}
     result: dict[str, Any] = {"benchmark": "startup", "machine": machine.describe(), "text": TEXT}
-    times: dict[str, list[tuple[float, int, float]]] = {}
-    skipped = {}
-    for name, command in chosen.items():
-        try:
-            measure(command, {})  # fills the page cache
-            times[name] = []
-        except RuntimeError as error:  # noqa: PERF203 - one failure must not end the others
-            skipped[name] = str(error)
-            print(f"SKIPPED {name}: {error}", file=sys.stderr)
-    for _ in range(options.rounds):
-        for name, found in times.items():
-            found.append(measure(chosen[name], {}))
-    for name in [name for name in times if "int8" in name and options.cold_rounds]:
-        times[f"{name}, cold page cache"] = [cold(chosen[name]) for _ in range(options.cold_rounds)]
+    with tempfile.TemporaryDirectory(prefix="npdistil-startup-") as folder:
+        chosen = {name: each for name, each in commands(models, core(folder)).items() if options.only in name}
+        times, skipped = timed(chosen, options.rounds, options.cold_rounds)
     columns = {
         name: dict(zip(("seconds", "peak", "others_busy"), zip(*found, strict=True), strict=True))
         for name, found in times.items()
@@ -186,6 +194,27 @@ def main() -> None:
     head, rows = table(result)
     for row in (head, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, (46, 24, 8, 21, 16, 3), strict=True)).rstrip())
+
+
+def timed(
+    chosen: dict[str, list[str]], rounds: int, cold_rounds: int
+) -> tuple[dict[str, list[tuple[float, int, float]]], dict[str, str]]:
+    """What `measure` gave of each command in each round, those with a cold page cache last; why others gave nothing."""
+    times: dict[str, list[tuple[float, int, float]]] = {}
+    skipped = {}
+    for name, command in chosen.items():
+        try:
+            measure(command, {})  # fills the page cache
+            times[name] = []
+        except RuntimeError as error:  # noqa: PERF203 - one failure must not end the others
+            skipped[name] = str(error)
+            print(f"SKIPPED {name}: {error}", file=sys.stderr)
+    for _ in range(rounds):
+        for name, found in times.items():
+            found.append(measure(chosen[name], {}))
+    for name in [name for name in times if "int8" in name and cold_rounds]:
+        times[f"{name}, cold page cache"] = [cold(chosen[name]) for _ in range(cold_rounds)]
+    return times, skipped
 
 
 def prepared(cache: Path, data: Path | None) -> str:

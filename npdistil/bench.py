@@ -13,6 +13,7 @@ from . import __version__
 from .distilbert.encoder import Array
 from .errors import InputError
 from .model import Model
+from .text import items_of
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)  # tokens, special ones included
 TEXTS = (  # for want of the user's own: English of the length of reviews and their headlines
@@ -45,7 +46,7 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
     Raises:
         InputError: no texts, or seconds that are not positive; or a text that the model cannot take.
     """
-    chosen = list(TEXTS) * 16 if texts is None else list(texts)
+    chosen = list(TEXTS) * 16 if texts is None else [*items_of(texts)]
     if not chosen:
         raise InputError("no texts to measure with")
     if not seconds > 0:

@@ -21,4 +21,8 @@ class MissingExtraError(NpdistilError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
         super().__init__(f'this needs {package}, which is not installed: pip install "npdistil[{extra}]"')
+
+    def __reduce__(self) -> tuple[type["MissingExtraError"], tuple[str, str]]:
+        return MissingExtraError, (self.package, self.extra)

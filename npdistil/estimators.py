@@ -1,6 +1,5 @@
 """What scikit-learn's users call: estimators with `fit`, `transform` and parameters."""
 
-from collections.abc import Iterable
 from dataclasses import fields
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,9 @@ import numpy as np
 from .distilbert.encoder import Array
 from .errors import InputError
 from .model import Model, load
-from .pipelines import Pipeline
-from .tasks.embedding import Embedding, EmbeddingSettings
-from .text import Text
+from .pipelines import EmbeddingPipeline
+from .tasks.embedding import EmbeddingSettings
+from .text import items_of
 
 
 class Embedder:
@@ -75,23 +74,21 @@ class Embedder:
         settings = {name: value for name, value in self.get_params().items() if name != "model"}
         EmbeddingSettings.of(settings)  # before a model is loaded
         self.model_ = self.model if isinstance(self.model, Model) else load(self.model)
-        self.embedding_ = Embedding(self.model_.checkpoint, **settings)
-        self.pipeline_ = Pipeline(self.embedding_, self.model_)
+        self.pipeline_ = EmbeddingPipeline(self.model_, **settings)
+        self.embedding_: Any = self.pipeline_.processor
         return self
 
-    def fit_transform(self, texts: Iterable[Text], y: Any = None) -> Array:
+    def fit_transform(self, texts: Any, y: Any = None) -> Array:
         """As `fit` and `transform`."""
         return self.fit(texts, y).transform(texts)
 
-    def transform(self, texts: Iterable[Text]) -> Array:
+    def transform(self, texts: Any) -> Array:
         """Vectors of the texts: float32 [B, D], or as wide as the modules of the model's directory make them.
 
         Raises:
             InputError: a single string, or what the model cannot take.
         """
-        if isinstance(texts, str):
-            raise InputError("expected a list of texts, found one string")
         if not hasattr(self, "pipeline_"):
             self.fit()
-        vectors = [*self.pipeline_(iter(texts))]
+        vectors = [*self.pipeline_(iter(items_of(texts)))]
         return np.stack(vectors) if vectors else np.empty((0, self.embedding_.width), np.float32)

@@ -45,10 +45,14 @@ class Server:
 
 
 @contextmanager
-def running(*options: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """`npdistil serve` until the end of the block."""
+def running(*options: str, environment: dict[str, str] | None = None, files: int | None = None) -> Iterator[Server]:
+    """`npdistil serve` until the end of the block, which may open so many files."""
+    start = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
     process = subprocess.Popen(
-        [*COMMAND, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD, **(environment or {})}
+        [*start, *COMMAND, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ONE_THREAD, **(environment or {})},
     )
     try:
         assert process.stderr

@@ -30,6 +30,15 @@ def _pread(descriptor: int, count: int, place: int) -> bytes:
         return os.read(descriptor, count)
 
 
+def _pread_into(descriptor: int, raw: memoryview, place: int) -> int:
+    """The same into memory that is there; how many bytes came, 0 at the end of the file."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [raw], place)
+    piece = _pread(descriptor, min(len(raw), PIECE), place)
+    raw[: len(piece)] = piece
+    return len(piece)
+
+
 class TensorFile:
     """One safetensors file, which stays open: what is read of it later is what was there, or an error.
 
@@ -98,9 +107,7 @@ class TensorFile:
         raw = memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type] # of older stubs
         place = self._starts[tensor]
         while raw:
-            piece = _pread(self._file, min(len(raw), PIECE), place)
-            count = len(piece)
-            raw[:count] = piece
+            count = _pread_into(self._file, raw, place)
             if not count:
                 raise CheckpointError(f"{self.path} was cut short after it was loaded; load the model again")
             raw, place = raw[count:], place + count

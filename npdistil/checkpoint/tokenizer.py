@@ -47,6 +47,7 @@ class Tokenization:
         max_length: model_max_length of tokenizer_config.json; None where it says none.
         truncation_side: "right" where a text that is too long loses its end, "left" where it loses its beginning.
         clean_up_spaces: whether blanks before marks are taken away when tokens become a text.
+        token_types: whether a model that has token types is given them.
     """
 
     tokenizer: Tokenizer
@@ -55,6 +56,7 @@ class Tokenization:
     max_length: int | None = None
     truncation_side: str = "right"
     clean_up_spaces: bool = False
+    token_types: bool = True
 
 
 def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
@@ -99,13 +101,15 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
     _add_tokens(tokenizer, folder, settings, vocab_size)
     if _flag(settings, "split_special_tokens", False):
         tokenizer.encode_special_tokens = True
-    vocabulary = tokenizer.get_vocab()
-    size = 1 + max(vocabulary.values(), default=-1)  # more than there are tokens, where ids are left out
-    if size > vocab_size:
-        raise CheckpointError(
-            f"{folder.path}: the tokenizer has {size} tokens, but the model only {vocab_size} rows of embeddings: "
-            "they do not belong together"
-        )
+    # One by one, which takes a third of the time and memory that the vocabulary as a dict does.
+    vocabulary = [token for token in map(tokenizer.id_to_token, range(vocab_size)) if token is not None]
+    if len(vocabulary) < tokenizer.get_vocab_size():  # unless two have one number, some have no row
+        size = 1 + max(tokenizer.get_vocab().values())
+        if size > vocab_size:
+            raise CheckpointError(
+                f"{folder.path}: the tokenizer has {size} tokens, but the model only {vocab_size} rows of embeddings: "
+                "they do not belong together"
+            )
     unknown = getattr(tokenizer.model, "unk_token", None)
     if unknown is not None and tokenizer.model.token_to_id(unknown) is None:  # added tokens do not count
         raise CheckpointError(
@@ -117,13 +121,24 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
         special["unk_token"] = unknown
     return Tokenization(
         tokenizer,
-        {role: token for role, token in special.items() if token in vocabulary},
+        {role: token for role, token in special.items() if tokenizer.token_to_id(token) is not None},
         tuple(token.content for _, token in sorted(tokenizer.get_added_tokens_decoder().items())),
         _max_length(folder, settings),
         side,
         # transformers leaves words alone that keep their own blanks
         bool(_flag(settings, "clean_up_tokenization_spaces", False)) and not isinstance(tokenizer.model, models.BPE),
+        _token_types(folder, settings, class_name),
     )
+
+
+def _token_types(folder: Folder, settings: Mapping[str, Any], class_name: str) -> bool:
+    names = settings.get("model_input_names")
+    if names is None:
+        class_name = class_name.removesuffix("Fast")
+        return class_name in BERT_CLASSES and class_name != "DistilBertTokenizer"
+    if not isinstance(names, list):
+        raise CheckpointError(f"{folder.path / SETTINGS}: model_input_names is {names!r:.80}; expected a list")
+    return "token_type_ids" in names
 
 
 def _max_length(folder: Folder, settings: Mapping[str, Any]) -> int | None:
@@ -179,12 +194,11 @@ def _add_tokens(tokenizer: Tokenizer, folder: Folder, settings: Mapping[str, Any
             )
     # Special tokens without a row in the model can stand in no text.
     room = vocab_size - tokenizer.get_vocab_size()
-    known = tokenizer.get_vocab(with_added_tokens=True)
     fitting = []
     for content, token in beside.items():
-        if content not in known:
-            room -= 1
-        if content in known or room >= 0:
+        is_known = tokenizer.token_to_id(content) is not None
+        room -= not is_known
+        if is_known or room >= 0:
             fitting.append(token)
     tokenizer.add_tokens(fitting)
 

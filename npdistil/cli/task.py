@@ -145,7 +145,7 @@ def run(options: argparse.Namespace) -> None:
         write = {"json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}.get(
             options.format, _write_text if task.columns else _write_jsonl
         )
-        write(pipe.task, _results(pipe, options, beside))
+        write(pipe.processor, _results(pipe, options, beside))
 
 
 def _beside(options: argparse.Namespace, field: str, kind: Kind) -> Any:
@@ -156,7 +156,7 @@ def _beside(options: argparse.Namespace, field: str, kind: Kind) -> Any:
 
 def _results(pipe: Pipeline, options: argparse.Namespace, beside: dict[str, Any]) -> Iterator[Result]:
     """Each text with its answer, a batch at a time."""
-    task = pipe.task
+    task = pipe.processor
     typed = not options.text and sys.stdin is not None and sys.stdin.isatty()  # and each answer is wanted at once
     for some in chunks(texts_of(options), 1 if typed else task.settings.batch_size):
         items = [{task.text: text, **beside} for text in some] if task.text else some

@@ -328,6 +328,14 @@ class DistilBertForZeroShotClassification(ModelStage):
     hypothesis = of_setting("hypothesis_template")
     coalesceSentences = setting(False, flag(), "whether an annotator averages over the sentences of a text.")
 
+    def setMultilabel(self, value: bool) -> Any:
+        """Set `multiLabel`."""
+        return self._set(multiLabel=value)
+
+    def getMultilabel(self) -> bool:
+        """Get `multiLabel`."""
+        return bool(self.getOrDefault("multiLabel"))
+
     def _annotate(self) -> Callable[..., list[annotation.Annotations]]:
         get = self.getOrDefault
         return partial(
