@@ -209,7 +209,7 @@ def run(pipeline: Pipeline, items: Sequence[Any]) -> Iterator[Any]:
     Raises:
         InputError: an item that the model cannot take, shown: its place in a batch says nothing to anybody.
     """
-    for chunk in chunks(items, pipeline.task.settings.batch_size):
+    for chunk in chunks(items, pipeline.processor.settings.batch_size):
         yield from _answers_to(pipeline, chunk)
 
 
@@ -224,7 +224,7 @@ def _answers_to(pipeline: Pipeline, items: Sequence[Any]) -> list[Any]:
 
 def _accept(pipeline: Pipeline, item: Any) -> None:
     try:
-        pipeline.task.preprocess([item])
+        pipeline.processor.preprocess([item])
     except InputError as error:
         raise InputError(f"the row with {item!r:.80}: {error}") from None
 
@@ -276,7 +276,7 @@ def tags(
     pipeline: Pipeline, rows: Sequence[Annotations], tokens: Sequence[Annotations], *, max_length: int
 ) -> list[Annotations]:
     """The label of each token: that of its first piece."""
-    labels = pipeline.task.checkpoint.config.labels
+    labels = pipeline.processor.checkpoint.config.labels
 
     def tag(token: Annotation, sentence: dict[str, str], logits: Array, piece: int) -> Annotation:
         scores = softmax(logits.astype(np.float64))
@@ -291,8 +291,8 @@ def vectors(
     pipeline: Pipeline, rows: Sequence[Annotations], tokens: Sequence[Annotations], *, max_length: int
 ) -> list[Annotations]:
     """A vector for each token: the hidden states of its first piece."""
-    unknown = pipeline.task.checkpoint.special_tokens.get("unk_token")
-    unknown_id = None if unknown is None else pipeline.model.tokenizer.token_to_id(unknown)
+    unknown = pipeline.processor.checkpoint.special_tokens.get("unk_token")
+    unknown_id = None if unknown is None else pipeline.processor.checkpoint.tokenizer.token_to_id(unknown)
 
     def vector(token: Annotation, sentence: dict[str, str], states: Array, piece: int) -> Annotation:
         about = {"token": token.result, "pieceId": str(piece), "isWordStart": "true"}
@@ -311,7 +311,7 @@ def _by_token(
     make: Callable[[Annotation, dict[str, str], Array, int], Annotation],
 ) -> Iterator[Annotations]:
     """What `make` makes of each token and what the model says of its first piece."""
-    checkpoint = pipeline.task.checkpoint
+    checkpoint = pipeline.processor.checkpoint
     flat = [document for row in rows for document in row]
     read = _read(pipeline, [each.result for each in flat], max_length, checkpoint.truncation_side, output)
     for row, words in zip(rows, tokens, strict=True):
@@ -337,8 +337,8 @@ def _read(
     pipeline: Pipeline, texts: Sequence[str], max_length: int, side: str, output: str
 ) -> Iterator[tuple[Part, Array]]:
     """What of each text is read, and what the model says of it."""
-    for chunk in chunks(texts, pipeline.task.settings.batch_size):
-        encodings = tokenize(pipeline.model.tokenizer, chunk)
+    for chunk in chunks(texts, pipeline.processor.settings.batch_size):
+        encodings = tokenize(pipeline.processor.checkpoint.tokenizer, chunk)
         cuts = [[truncated(encoding, max_length, side=side)] for encoding in encodings]
         outputs = pipeline.model.forward(laid_out(cuts, output=output))
         yield from zip([part for (part,) in cuts], [values for (values,) in outputs.by_item()], strict=True)
