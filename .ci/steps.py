@@ -174,6 +174,14 @@ def page(shell: Shell) -> None:
     shell.run("pytest -q -n 0 -p no:randomly tests/web")
 
 
+def clients(shell: Shell) -> None:
+    """What people call services with, against a running one; their own warnings are theirs."""
+    shell.venv(pythons((3, 11), (3, 13))[0])  # for which all of them are made
+    shell.run('pip install -q ".[clients]"')
+    shell.run("pip list")
+    shell.run("pytest -q -n 0 -p no:randomly -W ignore -rs tests/clients")
+
+
 def site(shell: Shell) -> None:
     shell.venv()
     shell.run('pip install -q ".[docs]"')
@@ -257,6 +265,7 @@ STEPS = [  # the longest first
     Step("blas", blas),
     Step("docs", site),
     Step("page", page),
+    Step("clients", clients),
     Step("wheel", wheel),
     Step("kernels", kernels),
     Step("lint", lint),

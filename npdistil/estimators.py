@@ -9,8 +9,8 @@ import numpy as np
 from .distilbert.encoder import Array
 from .errors import InputError
 from .model import Model, load
-from .pipelines import Pipeline
-from .tasks.embedding import Embedding, EmbeddingSettings
+from .pipelines import EmbeddingPipeline
+from .tasks.embedding import EmbeddingSettings
 from .text import items_of
 
 
@@ -74,8 +74,8 @@ class Embedder:
         settings = {name: value for name, value in self.get_params().items() if name != "model"}
         EmbeddingSettings.of(settings)  # before a model is loaded
         self.model_ = self.model if isinstance(self.model, Model) else load(self.model)
-        self.embedding_ = Embedding(self.model_.checkpoint, **settings)
-        self.pipeline_ = Pipeline(self.embedding_, self.model_)
+        self.pipeline_ = EmbeddingPipeline(self.model_, **settings)
+        self.embedding_: Any = self.pipeline_.processor
         return self
 
     def fit_transform(self, texts: Any, y: Any = None) -> Array:

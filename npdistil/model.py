@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from . import blas
+from .arguments import MODEL, read
 from .batch import Inputs, Outputs, check_ids, in_chunks, pack, positions
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
@@ -21,6 +21,7 @@ from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
 from .text import Text, as_texts, check_texts, items_of
+from .tokenizer import Tokenizer
 
 TokenTypes: TypeAlias = Sequence[Sequence[int]] | None
 
@@ -38,7 +39,10 @@ class Model(Unchanging):
         engine: "numpy" or "compiled".
         threads: how many the engine shares a batch among; on the numpy engine a single text has one.
         classes_: the labels, as scikit-learn's classifiers have them: str [C].
+        device: "cpu".
     """
+
+    device = "cpu"
 
     def __init__(self, checkpoint: Checkpoint, engine: str, precision: str | None, threads: int | None) -> None:
         check("precision", choice(*PRECISIONS), precision, None)
@@ -58,6 +62,30 @@ class Model(Unchanging):
     def __repr__(self) -> str:
         return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
 
+    def __call__(self, *inputs: Any, **given: Any) -> Any:
+        """Refused, because models here take texts.
+
+        Raises:
+            InputError: always; says what to write.
+        """
+        raise InputError(
+            "a model is not called here: model.predict([text]) and model.scores([text]) take texts, and so does what "
+            "npdistil.pipeline returns; model.logits([token_ids]) and model.hidden_states([token_ids]) take token ids"
+        )
+
+    def to(self, device: Any = None, *more: Any, **given: Any) -> "Model":
+        """Itself, which is on the CPU.
+
+        Raises:
+            InputError: another device.
+        """
+        read(MODEL, {"device": device})
+        return self
+
+    def eval(self) -> "Model":
+        """Itself: there is no training here."""
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         engine, threads = self._asked
         return type(self), (self.checkpoint, engine, self.precision, threads)
@@ -68,9 +96,14 @@ class Model(Unchanging):
         return in_precision(self.checkpoint.params, self.precision)
 
     @property
+    def name_or_path(self) -> str:
+        """Where it was read from."""
+        return str(self.checkpoint.directory)
+
+    @property
     def tokenizer(self) -> Tokenizer:
-        """The `tokenizers.Tokenizer`; neither truncates nor pads."""
-        return self.checkpoint.tokenizer
+        """The `tokenizers.Tokenizer` and what goes with it; neither truncates nor pads."""
+        return Tokenizer(self.checkpoint.tokenization, self.name_or_path, self.checkpoint.max_length)
 
     def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
         """A task's answers to items, all of them at once.
@@ -249,6 +282,10 @@ def load(
     engine: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
 ) -> Model:
     """Load a model: the bundled one, a directory, or a name on the Hugging Face Hub (see `hub.find_model`).
 
@@ -257,6 +294,10 @@ def load(
         engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
         threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
+        revision: of a name on the Hub: a branch, tag or commit.
+        token: for the Hub, as `huggingface_hub` takes it.
+        cache_dir: the Hub's cache, where it is not in its own place.
+        local_files_only: as HF_HUB_OFFLINE=1.
 
     Raises:
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.
@@ -269,4 +310,7 @@ def load(
         >>> model.predict(["I love it.", "I hate it."]).tolist()
         ['POSITIVE', 'NEGATIVE']
     """
-    return Model(read_checkpoint(find_model(path_or_name)), engine, precision, threads)
+    directory = find_model(
+        path_or_name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+    )
+    return Model(read_checkpoint(directory), engine, precision, threads)

@@ -81,7 +81,7 @@ def bert(directory: Path, ids: list[int], types: list[int]) -> dict[str, Array]:
 
 
 def asked(model: npdistil.Model, output: str = "logits") -> Array:
-    (encoding,) = tokenize(model.tokenizer, [PAIR])
+    (encoding,) = tokenize(model.checkpoint.tokenizer, [PAIR])
     return model.forward(laid_out([wholes([encoding])], output=output)).values[0]
 
 
@@ -198,7 +198,7 @@ def test_windows_and_cuts_of_pairs_keep_their_types(tmp_path: Path, engine: str)
     classify: Any = npdistil.pipeline("text-classification", model, function_to_apply="none", top_k=None)
     pair = ("john lives in paris", "the film was good and i like it " * 4)
     for settings in ({"truncation": True}, {"truncation": "only_second"}, {"stride": 4}):
-        inputs = classify.task.replaced(settings).preprocess([{"text": pair[0], "text_pair": pair[1]}])
+        inputs = classify.processor.replaced(settings).preprocess([{"text": pair[0], "text_pair": pair[1]}])
         for ids, types in zip(inputs.token_ids, inputs.token_type_ids, strict=True):
             first = ids.index(3) + 1
             assert types == [0] * first + [1] * (len(ids) - first)
@@ -305,7 +305,7 @@ def test_every_task_reads_pairs_with_types(tmp_path: Path, engine: str) -> None:
 
     model = npdistil.load(tiny.write_bert(tmp_path / "qa", "ForQuestionAnswering"), engine=engine)
     task: Any = npdistil.pipeline("question-answering", model)
-    (outputs,) = model.forward(task.task.preprocess([{"question": PAIR[0], "context": PAIR[1]}])).values
+    (outputs,) = model.forward(task.processor.preprocess([{"question": PAIR[0], "context": PAIR[1]}])).values
     assert np.array_equal(outputs, values(model, *PAIR))
 
     model = npdistil.load(tiny.write_bert(tmp_path / "vectors", "Model"), engine=engine)

@@ -82,6 +82,16 @@ class Config:
         return self.architecture.removeprefix("Distil") if self.model_type == "bert" else self.architecture
 
     @property
+    def id2label(self) -> dict[int, str]:
+        """Labels by their numbers."""
+        return dict(enumerate(self.labels))
+
+    @property
+    def num_labels(self) -> int:
+        """How many there are."""
+        return len(self.labels)
+
+    @property
     def function(self) -> str:
         """What makes scores of this model's logits: a cross-encoder's own, or transformers' rule."""
         if self.logit_function:

@@ -1,11 +1,12 @@
 """Feature extraction: the hidden states of every token of a text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..arguments import tensor
 from ..batch import Inputs, Outputs
-from ..settings import flag, setting, whole
+from ..settings import choice, setting, whole
 from ..text import laid_out, tokenize, truncated, wholes
 from .base import Task, TaskSettings, truncation, truncation_strategy
 
@@ -14,7 +15,16 @@ from .base import Task, TaskSettings, truncation, truncation_strategy
 class FeatureExtractionSettings(TaskSettings):
     """Settings of feature extraction."""
 
-    return_tensors: bool = setting(False, flag(), "whether to give arrays instead of nested lists.")
+    return_tensors: bool | str = setting(
+        False,
+        replace(
+            choice("np", "pt"),
+            expected="known are True, False, np, pt",
+            takes=lambda value: isinstance(value, bool) or choice("np", "pt").takes(value),
+            schema={"enum": [True, False, "np", "pt"]},
+        ),
+        'True or "np" gives arrays instead of nested lists; "pt" those of torch where it is installed.',
+    )
     truncation: bool | str = setting(
         False,
         truncation(),
@@ -44,4 +54,6 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""
         states = [each[None] for (each,) in outputs.by_item()]
+        if self.settings.return_tensors == "pt":
+            return [*map(tensor, states)]
         return states if self.settings.return_tensors else [each.tolist() for each in states]

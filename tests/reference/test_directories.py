@@ -96,7 +96,7 @@ def test_tokenizers(tmp_path: Path, counts: Counts) -> None:
 
 
 def cut_ids(model: npdistil.Model, text: str) -> list[int]:
-    task = npdistil.pipeline("text-classification", model, truncation=True).task
+    task = npdistil.pipeline("text-classification", model, truncation=True).processor
     return [*task.preprocess([text]).token_ids[0]]
 
 
@@ -314,7 +314,7 @@ def test_an_int8_copy_of_a_bert_is_opened_by_the_reference(tmp_path: Path, head:
 def test_zero_shot_goes_by_label2id(tmp_path: Path, id2label: Any, label2id: Any) -> None:
     directory = tiny.write(tmp_path / "model", id2label=id2label, label2id=label2id, dim=16)
     ours = npdistil.pipeline("zero-shot-classification", directory, engine="numpy")
-    task: Any = ours.task
+    task: Any = ours.processor
     if label2id is None:  # the reference has no answer; so the place in id2label decides
         assert task.entailment == 0
         return
