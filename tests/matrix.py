@@ -339,14 +339,14 @@ def write_bert(directory: Path, facts: Facts) -> Path:
     """A BERT as the facts say."""
     head = facts["head"]
     labels = {"one": {"0": "x"}, "three": {"0": "x", "1": "y", "2": "z"}}.get(facts["labels"], {"0": "a", "1": "b"})
-    names = ("type_vocab_size", "layer_norm_eps", "hidden_act", "problem_type")
-    names += ("position_embedding_type", "is_decoder", "add_cross_attention")
+    names = ["type_vocab_size", "layer_norm_eps", "hidden_act", "problem_type"]
+    names += ["position_embedding_type", "is_decoder", "add_cross_attention"]
     changes: dict[str, Any] = {name: facts[name] for name in names} | {"id2label": labels}
     if function := facts["cross-encoder"]:
         kind = "linear" if "Identity" in function else "activation"
-        path = f"torch.nn.modules.{kind}.{function.split()[-1]}"
-        new = {"sentence_transformers": {"activation_fn": path, "version": "6.2.0"}}
-        changes |= {"sbert_ce_default_activation_function": path} if "old" in function else new
+        dotted = f"torch.nn.modules.{kind}.{function.split()[-1]}"
+        new = {"sentence_transformers": {"activation_fn": dotted, "version": "6.2.0"}}
+        changes |= {"sbert_ce_default_activation_function": dotted} if "old" in function else new
     if facts["architectures"] != "named":
         changes["architectures"] = None
     arrays = tiny.bert_tensors(tiny.bert_config(head, **changes), head, prefix=facts["prefix"])
@@ -363,7 +363,7 @@ def write_bert(directory: Path, facts: Facts) -> Path:
         ends = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
         for own, other in ends.items():
             arrays = {name.replace(own, other): array for name, array in arrays.items()}
-    types: dict[str, str] = dict.fromkeys(arrays, facts["dtype"])
+    types: dict[str, Any] = dict.fromkeys(arrays, facts["dtype"])
     strays: dict[Any, dict[str, Any]] = {
         None: {},
         "loss_fct.weight": {"loss_fct.weight": np.ones(2, np.float32)},
@@ -381,7 +381,7 @@ def write_bert(directory: Path, facts: Facts) -> Path:
     if facts["architectures"] == "null":
         path = directory / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": None}))
-    settings = {
+    settings: dict[str, Any] = {
         "do_lower_case": True,
         "tokenizer_class": facts["class"],
         "model_input_names": facts["model_input_names"],

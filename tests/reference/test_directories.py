@@ -205,7 +205,7 @@ def bert_reason(facts: Facts, got: Any, expected: Any) -> str:
 
 def bert_logits(model: npdistil.Model, texts: tuple[str, ...]) -> Any:
     output = "hidden_states" if model.config.class_name == "BertModel" else "logits"
-    (encoding,) = tokenize(model.tokenizer, [texts[0] if len(texts) == 1 else texts])  # type: ignore[list-item]
+    (encoding,) = tokenize(model.checkpoint.tokenizer, [texts[0] if len(texts) == 1 else texts])  # type: ignore[list-item]
     (found,) = model.forward(laid_out([wholes([encoding])], output=output)).values
     return found
 
@@ -275,7 +275,7 @@ def their_function(facts: Facts) -> Any:
 
 
 def ranked(model: npdistil.Model, texts: tuple[str, ...]) -> Any:
-    return model.scores([texts], truncation=True)[0]  # type: ignore[list-item]
+    return model.scores([texts], truncation=True)[0]
 
 
 @pytest.mark.parametrize("head", [head for head in matrix.BERT["head"] if head != "ForPreTraining"])
@@ -442,7 +442,7 @@ def test_a_real_sentence_encoder(shared_data: Path) -> None:
     expected = SentenceTransformer(str(directory), device="cpu").encode(texts, batch_size=1)
     for engine in ("numpy", "compiled"):
         model = npdistil.load(directory, engine=engine)
-        assert max(map(len, npdistil.pipeline("embedding", model).task.preprocess(texts).token_ids)) == 256
+        assert max(map(len, npdistil.pipeline("embedding", model).processor.preprocess(texts).token_ids)) == 256
         difference = np.abs(npdistil.Embedder(model).transform(texts) - expected).max()
         print(f"{engine}: largest difference {difference:.1e}")
         assert difference < 1e-5
