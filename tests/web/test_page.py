@@ -67,8 +67,8 @@ def test_attention_shows_where_a_token_looks_in_the_head_that_is_chosen(page: Pa
     weights = model.attentions([model.tokenizer.encode("Not bad at all.").ids])[0]
     page.click("#attended summary")
     expect(page.locator("#attention canvas")).to_have_count(1)
-    page.locator("#attention select").first.select_option(value="3")
-    page.locator("#attention select").last.select_option(value="4")
+    page.locator("#attention select").first.select_option(index=3)
+    page.locator("#attention select").last.select_option(index=4)
     page.locator("#attention .tokens button", has_text="bad").click()
     expect(page.locator("#attention .map .hint").last).to_have_text("Layer 4, head 5: where \u201cbad\u201d looks")
     shown = page.locator("#attention .tokens button").evaluate_all("nodes => nodes.map((node) => Number(node.title))")
