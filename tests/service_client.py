@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 COMMAND = [sys.executable, "-m", "npdistil", "serve", "--port", "0", "--engine", "numpy"]
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # tests run side by side
 
@@ -42,6 +44,11 @@ class Server:
         _, text = self.ask("/metrics")
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
+
+
+def client(name: str) -> Any:
+    """The module of a client; a test that needs it is skipped, and says so, where it is not installed."""
+    return pytest.importorskip(name, reason=f"needs the client {name.partition('.')[0]}", exc_type=ImportError)
 
 
 @contextmanager

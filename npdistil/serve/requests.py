@@ -120,7 +120,14 @@ OPENAI = {
 BODIES: dict[str, dict[str, Kind]] = {  # endpoint -> its fields; null stands for the default of those not needed
     "/": {"inputs": ANYTHING, "parameters": OBJECT, "options": OBJECT},  # options: how a hosted service should wait
     "/predict": {"inputs": BATCH, **CUT, "raw_scores": FLAG},
-    "/rerank": {"query": string(), "texts": strings(), **CUT, "raw_scores": FLAG, "return_text": FLAG},
+    "/rerank": {
+        "query": string(),
+        "texts": strings(),
+        **CUT,
+        "raw_scores": FLAG,
+        "return_text": FLAG,
+        "top_n": whole(),
+    },
     "/embed": {"inputs": TEXTS_OR_IDS, "normalize": FLAG, "dimensions": whole(), **READ},
     "/embed_all": {"inputs": TEXTS_OR_IDS, **READ},
     "/embed_sparse": {"inputs": TEXTS_OR_IDS, **READ},

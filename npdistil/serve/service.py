@@ -293,6 +293,8 @@ class Service:
     ) -> Any:
         """The form of the Hugging Face Inference API, and `/pipeline/NAME`: as `npdistil.pipeline` answers.
 
+        Two answers are as its client reads them: a string's labels have a list around them, and labels that were given
+        are a list too.
         Without a name it is what the model was made for, or zero-shot classification where labels are given.
         """
         given, hosted = parameters or {}, not name
@@ -307,8 +309,9 @@ class Service:
             answers, _ = await self.answers(task, [inputs] if task.is_item(inputs) else inputs)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
+        if name == ZERO_SHOT:
+            answers = [_ranked(answer) for answer in answers]
         answer = task.shaped(answers, inputs, given)
-        # What is hosted has one more list around a string's labels.
         return [answer] if isinstance(task, TextClassification) and isinstance(inputs, str) else answer
 
     def _parameters(self, task: Task[Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -339,7 +342,13 @@ class Service:
         return answers if is_batch(inputs) else answers[0]
 
     async def rerank(
-        self, query: str, texts: list[str], raw_scores: bool = False, return_text: bool = False, **how: Any
+        self,
+        query: str,
+        texts: list[str],
+        raw_scores: bool = False,
+        return_text: bool = False,
+        top_n: int | None = None,
+        **how: Any,
     ) -> Any:
         """`/rerank`: how well each text goes with the query, best first."""
         if not self.is_reranker:
@@ -349,7 +358,7 @@ class Service:
             {"index": i} | ({"text": texts[i]} if return_text else {}) | {"score": label["score"]}
             for i, (label,) in enumerate(answers)
         ]
-        return sorted(ranks, key=lambda rank: -rank["score"])
+        return sorted(ranks, key=lambda rank: -rank["score"])[:top_n]
 
     async def embed(self, inputs: Any, normalize: bool = True, **how: Any) -> Any:
         """`/embed`: a vector for each text."""
@@ -456,7 +465,7 @@ class Service:
             "served_model_name": self.name,
             "model_type": kind,
             "task": self.own,
-            "max_concurrent_requests": settings.max_queue_tokens // 2,  # each has two tokens at least
+            "max_concurrent_requests": settings.max_connections,
             "max_input_length": model.config.max_position_embeddings,
             "max_batch_tokens": settings.max_batch_tokens,
             "max_batch_requests": None,
@@ -506,6 +515,11 @@ def _name(directory: Path) -> tuple[str, str | None]:
     if directory.parent.name == "snapshots" and directory.parents[1].name.startswith("models--"):
         return "/".join(directory.parents[1].name.split("--")[1:]), directory.name
     return directory.name, None
+
+
+def _ranked(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The labels of zero-shot classification, as those of text classification."""
+    return [{"label": label, "score": score} for label, score in zip(answer["labels"], answer["scores"], strict=True)]
 
 
 def _listed(texts: Any) -> list[Any]:

@@ -105,10 +105,18 @@ def loaded(make: Make, head: str) -> npdistil.Model:
 
 
 def expected(model: npdistil.Model, name: str, inputs: Any, parameters: dict[str, Any]) -> Any:
-    """The pipeline's answer as JSON; the Inference API gives every label unless told otherwise."""
+    """The pipeline's answer as JSON, with labels as the Inference API gives them."""
     classifies = name in ("text-classification", "sentiment-analysis")
     answer = npdistil.pipeline(name, model)(inputs, **({"top_k": None} if classifies else {}) | parameters)
-    answer = [answer] if classifies and isinstance(inputs, str) else answer
+    if classifies and isinstance(inputs, str):
+        answer = [answer]
+    if name == "zero-shot-classification":
+        answers = answer if isinstance(inputs, list) else [answer]
+        ranked = [
+            [{"label": label, "score": score} for label, score in zip(each["labels"], each["scores"], strict=True)]
+            for each in answers
+        ]
+        answer = ranked if isinstance(inputs, list) else ranked[0]
     return json.loads(json.dumps(answer, default=np.ndarray.tolist))
 
 
