@@ -14,7 +14,7 @@ from .checkpoint.hub import bundled_model
 from .checkpoint.quantize import quantize_checkpoint
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
-from .estimators import Embedder
+from .estimators import Classifier, Embedder
 from .model import Model, load
 from .pipelines import Pipeline, explain, pipeline
 from .tasks.explanation import Explanation
@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "Classifier",
     "Config",
     "Embedder",
     "EngineError",
