@@ -38,7 +38,6 @@ NEEDS = (
     "llvmlite",
     "tokenizers",
     "starlette",
-    "uvicorn",
     "httptools",
     "prometheus_client",
 )
@@ -165,7 +164,7 @@ def start_up(chosen: list[str]) -> float:
 
 async def health(port: int) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
     status = int((await reader.readline()).split()[1])
     writer.close()
     return status
@@ -191,7 +190,7 @@ def rate_of_engine(engine: npdistil.Model, texts: list[str], seconds: float) -> 
 def request(texts: list[str]) -> bytes:
     """HTTP, ready to be sent."""
     body = json.dumps({"inputs": [[text] for text in texts]}).encode()
-    return b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    return b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
 
 
 class Connection:
@@ -264,7 +263,7 @@ async def poisson(
             counts["lost"] += 1
             return
         (took if status == 200 else refused).append(time.perf_counter() - due)
-        right_one = body == right[i] if status == 200 else json.loads(body)["error_type"] == "overloaded"
+        right_one = body == right[i] if status == 200 else json.loads(body)["error_type"] == "Overloaded"
         counts[str(status) if right_one and status in (200, 429) else "wrong"] += 1
         idle.append(connection)
 

@@ -27,6 +27,7 @@ class Inputs:
         rows: tokens of each sequence that logits are wanted for, or that are pooled; None: those that the head reads,
             or all.
         context: what the task needs again to make answers.
+        token_type_ids: of each token, where not all are 0; a model without token types does not look at them.
     """
 
     token_ids: Sequence[Sequence[int]]
@@ -34,6 +35,7 @@ class Inputs:
     output: str = "logits"
     rows: Sequence[Sequence[int]] | None = None
     context: Any = None
+    token_type_ids: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,20 @@ def _flat(ids: Sequence[int], text: int) -> Array:
     return array.astype(np.int64)
 
 
+def positions(token_type_ids: Sequence[Sequence[int]], bounds: Array, types: int, max_length: int) -> Array:
+    """Rows of a position table that holds those of all token types, one after the other: int64 [T].
+
+    Raises:
+        InputError: types that the model does not have, or not one for each token.
+    """
+    given, same = pack(token_type_ids)
+    if not np.array_equal(bounds, same):
+        raise InputError("token_type_ids have other lengths than token_ids")
+    if len(given) and not 0 <= given.min() <= given.max() < types:
+        raise InputError(f"token types go from {given.min()} to {given.max()}; the model has 0 to {types - 1}")
+    return given * max_length + np.arange(len(given)) - np.repeat(bounds[:-1], np.diff(bounds))
+
+
 def check_ids(ids: Array, bounds: Array, vocab_size: int, max_length: int) -> None:
     """Each engine's first step, since nothing unchecked may become an address or wrap around.
 
@@ -139,7 +155,16 @@ def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Ite
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most `size` items, drawn only when asked for."""
+    """Lists of at most `size` items, drawn only when asked for; where one cannot be had, those before it come first."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+    while True:
+        chunk: list[Item] = []
+        try:
+            chunk.extend(islice(iterator, size))
+        except InputError:
+            if chunk:
+                yield chunk
+            raise
+        if not chunk:
+            return
         yield chunk

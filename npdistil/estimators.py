@@ -15,10 +15,10 @@ import numpy as np
 from .distilbert.encoder import Array
 from .errors import InputError, MissingExtraError
 from .model import Model, load
-from .pipelines import Pipeline
+from .pipelines import EmbeddingPipeline
 from .settings import Kind, Settings, check, choice, setting, whole
 from .tasks.base import LongTextSettings, truncation
-from .tasks.embedding import Embedding, EmbeddingSettings
+from .tasks.embedding import EmbeddingSettings
 from .tasks.text_classification import COMBINE
 from .text import items_of
 
@@ -141,13 +141,13 @@ class Embedder(Estimator):
         return tags
 
     def _use(self, settings: Any) -> None:
-        self.pipeline_ = Pipeline(Embedding(self.model_.checkpoint, **vars(settings)), self.model_)
+        self.pipeline_ = EmbeddingPipeline(self.model_, **vars(settings))
 
     @property
     def _width(self) -> int:
         """Numbers of a vector."""
         self._ready()
-        task: Any = self.pipeline_.task
+        task: Any = self.pipeline_.processor
         width: int = task.width
         return width
 

@@ -85,6 +85,15 @@ def _present(items: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
+def is_empty(text: str) -> bool:
+    """Whether a text has nothing to read: no characters, or blanks alone.
+
+    Called from Python, and by the service, a model answers such a text as it does in transformers, from its special
+    tokens. That answer says nothing of the text, so where texts are lines or cells, empty ones have none.
+    """
+    return not text or text.isspace()
+
+
 def is_missing(item: Any) -> bool:
     """Whether an item stands for a text that is not there, as libraries for tables have it."""
     return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
@@ -247,17 +256,27 @@ def truncated(encoding: Encoding, max_length: int, strategy: str = TRUNCATION[0]
     return Part(encoding, [i for i, s in enumerate(sequences) if s is None or i in taken], truncated=True)
 
 
+def wholes(encodings: Iterable[Encoding]) -> list[Part]:
+    """All of each text at once."""
+    return [Part(encoding, range(len(encoding))) for encoding in encodings]
+
+
 def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
     """The parts of each text as what a model takes; they are what answers are made with again, too."""
     token_ids: list[list[int]] = []
-    last, ids = None, []
+    token_type_ids: list[list[int]] = []
+    last, ids, types = None, [], None
     for cut in cuts:
         for part in cut:
             if part.encoding is not last:
                 last, ids = part.encoding, part.encoding.ids  # every look at a field of an encoding copies all of it
+                types = last.type_ids if last.n_sequences > 1 else None
             whole = len(part.positions) == len(ids)
             token_ids.append(ids if whole else [ids[i] for i in part.positions])
-    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts} | asked))
+            token_type_ids.append([types[i] for i in part.positions] if types else [0] * len(part.positions))
+    if not any(map(any, token_type_ids)):
+        asked = asked | {"token_type_ids": None}
+    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts, "token_type_ids": token_type_ids} | asked))
 
 
 def cut(

@@ -339,8 +339,8 @@ def test_batches_change_nothing(ask: Any) -> None:
         ({"max_seq_len": 0}, "max_seq_len is 0"),
         ({"doc_stride": -1}, "doc_stride is -1"),
         ({"handle_impossible_answer": "yes"}, "handle_impossible_answer is 'yes'"),
-        ({"align_to_words": None}, "align_to_words is None"),
-        ({"topk": 2}, "unknown setting: topk"),
+        ({"align_to_words": 2}, "align_to_words is 2"),
+        ({"topk": 0}, "top_k is 0"),
         ({"doc_stride": 24}, "stride"),
     ],
 )

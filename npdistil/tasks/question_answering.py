@@ -74,16 +74,16 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
             raise InputError(f"doc_stride is {self.stride}; windows have {self.length} tokens")
 
     def arguments(
-        self, inputs: Any = None, *more: Any, question: Any = None, context: Any = None, **given: Any
+        self, *inputs: Any, question: Any = None, context: Any = None, **given: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """As `Task.arguments`; question and context may be two, by place or by name."""
-        if inputs is None:
+        """As `Task.arguments`; question and context may be two, by place or by name, and questions several by place."""
+        if not inputs:
             return _paired(question, context), given
-        if isinstance(inputs, str) and len(more) == 1 and question is context is None:
-            return _paired(inputs, *more), given
-        if more or question is not None or context is not None:
+        if question is not None or context is not None:
             raise InputError("give question and context, or one argument that holds both, not all three")
-        return inputs, given
+        if len(inputs) == 2 and isinstance(inputs[0], str):
+            return _paired(*inputs), given
+        return inputs[0] if len(inputs) == 1 else [*inputs], given
 
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`."""

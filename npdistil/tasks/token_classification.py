@@ -68,10 +68,6 @@ class TokenClassification(Task[TokenClassificationSettings]):
         self.ignored = OUTSIDE if self.settings.ignore_labels is None else self.settings.ignore_labels
         self.delimiter = " " if self.settings.delimiter is None else self.settings.delimiter
 
-    def arguments(self, inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
-        """As `Task.arguments`; None leaves what the pipeline was made with, as in transformers."""
-        return inputs, {name: value for name, value in given.items() if value is not None}
-
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's windows are its sequences."""
         length = self.checkpoint.max_length
