@@ -265,7 +265,7 @@ def test_settings_reach_the_scores(small: npdistil.Model) -> None:
         {"truncation": True},
         {"max_length": 8, "stride": 1},
     ):
-        expected = small.scores(long, **settings)  # type: ignore[arg-type]
+        expected = small.scores(long, **settings)
         assert np.array_equal(Classifier(small, **settings).predict_proba(long), expected)
         assert not np.array_equal(Classifier(small).predict_proba(long), expected)
     truth = small.predict(TEXTS)
