@@ -1,8 +1,11 @@
 """The queue: what becomes of requests whose neighbours fail."""
 
 import asyncio
+import os
 import random
+import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -255,3 +258,18 @@ def test_where_no_thread_starts_a_request_is_refused_at_once_and_later_ones_try_
     assert (batcher.texts, batcher.tokens, len(batcher.waiting)) == (0, 0, 0)
     with stopping(batcher):
         assert found(asyncio.run(batcher.run(Inputs([[1]])))) == [[1]]
+
+
+def test_a_forked_process_starts_threads_of_its_own() -> None:
+    """As servers do that load the application before they fork."""
+    batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
+    with stopping(batcher):
+        assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the threads that the child will not have
+            child = os.fork()
+        if not child:
+            signal.alarm(20)
+            os._exit(found(asyncio.run(batcher.run(Inputs([[1, 2]])))) != [[2]])
+        assert os.waitpid(child, 0)[1] == 0
+        assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]
