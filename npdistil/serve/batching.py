@@ -21,7 +21,7 @@ from ..errors import InputError, NpdistilError
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 COUNTS = tuple(2**n for n in range(17))
-TURN = 512  # tokens of a request that run before others have their turn
+TURN = 128  # tokens of a request that run before others have their turn
 SHARED = 256  # tokens of a batch from which on it gains by more threads than one
 
 
