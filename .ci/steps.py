@@ -106,7 +106,7 @@ def lowest() -> list[str]:
     return [f"{name}=={version}" for name, version in found]
 
 
-EXTRAS_OF_TESTS = ("jit", "fast", "files", "hub", "progress", "serve", "test")
+EXTRAS_OF_TESTS = ("jit", "fast", "files", "frames", "hub", "progress", "serve", "test")
 
 
 def lint(shell: Shell) -> None:
