@@ -169,7 +169,9 @@ def on_spark(*requirements: str) -> Callable[[Shell], None]:
 
 def engines(shell: Shell) -> None:
     shell.venv()
-    shell.run(["pip", "install", "-q", ".[test]", "daft", "dask[dataframe]", "datasets", "duckdb", "polars"])
+    shell.run(
+        ["pip", "install", "-q", ".[test]", "daft", "dask[dataframe]", "datasets", "duckdb", "polars", "ray[data]"]
+    )
     shell.run("pytest -q -n 0 -p no:randomly -rs tests/engines")
 
 

@@ -20,6 +20,7 @@ PACKAGES = {
     "DuckDB": "duckdb",
     "Hugging Face datasets": "datasets",
     "Dask": "dask",
+    "Ray Data": "ray",
     "Daft": "daft",
 }
 MISSING = {title: importlib.util.find_spec(package) is None for title, package in PACKAGES.items()}
@@ -37,7 +38,7 @@ if __name__ == "__main__":
 """
 END = """
     seconds = time.perf_counter() - start
-    np.save(sys.argv[1], np.array([np.nan if each is None else each for each in reviews["positive"]], float))
+    np.save(sys.argv[1], np.array([each if isinstance(each, float) else np.nan for each in reviews["positive"]], float))
     print(f"{seconds:.2f}")
 """
 
