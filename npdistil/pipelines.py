@@ -13,6 +13,7 @@ from .auto import ENGINE, HUB, AutoTokenizer
 from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
+from .notebook import card
 from .settings import UNSET, Settings
 from .tasks.base import Task
 from .tasks.explanation import Explanation, ExplanationTask
@@ -138,6 +139,16 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<npdistil.{type(self).__name__} {self.task!r} on {self.model!r}>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is."""
+        record = self.processor.settings
+        chosen = {each.name: getattr(record, each.name) for each in fields(record)}
+        shown = ", ".join(
+            f"{each.name}={chosen[each.name]!r}" for each in fields(record) if chosen[each.name] != each.default
+        )
+        facts = {"task": self.task, "settings": shown or "as they come", "model": repr(self.model)}
+        return card(f"npdistil.{type(self).__name__}", facts)
 
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """Answers: one for one item, a list for a list, a lazy iterator for an iterator.
