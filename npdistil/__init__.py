@@ -24,7 +24,7 @@ from .checkpoint.hub import bundled_model
 from .checkpoint.quantize import quantize_checkpoint
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
-from .estimators import Embedder
+from .estimators import Classifier, Embedder
 from .model import Model, load
 from .pipelines import (
     FeatureExtractionPipeline,
@@ -68,6 +68,7 @@ __all__ = [
     "AutoTokenizer",
     "Checkpoint",
     "CheckpointError",
+    "Classifier",
     "Config",
     "DistilBertForMaskedLM",
     "DistilBertForMultipleChoice",

@@ -118,6 +118,12 @@ class Model(Unchanging):
         """The `tokenizers.Tokenizer` and what goes with it; neither truncates nor pads."""
         return Tokenizer(self.checkpoint.tokenization, self.name_or_path, self.checkpoint.max_length)
 
+    def on_one_thread(self) -> "Model":
+        """The same model, whose calls run on the thread that makes them and on no other: for callers that are many."""
+        one: Model = object.__new__(type(self))
+        one.__dict__.update(self.__dict__, encoder=self.encoder.on_one_thread(), threads=1)
+        return one
+
     def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
         """A task's answers to items, all of them at once.
 

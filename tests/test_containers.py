@@ -199,7 +199,7 @@ def test_a_long_batch_names_the_text_of_all_where_one_is_wrong(small: npdistil.M
     with pytest.raises(InputError, match="^from text 8 on, text 2 is a int: 5"):
         pipe(["a"] * 10 + [5])
     answers = pipe(iter(["a"] * 10 + [None]))
-    assert [next(answers)["label"] for _ in range(8)]
+    assert len([next(answers)["label"] for _ in range(10)]) == 10  # what comes before it is answered
     with pytest.raises(InputError, match="^text 10 is missing"):
         next(answers)
 
