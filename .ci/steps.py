@@ -115,6 +115,7 @@ def lint(shell: Shell) -> None:
     shell.run("ruff format --check")
     shell.run("ruff check")
     shell.run("mypy")
+    shell.run("python tests/typed/check.py")
 
 
 def first_command(shell: Shell) -> None:

@@ -9,7 +9,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import util
+from . import results, util
 from .auto import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -102,6 +102,7 @@ __all__ = [
     "pipeline",
     "quantize_checkpoint",
     "read_checkpoint",
+    "results",
     "util",
 ]
 

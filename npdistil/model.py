@@ -17,6 +17,7 @@ from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
 from .errors import InputError
+from .notebook import card
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
@@ -61,6 +62,18 @@ class Model(Unchanging):
 
     def __repr__(self) -> str:
         return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is."""
+        config = self.config
+        facts = {
+            "head": config.class_name,
+            "labels": ", ".join(config.labels),
+            "size": f"{config.n_layers} layers, {config.dim} wide, {config.n_heads} heads, {config.vocab_size} tokens",
+            "engine": f"{self.engine}, {self.precision}, threads: {self.threads}",
+            "directory": self.name_or_path,
+        }
+        return card(f"npdistil.Model {self.checkpoint.name}", facts)
 
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """Refused, because models here take texts.

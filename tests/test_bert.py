@@ -300,7 +300,7 @@ def test_every_task_reads_pairs_with_types(tmp_path: Path, engine: str) -> None:
     assert got["scores"] == pytest.approx(encoder.softmax(np.array(logits)).tolist(), abs=1e-6)
 
     model = npdistil.load(tiny.write_bert(tmp_path / "choice", "ForMultipleChoice"), engine=engine)
-    got = npdistil.pipeline("multiple-choice", model)({"text": "who is john ?", "choices": ["he", "paris is"]})
+    got = npdistil.pipeline("multiple-choice", model)({"text": "who is john ?", "choices": ["he", "paris is"]})  # type: ignore[assignment]
     logits = [values(model, "who is john ?", choice)[0, 0] for choice in ("he", "paris is")]
     assert got["scores"] == pytest.approx(encoder.softmax(np.array(logits)).tolist(), abs=1e-6)
 

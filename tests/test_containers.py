@@ -108,7 +108,7 @@ def test_texts_in_any_container_are_those_in_a_list(small: npdistil.Model, conta
 @pytest.mark.parametrize("container", LISTS)
 @pytest.mark.parametrize("task", ["text-classification", "embedding", "explanation", "feature-extraction"])
 def test_a_pipeline_gives_a_list_for_what_has_a_length(small: npdistil.Model, task: str, container: str) -> None:
-    pipe = npdistil.pipeline(task, small, batch_size=2)
+    pipe = npdistil.pipeline(task, small, batch_size=2)  # type: ignore[call-overload]
     found = pipe(LISTS[container](TEXTS))
     assert isinstance(found, list)
     np.testing.assert_equal(found, pipe(TEXTS))

@@ -219,7 +219,7 @@ def test_the_token_classification_pipeline(
     labels = dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
     directory = small(f"{kind}ForTokenClassification", tmp_path, bundled, id2label=labels)
     theirs = pipeline("token-classification", str(directory), aggregation_strategy=strategy, device="cpu")(TEXT)
-    ours = npdistil.pipeline("ner", directory, aggregation_strategy=strategy, engine=engine)(TEXT)
+    ours = npdistil.pipeline("ner", directory, aggregation_strategy=strategy, engine=engine)(TEXT)  # type: ignore[call-overload]
     assert len(ours) == len(theirs) > 0
     for one, other in zip(ours, theirs, strict=True):
         assert {k: v for k, v in one.items() if k != "score"} == {k: v for k, v in other.items() if k != "score"}
