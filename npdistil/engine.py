@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -53,6 +54,10 @@ class Encoder(Protocol):
         """The operator that heads run on: float32 [M, in], [out, in], [out] -> [M, out]."""
         ...
 
+    def on_one_thread(self) -> "Encoder":
+        """The same encoder, which works on the thread that calls it and on no other."""
+        ...
+
 
 class NumpyEncoder:
     """`encoder.encode`, in blocks of whole texts, which threads share among them. A single text has one thread.
@@ -93,6 +98,12 @@ class NumpyEncoder:
         with blas.one_thread():
             _shared(encode_block, blocks(bounds, self.max_tokens), self.threads)
         return out
+
+    def on_one_thread(self) -> "NumpyEncoder":
+        """As `Encoder.on_one_thread`."""
+        one = copy(self)
+        one.threads = 1
+        return one
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """Row by row, for the same reason."""

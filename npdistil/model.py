@@ -17,6 +17,7 @@ from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
 from .errors import InputError
+from .notebook import card
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
@@ -62,6 +63,18 @@ class Model(Unchanging):
     def __repr__(self) -> str:
         return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
 
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is."""
+        config = self.config
+        facts = {
+            "head": config.class_name,
+            "labels": ", ".join(config.labels),
+            "size": f"{config.n_layers} layers, {config.dim} wide, {config.n_heads} heads, {config.vocab_size} tokens",
+            "engine": f"{self.engine}, {self.precision}, threads: {self.threads}",
+            "directory": self.name_or_path,
+        }
+        return card(f"npdistil.Model {self.checkpoint.name}", facts)
+
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """Refused, because models here take texts.
 
@@ -104,6 +117,12 @@ class Model(Unchanging):
     def tokenizer(self) -> Tokenizer:
         """The `tokenizers.Tokenizer` and what goes with it; neither truncates nor pads."""
         return Tokenizer(self.checkpoint.tokenization, self.name_or_path, self.checkpoint.max_length)
+
+    def on_one_thread(self) -> "Model":
+        """The same model, whose calls run on the thread that makes them and on no other: for callers that are many."""
+        one: Model = object.__new__(type(self))
+        one.__dict__.update(self.__dict__, encoder=self.encoder.on_one_thread(), threads=1)
+        return one
 
     def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
         """A task's answers to items, all of them at once.

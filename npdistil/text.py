@@ -387,14 +387,20 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def window_positions(
-    encoding: Encoding, max_length: int, stride: int, reach_back: bool = True, which: int | None = None
+    encoding: Encoding,
+    max_length: int,
+    stride: int,
+    reach_back: bool = True,
+    which: int | None = None,
+    side: str = "right",
 ) -> list[Sequence[int]]:
     """Which tokens of a text go into each window; all of them, in one, where they are at most `max_length`.
 
     A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
     share `stride` tokens. The last one reaches back so that it is as long as the others and their scores weigh the
-    same; without `reach_back` it is what is left, as transformers has it. Of a pair, one text is cut and the other
-    stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
+    same; without `reach_back` it is what is left, as transformers has it, and with the `side` "left" windows are
+    counted from the end of the text, so that the first of them all is what is left. Of a pair, one text is cut and the
+    other stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
 
     Raises:
         InputError: the other text of a pair leaves hardly more space than `stride` tokens for the one to be cut.
@@ -415,4 +421,7 @@ def window_positions(
         )
     starts = [*range(start, stop - space, space - stride)]
     starts.append(stop - space if reach_back else starts[-1] + space - stride)
-    return [[*range(start), *range(i, min(i + space, stop)), *range(stop, total)] for i in starts]
+    spans = [(i, min(i + space, stop)) for i in starts]
+    if side == "left" and not reach_back:
+        spans = [(start + stop - last, start + stop - first) for first, last in spans]
+    return [[*range(start), *range(*span), *range(stop, total)] for span in spans]

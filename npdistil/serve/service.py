@@ -137,7 +137,13 @@ class Service:
             "/": self.infer,
         }
         self.batcher = Batcher(
-            model.forward, settings.max_batch_tokens, settings.max_queue_tokens, settings.gather_ms / 1000, self.metrics
+            model.forward,
+            model.on_one_thread().forward,
+            model.threads,
+            settings.max_batch_tokens,
+            settings.max_queue_tokens,
+            settings.gather_ms / 1000,
+            self.metrics,
         )
         self.aside = ThreadPoolExecutor(1, "npdistil-aside")  # a client that leaves does not make place for another
 
