@@ -121,7 +121,7 @@ def test_a_text_of_too_many_characters_is_refused_before_the_work() -> None:
     ],
 )
 def test_how_numpy_treats_underflow_changes_no_answer(
-    make: Callable[..., Path], engine: str, precision: str, task: str, settings: dict[str, Any], given: Any
+    make: Callable[..., Path], engine: str, precision: str, task: Any, settings: dict[str, Any], given: Any
 ) -> None:
     directory = make(**settings)
     expected = npdistil.pipeline(task, directory, engine=engine, precision=precision)(given)
