@@ -495,8 +495,10 @@ class Service:
             except OverloadedError as error:  # busy is not ill, as long as the queue moves
                 if began - self.batcher.delivered > self.settings.timeout:
                     raise ApiError(503, "Unhealthy", str(error)) from None
-            except (NpdistilError, RuntimeError, OSError) as error:
-                raise ApiError(503, "Unhealthy", f"the model does not run: {error}") from None
+            except NpdistilError as error:
+                raise ApiError(503, "Unhealthy", str(error)) from None
+            except Exception as error:  # noqa: BLE001 - whatever it is, the model does not run
+                raise ApiError(503, "Unhealthy", f"the model does not run: {type(error).__name__}") from None
         return {
             "status": "ok",
             "model": self.name,
