@@ -161,7 +161,7 @@ def on_spark(*requirements: str) -> Callable[[Shell], None]:
     def step(shell: Shell) -> None:
         shell.apt("java", "openjdk-17-jre-headless")
         shell.venv()
-        shell.run(["pip", "install", "-q", ".[test,spark]", *requirements])
+        shell.run(["pip", "install", "-q", ".[test,spark]", "spark-nlp", *requirements])
         shell.run("pytest -q -n 0 -p no:randomly tests/spark")
 
     return step
@@ -260,7 +260,7 @@ STEPS = [  # the longest first
     Step("reference", reference),
     Step("lowest", lowest_versions),
     Step("newest", newest_python),
-    Step("spark-4", on_spark("pyspark>=4")),
+    Step("spark-4", on_spark("pyspark[connect]>=4")),
     Step("spark-3", on_spark("pyspark<4", "pyarrow<18")),  # the last with NumPy 1, which this Spark wants
     Step("blas", blas),
     Step("docs", site),

@@ -9,6 +9,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import util
 from .auto import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -36,6 +37,7 @@ from .pipelines import (
     explain,
     pipeline,
 )
+from .sentence_transformer import SentenceTransformer
 from .tasks.explanation import Explanation
 from .tokenizer import Tokenizer
 
@@ -86,6 +88,7 @@ __all__ = [
     "NpdistilError",
     "Pipeline",
     "QuestionAnsweringPipeline",
+    "SentenceTransformer",
     "TextClassificationPipeline",
     "TokenClassificationPipeline",
     "Tokenizer",
@@ -98,6 +101,7 @@ __all__ = [
     "pipeline",
     "quantize_checkpoint",
     "read_checkpoint",
+    "util",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take any name for known

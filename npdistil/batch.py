@@ -155,7 +155,16 @@ def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Ite
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most `size` items, drawn only when asked for."""
+    """Lists of at most `size` items, drawn only when asked for; where one cannot be had, those before it come first."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+    while True:
+        chunk: list[Item] = []
+        try:
+            chunk.extend(islice(iterator, size))
+        except InputError:
+            if chunk:
+                yield chunk
+            raise
+        if not chunk:
+            return
         yield chunk

@@ -85,6 +85,15 @@ def _present(items: Iterable[Any]) -> Iterator[Any]:
         yield item
 
 
+def is_empty(text: str) -> bool:
+    """Whether a text has nothing to read: no characters, or blanks alone.
+
+    Called from Python, and by the service, a model answers such a text as it does in transformers, from its special
+    tokens. That answer says nothing of the text, so where texts are lines or cells, empty ones have none.
+    """
+    return not text or text.isspace()
+
+
 def is_missing(item: Any) -> bool:
     """Whether an item stands for a text that is not there, as libraries for tables have it."""
     return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")

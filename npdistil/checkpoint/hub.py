@@ -40,7 +40,7 @@ def find_model(
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """The directory of a model: None is the bundled one; a directory is itself; else a Hub name.
+    """The directory of a model: None, or its name, is the bundled one; a directory is itself; else a Hub name.
 
     A Hub name ("distilbert-base-uncased-finetuned-sst-2-english", "owner/name") is looked up in the Hub's local
     cache, then downloaded with `huggingface_hub`. HF_HUB_OFFLINE=1 forbids the download. A path never touches the
@@ -58,7 +58,7 @@ def find_model(
         InputError: neither a path nor a name.
         MissingExtraError: a download without `huggingface_hub`.
     """
-    if path_or_name is None:
+    if path_or_name is None or (path_or_name == BUNDLED and not os.path.exists(BUNDLED)):  # noqa: PTH110
         return bundled_model()
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
