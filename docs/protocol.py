@@ -45,7 +45,12 @@ class Endpoint(NamedTuple):
 
 EMBED = {**CUT, **PROMPT, "normalize": [True, False], "dimensions": [3, None]}
 PREDICT = {**CUT, "raw_scores": [True, False]}
-EMBEDDINGS = {"model": [STRING, None], "user": [STRING, None], "encoding_format": ["float"], "dimensions": [3, None]}
+EMBEDDINGS: dict[str, list[Any]] = {
+    "model": [STRING, None],
+    "user": [STRING, None],
+    "encoding_format": ["float"],
+    "dimensions": [3, None],
+}
 TEXTS_AND_PAIRS = [TEXT, [TEXT, OTHER], [[TEXT], [TEXT, OTHER]]]
 COMPARED = {"source_sentence": TEXT, "sentences": [OTHER, TEXT]}
 RERANK: dict[str, list[Any]] = {"query": [TEXT], "texts": [[OTHER, TEXT]]}

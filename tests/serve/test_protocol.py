@@ -111,6 +111,8 @@ def provoked(asked: Asked, endpoint: Endpoint, status: int, monkeypatch: pytest.
     base = {name: values[0] for name, values in endpoint.needed.items()}
     value = base[endpoint.several]
     item = value[0] if isinstance(value, list) else value
+    several: dict[str, Any]
+    nothing: dict[str, Any]
     if isinstance(value, dict):  # sentences to compare with
         several = {"inputs": value | {"sentences": [protocol.TEXT] * (MOST + 1)}}
         nothing = {"inputs": value | {"sentences": []}}
