@@ -196,6 +196,7 @@ class Service:
         """A text, or the one that has these token ids."""
         if isinstance(given, str):
             return given
+        given = [*map(int, given)]
         check_tokens([len(given)], self.settings.max_request_tokens)
         text = ""
         if max(given) < self.model.config.vocab_size:
@@ -423,7 +424,8 @@ class Service:
 
     async def decode(self, ids: Any, skip_special_tokens: bool = True) -> Any:
         """`/decode`: the text of each list of token ids."""
-        lists, known = ids if is_batch(ids) else [ids], self.model.config.vocab_size
+        lists = [[*map(int, each)] for each in (ids if is_batch(ids) else [ids])]
+        known = self.model.config.vocab_size
         check_tokens(map(len, lists), self.settings.max_request_tokens)
         if (most := max(map(max, lists))) >= known:
             raise InputError(f"ids has {most}; the vocabulary has ids 0 to {known - 1}")
