@@ -6,12 +6,16 @@ from pathlib import Path
 
 from service_client import running
 
-# Which long texts, token ids and prompts a model refuses, and what it was not made for, no schema says. 400 is for a
-# re-ranker's list of nothing, as the protocol has it.
+# Settings of a task may ask for a refusal, of long texts for instance, and token ids may be those of no text; which
+# ones, no schema says. The model is no re-ranker and has no sparse embeddings.
 CONFIGURATION = """
 [[operations]]
-include-path-regex = "^/(pipeline/.*|invocations|vertex|decode|embed.*|v1/embeddings|rerank|similarity)?$"
-checks.positive_data_acceptance.expected-statuses = [200, 400, 422, 424]
+include-path-regex = "^/(pipeline/.*|invocations|vertex|embed|embed_all|embeddings|v1/embeddings|decode)?$"
+checks.positive_data_acceptance.expected-statuses = [200, 422]
+
+[[operations]]
+include-path-regex = "^/(rerank|embed_sparse)$"
+checks.positive_data_acceptance.expected-statuses = [424]
 checks.negative_data_rejection.expected-statuses = [400, 422, 424]
 """
 
