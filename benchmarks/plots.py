@@ -384,7 +384,9 @@ def tables(results: Path) -> dict[str, str]:
         found["stages"] = f"{_machine(result, path)}\n\n{report.stages(result['stages'])}"
     if (path := results / "sizes.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
-        found["sizes"] = f"[{path.name}](results/{path.name})\n\n{report.markdown(*sizes.table(result))}"
+        found["sizes"] = (
+            f"[{path.name}](results/{path.name})\n\n{report.markdown(*sizes.table(result))}\n\n{report.markdown(*sizes.parts(result))}"
+        )
     return found
 
 
