@@ -106,7 +106,7 @@ def lowest() -> list[str]:
     return [f"{name}=={version}" for name, version in found]
 
 
-EXTRAS_OF_TESTS = ("jit", "fast", "files", "hub", "progress", "serve", "test")
+EXTRAS_OF_TESTS = ("jit", "fast", "files", "frames", "hub", "progress", "serve", "test")
 
 
 def lint(shell: Shell) -> None:
@@ -178,7 +178,7 @@ def on_spark(*requirements: str) -> Callable[[Shell], None]:
     def step(shell: Shell) -> None:
         shell.apt("java", "openjdk-17-jre-headless")
         shell.venv()
-        shell.run(["pip", "install", "-q", ".[test,spark]", *requirements])
+        shell.run(["pip", "install", "-q", ".[test,spark]", "spark-nlp", *requirements])
         shell.run("pytest -q -n 0 -p no:randomly tests/spark")
 
     return step
@@ -189,6 +189,14 @@ def page(shell: Shell) -> None:
     shell.venv()
     shell.run('pip install -q ".[web]"')
     shell.run("pytest -q -n 0 -p no:randomly tests/web")
+
+
+def clients(shell: Shell) -> None:
+    """What people call services with, against a running one; their own warnings are theirs."""
+    shell.venv(pythons((3, 11), (3, 13))[0])  # for which all of them are made
+    shell.run('pip install -q ".[clients]"')
+    shell.run("pip list")
+    shell.run("pytest -q -n 0 -p no:randomly -W ignore -rs tests/clients")
 
 
 def site(shell: Shell) -> None:
@@ -269,11 +277,12 @@ STEPS = [  # the longest first
     Step("reference", reference),
     Step("lowest", lowest_versions),
     Step("newest", newest_python),
-    Step("spark-4", on_spark("pyspark>=4")),
+    Step("spark-4", on_spark("pyspark[connect]>=4")),
     Step("spark-3", on_spark("pyspark<4", "pyarrow<18")),  # the last with NumPy 1, which this Spark wants
     Step("blas", blas),
     Step("docs", site),
     Step("page", page),
+    Step("clients", clients),
     Step("wheel", wheel),
     Step("kernels", kernels),
     Step("lint", lint),

@@ -22,22 +22,53 @@ class Row(NamedTuple):
 
 
 ROWS = [
-    Row("config.json", "model_type", "`distilbert`, or absent; anything else is refused by its name", "opens others"),
+    Row(
+        "config.json",
+        "model_type",
+        "`distilbert`, or absent, or `bert`; anything else is refused by its name",
+        "opens others",
+    ),
     Row(
         "config.json",
         "vocab_size, max_position_embeddings, n_layers, n_heads, dim, hidden_dim",
-        "sizes, also as num_hidden_layers, num_attention_heads, hidden_size, intermediate_size; two names that differ "
-        "are refused",
+        "sizes, also as num_hidden_layers, num_attention_heads, hidden_size, intermediate_size, of which a `bert` has "
+        "no others; two names that differ are refused",
         "does not know intermediate_size",
     ),
-    Row("config.json", "activation", "one of the names that the error lists", "knows more names"),
+    Row(
+        "config.json",
+        "activation; hidden_act of a `bert`",
+        "any of transformers' without parameters of its own; others are refused with the list",
+        "prelu, xielu and sqrtsoftplus too",
+    ),
+    Row(
+        "config.json",
+        "type_vocab_size",
+        "of a `bert`, 1 to 16 token types; a pair is refused by a model that has too few",
+        "an IndexError for such a pair",
+    ),
+    Row(
+        "config.json",
+        "position_embedding_type, is_decoder, add_cross_attention, embedding_size",
+        "of a `bert`, refused where they ask for more than an encoder with a table of positions",
+        "ignores or opens them",
+    ),
+    Row(
+        "config.json",
+        "sentence_transformers.activation_fn, sbert_ce_default_activation_function",
+        "with one label, whether its score is the logit or the sigmoid of it; other functions are refused",
+        "the same in CrossEncoder; pipelines do not look",
+    ),
     Row("config.json", "architectures", "the head; where it is absent, null or empty the tensors say which it is"),
     Row("config.json", "id2label, num_labels", "the labels; names that are numbers become strings", "keeps numbers"),
     Row("config.json", "label2id", "decides which label is entailment in zero-shot classification"),
     Row("config.json", "problem_type", "what makes scores of logits"),
     Row("config.json", "tie_word_embeddings", "whether a masked LM projects with the word embeddings"),
     Row(
-        "config.json", "layer_norm_eps", "not a setting of DistilBERT: a warning, and 1e-12 is used", "the same, unsaid"
+        "config.json",
+        "layer_norm_eps",
+        "used in a `bert`; not a setting of DistilBERT: a warning, and 1e-12 is used",
+        "the same, unsaid",
     ),
     Row("config.json", "tokenizer_class", "counts where tokenizer_config.json names none"),
     Row(
@@ -56,7 +87,17 @@ ROWS = [
         "refused, all of them in one message",
         "opens",
     ),
-    Row("model.safetensors", "names with and without the prefix `distilbert.`", "the same tensor"),
+    Row("model.safetensors", "names with and without the prefix `distilbert.` or `bert.`", "the same tensor"),
+    Row(
+        "model.safetensors",
+        "token_type_embeddings of a `bert`",
+        "added to the positions; tokens get the types that the tokenizer gives, in a pair 1 for the second text",
+    ),
+    Row(
+        "model.safetensors",
+        "pooler of a `bert`",
+        "the first layer of the head for sequences and for choices; elsewhere unused, but kept in copies",
+    ),
     Row(
         "model.safetensors",
         "`gamma` and `beta` of layer norms",
@@ -120,11 +161,20 @@ ROWS = [
         "adds them always",
     ),
     Row("tokenizer_config.json", "model_max_length, max_len", "where texts are cut when cutting is asked for"),
-    Row("tokenizer_config.json", "truncation_side", "which end is cut away"),
+    Row(
+        "tokenizer_config.json",
+        "truncation_side",
+        "which end is cut away, and from which windows of a context or of a text with entities are counted",
+    ),
     Row(
         "tokenizer_config.json",
         "clean_up_tokenization_spaces",
         "whether blanks before marks go where fill-mask shows a text, but for BPE",
+    ),
+    Row(
+        "tokenizer_config.json",
+        "model_input_names",
+        "whether a `bert` is given token types; where it is absent the class says: BERT's does, DistilBERT's does not",
     ),
     Row("tokenizer_config.json", "split_special_tokens", "whether special tokens in a text are only text"),
     Row(

@@ -9,34 +9,91 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import util
+from .auto import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 from .checkpoint.config import Config
 from .checkpoint.hub import bundled_model
 from .checkpoint.quantize import quantize_checkpoint
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
-from .estimators import Embedder
+from .estimators import Classifier, Embedder
 from .model import Model, load
-from .pipelines import Pipeline, explain, pipeline
+from .pipelines import (
+    FeatureExtractionPipeline,
+    FillMaskPipeline,
+    Pipeline,
+    QuestionAnsweringPipeline,
+    TextClassificationPipeline,
+    TokenClassificationPipeline,
+    ZeroShotClassificationPipeline,
+    explain,
+    pipeline,
+)
+from .sentence_transformer import SentenceTransformer
 from .tasks.explanation import Explanation
+from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from .files import classify_file
     from .serve.app import make_app
 
+# Other names, as transformers has them.
+DistilBertModel, DistilBertForMaskedLM, DistilBertForMultipleChoice = (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForMultipleChoice,
+)
+DistilBertForQuestionAnswering = AutoModelForQuestionAnswering
+DistilBertForSequenceClassification = AutoModelForSequenceClassification
+DistilBertForTokenClassification = AutoModelForTokenClassification
+DistilBertTokenizer = DistilBertTokenizerFast = AutoTokenizer
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoModel",
+    "AutoModelForMaskedLM",
+    "AutoModelForMultipleChoice",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoTokenizer",
     "Checkpoint",
     "CheckpointError",
+    "Classifier",
     "Config",
+    "DistilBertForMaskedLM",
+    "DistilBertForMultipleChoice",
+    "DistilBertForQuestionAnswering",
+    "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
+    "DistilBertModel",
+    "DistilBertTokenizer",
+    "DistilBertTokenizerFast",
     "Embedder",
     "EngineError",
     "Explanation",
+    "FeatureExtractionPipeline",
+    "FillMaskPipeline",
     "InputError",
     "MissingExtraError",
     "Model",
     "NpdistilError",
     "Pipeline",
+    "QuestionAnsweringPipeline",
+    "SentenceTransformer",
+    "TextClassificationPipeline",
+    "TokenClassificationPipeline",
+    "Tokenizer",
+    "ZeroShotClassificationPipeline",
     "bundled_model",
     "classify_file",
     "explain",
@@ -45,6 +102,7 @@ __all__ = [
     "pipeline",
     "quantize_checkpoint",
     "read_checkpoint",
+    "util",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take any name for known

@@ -1,6 +1,7 @@
 """What goes into a model's forward and what comes out, for any task; token ids laid end to end."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from .distilbert.encoder import Array
 from .errors import EngineError, InputError
 
 Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Inputs:
         rows: tokens of each sequence that logits are wanted for, or that are pooled; None: those that the head reads,
             or all.
         context: what the task needs again to make answers.
+        token_type_ids: of each token, where not all are 0; a model without token types does not look at them.
     """
 
     token_ids: Sequence[Sequence[int]]
@@ -32,6 +35,7 @@ class Inputs:
     output: str = "logits"
     rows: Sequence[Sequence[int]] | None = None
     context: Any = None
+    token_type_ids: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ def pack(token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
     """
     if isinstance(token_ids, (str, bytes)):
         raise InputError("expected a list of lists of token ids, found a string; texts go to `predict` or a pipeline")
+    if isinstance(token_ids, Mapping):
+        raise InputError(
+            f"expected a list of lists of token ids, found a {type(token_ids).__name__}; give its input_ids"
+        )
+    if not hasattr(token_ids, "__iter__"):
+        raise InputError(f"expected a list of lists of token ids, found a {type(token_ids).__name__}")
     texts = [_flat(ids, i) for i, ids in enumerate(token_ids)]
     bounds = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(ids) for ids in texts], out=bounds[1:])
@@ -85,10 +95,25 @@ def _flat(ids: Sequence[int], text: int) -> Array:
     except (ValueError, OverflowError):  # ragged, or a number that no type holds
         array = np.empty((0, 0))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise InputError(f"text {text} is not a flat list of whole numbers")
+        hint = ": put the token ids of a single text in a list of their own" * isinstance(ids, numbers.Integral)
+        raise InputError(f"text {text} is not a flat list of whole numbers{hint}")
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise InputError(f"text {text} has the token id {array.max()}, which is in no vocabulary")
     return array.astype(np.int64)
+
+
+def positions(token_type_ids: Sequence[Sequence[int]], bounds: Array, types: int, max_length: int) -> Array:
+    """Rows of a position table that holds those of all token types, one after the other: int64 [T].
+
+    Raises:
+        InputError: types that the model does not have, or not one for each token.
+    """
+    given, same = pack(token_type_ids)
+    if not np.array_equal(bounds, same):
+        raise InputError("token_type_ids have other lengths than token_ids")
+    if len(given) and not 0 <= given.min() <= given.max() < types:
+        raise InputError(f"token types go from {given.min()} to {given.max()}; the model has 0 to {types - 1}")
+    return given * max_length + np.arange(len(given)) - np.repeat(bounds[:-1], np.diff(bounds))
 
 
 def check_ids(ids: Array, bounds: Array, vocab_size: int, max_length: int) -> None:
@@ -117,8 +142,29 @@ def blocks(bounds: Array, max_tokens: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
+def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Item], size: int) -> Iterator[Answer]:
+    """What `run` gives for each item, `size` of them at a time and only when asked for; errors say from where on."""
+    start = 0
+    for chunk in chunks(items, size):
+        try:
+            answers = run(chunk)
+        except InputError as error:
+            raise InputError(f"from text {start} on, {error}" if start else str(error)) from None
+        yield from answers
+        start += len(chunk)
+
+
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most `size` items, drawn only when asked for."""
+    """Lists of at most `size` items, drawn only when asked for; where one cannot be had, those before it come first."""
     iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+    while True:
+        chunk: list[Item] = []
+        try:
+            chunk.extend(islice(iterator, size))
+        except InputError:
+            if chunk:
+                yield chunk
+            raise
+        if not chunk:
+            return
         yield chunk

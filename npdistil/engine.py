@@ -4,9 +4,10 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -37,12 +38,19 @@ class Encoder(Protocol):
         """How many it may use."""
         ...
 
-    def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
-        """Ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`."""
+    def encode(self, ids: Array, bounds: Array, rows: Array | None = None, positions: Array | None = None) -> Array:
+        """Ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`.
+
+        `positions` int64 [T] are rows of the position table, by default counted from 0 in every text.
+        """
         ...
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """The operator that heads run on: float32 [M, in], [out, in], [out] -> [M, out]."""
+        ...
+
+    def on_one_thread(self) -> "Encoder":
+        """The same encoder, which works on the thread that calls it and on no other."""
         ...
 
 
@@ -62,10 +70,10 @@ class NumpyEncoder:
         self.max_tokens = max(1, max_tokens // threads) if int8 else 1
         self.threads = threads
         self.vocab_size, self.max_length = config.vocab_size, config.max_position_embeddings
-        self.settings: dict[str, Any] = {"n_heads": config.n_heads, "activation": config.activation}
+        self.settings = config.encoder_settings
         self.params = params | {"layer": [_floats(block) for block in params["layer"]]} if int8 else params
 
-    def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
+    def encode(self, ids: Array, bounds: Array, rows: Array | None = None, positions: Array | None = None) -> Array:
         """As `Encoder.encode`."""
         check_ids(ids, bounds, self.vocab_size, self.max_length)
         output_rows = np.arange(len(ids)) if rows is None else rows
@@ -74,13 +82,22 @@ class NumpyEncoder:
         def encode_block(texts: tuple[int, int]) -> None:
             i, j = texts
             first, last = bounds[i], bounds[j]
-            hidden = encoder.encode(ids[first:last], bounds[i : j + 1] - first, **self.params, **self.settings)
+            own = None if positions is None else positions[first:last]
+            hidden = encoder.encode(
+                ids[first:last], bounds[i : j + 1] - first, **self.params, **self.settings, positions=own
+            )
             some = slice(*np.searchsorted(output_rows, [first, last]))
             out[some] = hidden[output_rows[some] - first]
 
         with blas.one_thread():
             _shared(encode_block, blocks(bounds, self.max_tokens), self.threads)
         return out
+
+    def on_one_thread(self) -> "NumpyEncoder":
+        """As `Encoder.on_one_thread`."""
+        one = copy(self)
+        one.threads = 1
+        return one
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """Row by row, for the same reason."""

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from . import blas
-from .batch import Inputs, Outputs, check_ids, pack
+from .arguments import MODEL, read
+from .batch import Inputs, Outputs, check_ids, in_chunks, pack, positions
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
 from .checkpoint.weights import Checkpoint, Unchanging, read_checkpoint
@@ -20,11 +20,14 @@ from .errors import InputError
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
-from .text import Text, check_texts
+from .text import Text, as_texts, check_texts, items_of
+from .tokenizer import Tokenizer
+
+TokenTypes: TypeAlias = Sequence[Sequence[int]] | None
 
 
 class Model(Unchanging):
-    """A DistilBERT with its tokenizer, ready to run. Made by `load`; any number of threads may use it at once.
+    """A DistilBERT or BERT with its tokenizer, ready to run. Made by `load`; any number of threads may use it at once.
 
     A pickle of it is what `load` was told, and the fingerprint of the model's files; it is loaded again from these.
     Copies are itself.
@@ -36,7 +39,10 @@ class Model(Unchanging):
         engine: "numpy" or "compiled".
         threads: how many the engine shares a batch among; on the numpy engine a single text has one.
         classes_: the labels, as scikit-learn's classifiers have them: str [C].
+        device: "cpu".
     """
+
+    device = "cpu"
 
     def __init__(self, checkpoint: Checkpoint, engine: str, precision: str | None, threads: int | None) -> None:
         check("precision", choice(*PRECISIONS), precision, None)
@@ -45,6 +51,7 @@ class Model(Unchanging):
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
         self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
+        self._head_settings: dict[str, Any] = {"pooler": self.config.pooler, "eps": self.config.layer_norm_eps}
         if checkpoint.head:  # no rows: so that an engine packs the head's weights now, and not with the first text
             self._logits(np.empty((0, self.config.dim), np.float32))
         checkpoint.release()  # an engine that packs the weights has read them all
@@ -54,6 +61,30 @@ class Model(Unchanging):
 
     def __repr__(self) -> str:
         return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
+
+    def __call__(self, *inputs: Any, **given: Any) -> Any:
+        """Refused, because models here take texts.
+
+        Raises:
+            InputError: always; says what to write.
+        """
+        raise InputError(
+            "a model is not called here: model.predict([text]) and model.scores([text]) take texts, and so does what "
+            "npdistil.pipeline returns; model.logits([token_ids]) and model.hidden_states([token_ids]) take token ids"
+        )
+
+    def to(self, device: Any = None, *more: Any, **given: Any) -> "Model":
+        """Itself, which is on the CPU.
+
+        Raises:
+            InputError: another device.
+        """
+        read(MODEL, {"device": device})
+        return self
+
+    def eval(self) -> "Model":
+        """Itself: there is no training here."""
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         engine, threads = self._asked
@@ -65,9 +96,20 @@ class Model(Unchanging):
         return in_precision(self.checkpoint.params, self.precision)
 
     @property
+    def name_or_path(self) -> str:
+        """Where it was read from."""
+        return str(self.checkpoint.directory)
+
+    @property
     def tokenizer(self) -> Tokenizer:
-        """The `tokenizers.Tokenizer`; neither truncates nor pads."""
-        return self.checkpoint.tokenizer
+        """The `tokenizers.Tokenizer` and what goes with it; neither truncates nor pads."""
+        return Tokenizer(self.checkpoint.tokenization, self.name_or_path, self.checkpoint.max_length)
+
+    def on_one_thread(self) -> "Model":
+        """The same model, whose calls run on the thread that makes them and on no other: for callers that are many."""
+        one: Model = object.__new__(type(self))
+        one.__dict__.update(self.__dict__, encoder=self.encoder.on_one_thread(), threads=1)
+        return one
 
     def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
         """A task's answers to items, all of them at once.
@@ -86,9 +128,9 @@ class Model(Unchanging):
                 logits of a checkpoint without a head.
         """
         if inputs.output == "attentions":
-            return Outputs(inputs, self.attentions(inputs.token_ids))
+            return Outputs(inputs, self.attentions(inputs.token_ids, inputs.token_type_ids))
         if inputs.output != "logits":
-            states = self.hidden_states(inputs.token_ids)
+            states = self.hidden_states(inputs.token_ids, inputs.token_type_ids)
             if inputs.output == "hidden_states":
                 return Outputs(inputs, states)
             if inputs.rows is None:
@@ -97,7 +139,7 @@ class Model(Unchanging):
             return Outputs(inputs, [heads.pool(x, inputs.output, np.asarray(some)) for x, some in pairs])
         if not self.checkpoint.head:
             raise InputError(
-                f"{self.checkpoint.directory} is a {self.config.architecture}, which has no head, and so no logits"
+                f"{self.checkpoint.directory} is a {self.config.class_name}, which has no head, and so no logits"
             )
         ids, bounds = pack(inputs.token_ids)
         rows, ends = None, bounds
@@ -107,39 +149,52 @@ class Model(Unchanging):
             ends = np.cumsum([0, *map(len, inputs.rows)])
         elif self.config.architecture in heads.FIRST_TOKEN:
             rows, ends = bounds[:-1], np.arange(len(bounds))
-        logits = self._logits(self.encoder.encode(ids, bounds, rows))
+        own = self._positions(bounds, inputs.token_type_ids)
+        logits = self._logits(self.encoder.encode(ids, bounds, rows, own))
         return Outputs(inputs, [logits[i:j] for i, j in pairwise(ends.tolist())])
 
     def _logits(self, hidden: Array) -> Array:
         config, linear = self.config, self.encoder.linear
-        return heads.logits(config.architecture, hidden, self.checkpoint.head, config.activation, linear)
+        return heads.logits(
+            config.architecture, hidden, self.checkpoint.head, config.activation, linear, **self._head_settings
+        )
 
-    def logits(self, token_ids: Sequence[Sequence[int]]) -> Array:
+    def _positions(self, bounds: Array, token_type_ids: TokenTypes) -> Array | None:
+        """What an encoder takes as positions; None where they are what they are without token types."""
+        if token_type_ids is None or not self.checkpoint.has_token_types:
+            return None
+        return positions(token_type_ids, bounds, self.config.type_vocab_size, self.config.max_position_embeddings)
+
+    def logits(self, token_ids: Sequence[Sequence[int]], token_type_ids: TokenTypes = None) -> Array:
         """The sequence-classification head's answer to texts given as token ids: float32 [B, C].
+
+        Args:
+            token_ids: of each text, with its special tokens.
+            token_type_ids: of each token, for a model that has them; all 0 by default.
 
         Raises:
             InputError: as `forward`; or the checkpoint has another head.
         """
         if self.config.architecture != "DistilBertForSequenceClassification":
             raise InputError(
-                f"{self.checkpoint.directory} is a {self.config.architecture}; text classification needs a "
+                f"{self.checkpoint.directory} is a {self.config.class_name}; text classification needs a "
                 "DistilBertForSequenceClassification"
             )
-        values = self.forward(Inputs(token_ids)).values
+        values = self.forward(Inputs(token_ids, token_type_ids=token_type_ids)).values
         return np.concatenate(values) if values else np.empty((0, len(self.config.labels)), np.float32)
 
-    def hidden_states(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
-        """The last hidden states of texts given as token ids with their special tokens: float32 [L, D] each.
+    def hidden_states(self, token_ids: Sequence[Sequence[int]], token_type_ids: TokenTypes = None) -> list[Array]:
+        """The last hidden states of texts given as for `logits`: float32 [L, D] each.
 
         Raises:
             InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary.
         """
         ids, bounds = pack(token_ids)
-        hidden = self.encoder.encode(ids, bounds)
+        hidden = self.encoder.encode(ids, bounds, positions=self._positions(bounds, token_type_ids))
         return [hidden[start:stop] for start, stop in pairwise(bounds.tolist())]
 
     @blas.one_thread()
-    def all_hidden_states(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
+    def all_hidden_states(self, token_ids: Sequence[Sequence[int]], token_type_ids: TokenTypes = None) -> list[Array]:
         """What goes into the first block and what comes out of each: float32 [N + 1, L, D] for each text.
 
         Computed by the specification, whichever engine the model runs on.
@@ -147,10 +202,10 @@ class Model(Unchanging):
         Raises:
             InputError: as `hidden_states`.
         """
-        return [np.stack([*states]) for states in self._states(token_ids, self.params)]
+        return [np.stack([*states]) for states in self._states(token_ids, token_type_ids, self.params)]
 
     @blas.one_thread()
-    def attentions(self, token_ids: Sequence[Sequence[int]]) -> list[Array]:
+    def attentions(self, token_ids: Sequence[Sequence[int]], token_type_ids: TokenTypes = None) -> list[Array]:
         """How much each token looks at each, in each block and head: float32 [N, H, L, L] for each text.
 
         Computed by the specification, whichever engine the model runs on.
@@ -159,7 +214,7 @@ class Model(Unchanging):
             InputError: as `hidden_states`.
         """
         params, found = self.params, []
-        for states in self._states(token_ids, params):
+        for states in self._states(token_ids, token_type_ids, params):
             weights = []
             for x, block in zip(states, params["layer"], strict=False):  # nothing looks at the last states
                 q, k = (encoder.linear(x, **block["attention"][name]) for name in ("q_lin", "k_lin"))
@@ -168,19 +223,23 @@ class Model(Unchanging):
             found.append(np.stack(weights))
         return found
 
-    def _states(self, token_ids: Sequence[Sequence[int]], params: Params) -> Iterator[Iterator[Array]]:
+    def _states(
+        self, token_ids: Sequence[Sequence[int]], token_type_ids: TokenTypes, params: Params
+    ) -> Iterator[Iterator[Array]]:
         """The states of each text after each block, text by text."""
         ids, bounds = pack(token_ids)
         check_ids(ids, bounds, self.config.vocab_size, self.config.max_position_embeddings)
-        settings: dict[str, Any] = {"n_heads": self.config.n_heads, "activation": self.config.activation}
+        all_positions = self._positions(bounds, token_type_ids)
         for start, stop in pairwise(bounds):
+            own = None if all_positions is None else all_positions[start:stop]
+            settings = self.config.encoder_settings | {"positions": own}
             yield encoder.hidden_states(ids[start:stop], np.array([0, stop - start]), **params, **settings)
 
-    def scores(self, texts: Sequence[Text], combine: str = "mean", **settings: Any) -> Array:
+    def scores(self, texts: Any, combine: str = "mean", **settings: Any) -> Array:
         """Scores of each label for each text or pair: float64 [B, C].
 
         Args:
-            texts: strings, or tuples of two strings.
+            texts: strings or pairs, in what `text.items_of` takes for several: a list, a Series, an array ...
             combine: how the scores of a text's parts become one: their "mean", the "max" of each label, or those of
                 the "first" part.
             settings: function_to_apply, truncation, long_text, max_length, stride and batch_size, as for text
@@ -191,18 +250,17 @@ class Model(Unchanging):
         """
         check("combine", choice(*COMBINE), combine)
         task = TextClassification(self.checkpoint, **settings)
-        check_texts(texts)
-        found = np.empty((len(texts), len(self.config.labels)))
-        size = task.settings.batch_size
-        for start in range(0, len(texts), size):
-            try:
-                rows = task.part_scores(self.forward(task.laid_out(texts[start : start + size])))
-            except InputError as error:
-                raise InputError(f"from text {start} on, {error}" if start else str(error)) from None
-            found[start : start + size] = [COMBINE[combine](each) for each in rows]
-        return found
+        given = as_texts(items_of(texts))
+        check_texts(given)
 
-    def predict_proba(self, texts: Sequence[Text]) -> Array:
+        def part_scores(chunk: list[Text]) -> list[Array]:
+            return task.part_scores(self.forward(task.laid_out(chunk)))
+
+        rows = in_chunks(part_scores, given, task.settings.batch_size)
+        found = [COMBINE[combine](each) for each in rows]
+        return np.array(found, np.float64).reshape(len(found), len(self.config.labels))
+
+    def predict_proba(self, texts: Any) -> Array:
         """Probability of each of `classes_` for each text: float64 [B, C], as scikit-learn's classifiers give it.
 
         Raises:
@@ -210,11 +268,9 @@ class Model(Unchanging):
         """
         if self.config.function == "none":
             raise InputError("a regression model has no probabilities; `scores` gives its values")
-        if isinstance(texts, str):
-            raise InputError("expected a list of texts, found a string; put it in a list")
-        return self.scores([*texts])
+        return self.scores(texts)
 
-    def predict(self, texts: Sequence[Text]) -> Array:
+    def predict(self, texts: Any) -> Array:
         """The likeliest of `classes_` for each text, str [B]; of a multi-label model, which labels hold, bool [B, C].
 
         Raises:
@@ -232,6 +288,10 @@ def load(
     engine: str = "auto",
     precision: str | None = None,
     threads: int | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
 ) -> Model:
     """Load a model: the bundled one, a directory, or a name on the Hugging Face Hub (see `hub.find_model`).
 
@@ -240,6 +300,10 @@ def load(
         engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
         threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
+        revision: of a name on the Hub: a branch, tag or commit.
+        token: for the Hub, as `huggingface_hub` takes it.
+        cache_dir: the Hub's cache, where it is not in its own place.
+        local_files_only: as HF_HUB_OFFLINE=1.
 
     Raises:
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.
@@ -252,4 +316,7 @@ def load(
         >>> model.predict(["I love it.", "I hate it."]).tolist()
         ['POSITIVE', 'NEGATIVE']
     """
-    return Model(read_checkpoint(find_model(path_or_name)), engine, precision, threads)
+    directory = find_model(
+        path_or_name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+    )
+    return Model(read_checkpoint(directory), engine, precision, threads)

@@ -2,15 +2,21 @@
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, ClassVar
 
-from .batch import chunks
+from .arguments import CALL, FIRST, MODEL, PIPELINE, check_same, read
+from .auto import ENGINE, HUB, AutoTokenizer
+from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
+from .settings import UNSET, Settings
 from .tasks.base import Task
 from .tasks.explanation import Explanation, ExplanationTask
+from .text import items_of
+from .tokenizer import Tokenizer
 
 # Task -> module of tasks/ and the class in it.
 TASKS: dict[str, tuple[str, str]] = {
@@ -26,6 +32,19 @@ TASKS: dict[str, tuple[str, str]] = {
     "multiple-choice": ("multiple_choice", "MultipleChoice"),
     "explanation": ("explanation", "ExplanationTask"),
 }
+# Module of a task that the bundled model cannot do -> a model that can.
+NEEDS = {
+    "token_classification": 'a DistilBertForTokenClassification, for example "dslim/distilbert-NER"',
+    "question_answering": (
+        'a DistilBertForQuestionAnswering, for example "distilbert/distilbert-base-cased-distilled-squad"'
+    ),
+    "fill_mask": 'a DistilBertForMaskedLM, for example "distilbert/distilbert-base-uncased"',
+    "zero_shot_classification": (
+        "a DistilBertForSequenceClassification of natural language inference, for example "
+        '"typeform/distilbert-base-uncased-mnli"'
+    ),
+    "multiple_choice": "a DistilBertForMultipleChoice",
+}
 
 
 def task_type(task: str) -> type[Task[Any]]:
@@ -34,59 +53,160 @@ def task_type(task: str) -> type[Task[Any]]:
     Raises:
         InputError: none of `TASKS`.
     """
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise InputError(f"task is {task!r:.80}; known are {', '.join(TASKS)}")
     module, name = TASKS[task]
     found: type[Task[Any]] = getattr(importlib.import_module(f".tasks.{module}", __package__), name)
     return found
 
 
+def own_task(model: Model) -> str:
+    """The task that a model's head is for; "embedding" where it has none."""
+    architecture = model.config.architecture
+    return next((task for task in TASKS if architecture in task_type(task).architectures), "embedding")
+
+
 class Pipeline:
     """A task on a model. Made by `pipeline`; any number of threads may use it at once.
 
+    Args:
+        model: what `load` takes, or a loaded `Model`; None is the bundled sentiment classifier.
+        tokenizer: the model's own, its name or what `AutoTokenizer` gives of it; another is refused.
+        task: one of `TASKS`; by default the class's own.
+        given: engine, precision and threads, as for `load`; settings of the task; arguments of transformers.
+
     Attributes:
-        task: what is done before the model's forward and after it, with its settings.
+        task: the name of the task.
+        processor: what is done before the model's forward and after it, with its settings.
         model: what computes.
+        device: "cpu".
+
+    Raises:
+        InputError: an unknown task, argument or setting; and what `load` raises.
     """
 
-    def __init__(self, task: Task[Any], model: Model) -> None:
-        self.task, self.model = task, model
+    own: ClassVar[str] = ""
+    device = "cpu"
+
+    def __init__(self, model: Any = None, tokenizer: Any = None, *, task: str | None = None, **given: Any) -> None:
+        name, config, self.task = model, given.pop("config", None), task or self.own
+        if name is None and TASKS.get(self.task, ("",))[0] in NEEDS:
+            raise InputError(
+                f'no model is bundled for "{self.task}", only a classifier of sentiments: pass model=, a directory or '
+                f"a name on the Hub of {NEEDS[TASKS[self.task][0]]}"
+            )
+        known = _names(task_type(self.task).settings_type)  # before a model is loaded
+        own = read(PIPELINE, given, known)
+        self.model = as_model(model, own)
+        check_same(MODEL, given.get("model_kwargs") or {}, self.model)
+        if not (config is None or config == name or config is self.model.config):
+            raise InputError(f"config is {config!r:.80}; what config.json in the model's directory says is used")
+        check_tokenizer(tokenizer, name, self.model)
+        settings = {each: value for each, value in own.items() if each not in (*ENGINE, *HUB)}
+        self.processor = task_type(self.task)(self.model.checkpoint, **_without_none(settings, self.task))
 
     def __repr__(self) -> str:
-        return f"<npdistil.Pipeline {type(self.task).__name__} on {self.model!r}>"
+        return f"<npdistil.{type(self).__name__} {self.task!r} on {self.model!r}>"
 
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """Answers: one for one item, a list for a list, a lazy iterator for an iterator.
 
         Args:
-            inputs: an item, a list or an iterator of items, as the task's class says.
-            given: settings of this call.
+            inputs: an item, or several of them, as `text.items_of` takes them; what an item is the task's class says.
+            given: settings of this call, and arguments of transformers; None leaves what the pipeline was made with.
 
         Raises:
             InputError: an item or a setting that the model cannot take.
         """
-        items, given = self.task.arguments(*inputs, **given)
-        task = self.task.replaced(given)
+        given = _without_none(read(CALL, given, _names(self.processor.settings_type)), self.task)
+        if first := [name for name in FIRST if name in given]:
+            inputs = (*inputs, *(given.pop(name) for name in first))
+        items, given = self.processor.arguments(*inputs, **given)
+        task = self.processor.replaced(given)
         if task.is_item(items):
             return task.shaped(self.model.run(task, [items]), items, given)
-        if isinstance(items, list):
-            return task.shaped([*self._answers(task, items)], items, given)
-        if isinstance(items, Iterator):
-            return self._answers(task, items)
-        raise InputError(f"expected an item, a list of items or an iterator, found {type(items).__name__}")
+        several = items_of(items)
+        answers = in_chunks(partial(self.model.run, task), several, task.settings.batch_size)
+        return task.shaped([*answers], several, given) if isinstance(several, list) else answers
+
+    def predict(self, inputs: Any) -> Any:
+        """The same as a call, by scikit-learn's name."""
+        return self(inputs)
+
+    transform = predict
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's."""
+        return self.model.tokenizer
 
     def run(self, items: Sequence[Any]) -> list[Any]:
         """An answer for each item, all of them at once."""
-        return self.model.run(self.task, items)
+        return self.model.run(self.processor, items)
 
-    def _answers(self, task: Task[Any], items: Iterable[Any]) -> Iterator[Any]:
-        for chunk in chunks(items, task.settings.batch_size):
-            yield from self.model.run(task, chunk)
+
+class TextClassificationPipeline(Pipeline):
+    """`pipeline("text-classification")`."""
+
+    own = "text-classification"
+
+
+class TokenClassificationPipeline(Pipeline):
+    """`pipeline("token-classification")`."""
+
+    own = "token-classification"
+
+
+class QuestionAnsweringPipeline(Pipeline):
+    """`pipeline("question-answering")`."""
+
+    own = "question-answering"
+
+
+class FillMaskPipeline(Pipeline):
+    """`pipeline("fill-mask")`."""
+
+    own = "fill-mask"
+
+
+class ZeroShotClassificationPipeline(Pipeline):
+    """`pipeline("zero-shot-classification")`."""
+
+    own = "zero-shot-classification"
+
+
+class FeatureExtractionPipeline(Pipeline):
+    """`pipeline("feature-extraction")`."""
+
+    own = "feature-extraction"
+
+
+class EmbeddingPipeline(Pipeline):
+    """`pipeline("embedding")`."""
+
+    own = "embedding"
+
+
+class MultipleChoicePipeline(Pipeline):
+    """`pipeline("multiple-choice")`."""
+
+    own = "multiple-choice"
+
+
+class ExplanationPipeline(Pipeline):
+    """`pipeline("explanation")`."""
+
+    own = "explanation"
+
+
+PIPELINES = {TASKS[each.own]: each for each in Pipeline.__subclasses__()}
 
 
 def pipeline(
-    task: str,
+    task: str | None = None,
     model: str | os.PathLike[str] | Model | None = None,
+    config: Any = None,
+    tokenizer: Any = None,
     *,
     engine: str = "auto",
     precision: str | None = None,
@@ -96,15 +216,19 @@ def pipeline(
     """A callable for a task: `pipeline("sentiment-analysis")("I like you.")`.
 
     Args:
-        task: one of `TASKS`; "sentiment-analysis" and "ner" are other names of text and token classification.
+        task: one of `TASKS`; "sentiment-analysis" and "ner" are other names of text and token classification. None is
+            what the model's head is for.
         model: what `load` takes, or a loaded `Model`; None is the bundled sentiment classifier.
+        config: the model's own; another is refused.
+        tokenizer: the model's own, its name or what `AutoTokenizer` gives of it; another is refused.
         engine: as for `load`.
         precision: as for `load`.
         threads: as for `load`.
-        settings: defaults for the task's own settings; see the class of the task.
+        settings: defaults for the task's own settings, see the class of the task; arguments of transformers, of which
+            `arguments` has the table.
 
     Raises:
-        InputError: an unknown task or setting; and what `load` raises.
+        InputError: an unknown task, argument or setting; and what `load` raises.
 
     Example:
         >>> import npdistil
@@ -112,12 +236,55 @@ def pipeline(
         >>> [each["label"] for each in classify(["I love it.", "I hate it."])]
         ['POSITIVE', 'NEGATIVE']
     """
-    kind = task_type(task)
+    how = {"engine": engine, "precision": precision, "threads": threads}
+    if task is None:
+        if model is None:
+            raise InputError(f"give a task, or a model whose head says which; tasks are {', '.join(TASKS)}")
+        model, how = as_model(model, how | read(PIPELINE, settings)), {}
+        task = own_task(model)
+    task_type(task)  # or there is no class of it
+    return PIPELINES[TASKS[task]](model, tokenizer, task=task, config=config, **how, **settings)
+
+
+def as_model(model: Any, given: Mapping[str, Any]) -> Model:
+    """A model as it was given, or loaded with those of the arguments that `load` takes.
+
+    Raises:
+        InputError: a loaded model, and arguments for loading; and what `load` raises.
+    """
     if not isinstance(model, Model):
-        model = load(model, engine=engine, precision=precision, threads=threads)
-    elif engine != "auto" or precision is not None or threads is not None:
+        return load(model, **{name: value for name, value in given.items() if name in (*ENGINE, *HUB)})
+    if any(given.get(name) not in (None, "auto") for name in ENGINE):
         raise InputError("engine, precision and threads belong to `load`; this model is loaded already")
-    return Pipeline(kind(model.checkpoint, **settings), model)
+    return model
+
+
+def check_tokenizer(tokenizer: Any, name: Any, model: Model) -> None:
+    """A model's tokenizer may be given beside it.
+
+    Raises:
+        InputError: another one.
+    """
+    if tokenizer is None or (isinstance(name, (str, os.PathLike)) and str(tokenizer) == str(name)):
+        return
+    other = tokenizer
+    if isinstance(tokenizer, (str, os.PathLike)):
+        other = AutoTokenizer.from_pretrained(tokenizer)
+    if not model.tokenizer.belongs(other):
+        raise InputError(
+            f"tokenizer is {tokenizer!r:.80}, which is not that of {model.name_or_path}; the one in the model's "
+            "directory is used: leave it out, or save the other into a copy of that directory"
+        )
+
+
+def _names(record: type[Settings]) -> list[str]:
+    return [each.name for each in fields(record)]
+
+
+def _without_none(given: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Without those that are None, but where that is a value of its own."""
+    meant = {each.name for each in fields(task_type(task).settings_type) if each.default is UNSET}
+    return {name: value for name, value in given.items() if value is not None or name in meant}
 
 
 def explain(

@@ -1,7 +1,7 @@
 """Texts: checked, tokenised, cut into sentences and into windows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -29,20 +29,105 @@ def default_stride(max_length: int) -> int:
     return min(STRIDE, max_length // 4)
 
 
-def as_text(item: Any) -> Text:
-    """A text or a pair, as transformers' pipeline takes them: a string, or {"text", "text_pair"}.
+def items_of(batch: Any) -> list[Any] | Iterator[Any]:
+    """What a batch of texts, or of a task's other items, is: for every call that takes several.
+
+    A list, a tuple, any other collection with an order and a length; a Series of pandas or Polars; an array of NumPy
+    or Arrow; a column of `datasets`. A frame, a table or an array of two dimensions is its column, where it has one.
+    What has no length gives its items one by one, as they are asked for; and so does what has numbers but cannot be
+    iterated, as a Dataset of torch.
 
     Raises:
-        InputError: anything else.
+        InputError: a single text or anything else that is none of these, a frame of several columns, by their names;
+            or a missing item (None, NaN, NA), by its place, with an iterator when it is reached.
+    """
+    kind = type(batch)
+    expected = "expected a list, an array, a Series or an iterator of texts"
+    if isinstance(batch, (str, bytes)):
+        raise InputError(
+            f"expected a list of texts, found {'a string' if isinstance(batch, str) else 'bytes'}; put it in a list"
+        )
+    if isinstance(batch, (Mapping, set, frozenset)):
+        raise InputError(f"{expected}; found a {kind.__name__}: {batch!r:.80}")
+    if hasattr(kind, "shape") and isinstance(batch.shape, tuple) and len(batch.shape) != 1:
+        batch = _only_column(batch)
+    if isinstance(batch, Iterator):
+        return _present(batch)
+    for method in ("to_pylist", "to_list", "tolist"):  # of Arrow, of pandas and Polars, of NumPy
+        if hasattr(type(batch), method):
+            return [*_present(getattr(batch, method)())]
+    if hasattr(kind, "__iter__"):
+        return [*_present(batch)] if hasattr(kind, "__len__") else _present(batch)
+    if hasattr(kind, "__getitem__") and hasattr(kind, "__len__"):
+        return _present(batch[i] for i in range(len(batch)))
+    raise InputError(f"{expected}; found a {kind.__name__}: {batch!r:.80}")
+
+
+def _only_column(frame: Any) -> Any:
+    """The column of a frame, a table or an array [B, 1]."""
+    names = [*getattr(frame, "column_names", getattr(frame, "columns", ()))]
+    if len(frame.shape) == 2 and frame.shape[1] == 1:
+        return frame[names[0]] if names else frame[:, 0]
+    module, kind = type(frame).__module__.partition(".")[0], type(frame).__name__
+    if names:
+        one = "text" if "text" in names else names[0]
+        raise InputError(
+            f"expected texts, found a {kind} of {module} with the columns {', '.join(map(str, names)):.200}: give one "
+            f"of them, as data[{one!r}]"
+        )
+    raise InputError(f"expected texts, found a {kind} of {module} of the shape {[*frame.shape]}: give one column of it")
+
+
+def _present(items: Iterable[Any]) -> Iterator[Any]:
+    for i, item in enumerate(items):
+        if not isinstance(item, str) and is_missing(item):
+            raise InputError(missing(i, item))
+        yield item
+
+
+def is_empty(text: str) -> bool:
+    """Whether a text has nothing to read: no characters, or blanks alone.
+
+    Called from Python, and by the service, a model answers such a text as it does in transformers, from its special
+    tokens. That answer says nothing of the text, so where texts are lines or cells, empty ones have none.
+    """
+    return not text or text.isspace()
+
+
+def is_missing(item: Any) -> bool:
+    """Whether an item stands for a text that is not there, as libraries for tables have it."""
+    return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
+
+
+def missing(number: int, item: Any) -> str:
+    """What to say of such an item."""
+    return f"text {number} is missing: it is {item!r}; leave such rows out, or give them a string"
+
+
+def as_text(item: Any, number: int = 0) -> Text:
+    """A text or a pair: a string, a tuple of two, or as transformers' pipeline has it {"text", "text_pair"}.
+
+    Raises:
+        InputError: anything else; says which of the texts it is.
     """
     if isinstance(item, str):
+        return item
+    if isinstance(item, tuple) and len(item) == 2:
         return item
     if isinstance(item, dict) and "text" in item and set(item) <= {"text", "text_pair"}:
         pair = item.get("text_pair")
         return item["text"] if pair is None or pair == "" else (item["text"], pair)  # as transformers has it
+    if is_missing(item):
+        raise InputError(missing(number, item))
     raise InputError(
-        f'expected a string or {{"text": ..., "text_pair": ...}}, found {type(item).__name__}: {item!r:.80}'
+        f"text {number} is a {type(item).__name__}: {item!r:.80}; expected a string, or a pair as "
+        '{"text": ..., "text_pair": ...}'
     )
+
+
+def as_texts(items: Iterable[Any]) -> list[Text]:
+    """`as_text` of each."""
+    return [as_text(item, i) for i, item in enumerate(items)]
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
@@ -83,6 +168,8 @@ def check_texts(texts: Sequence[Text]) -> None:
 
 
 def _check_text(text: Any, number: int) -> None:
+    if is_missing(text):
+        raise InputError(missing(number, text))
     if not isinstance(text, str):
         raise InputError(f"text {number} is a {type(text).__name__}; expected a string")
     if text.isascii():
@@ -169,17 +256,27 @@ def truncated(encoding: Encoding, max_length: int, strategy: str = TRUNCATION[0]
     return Part(encoding, [i for i, s in enumerate(sequences) if s is None or i in taken], truncated=True)
 
 
+def wholes(encodings: Iterable[Encoding]) -> list[Part]:
+    """All of each text at once."""
+    return [Part(encoding, range(len(encoding))) for encoding in encodings]
+
+
 def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
     """The parts of each text as what a model takes; they are what answers are made with again, too."""
     token_ids: list[list[int]] = []
-    last, ids = None, []
+    token_type_ids: list[list[int]] = []
+    last, ids, types = None, [], None
     for cut in cuts:
         for part in cut:
             if part.encoding is not last:
                 last, ids = part.encoding, part.encoding.ids  # every look at a field of an encoding copies all of it
+                types = last.type_ids if last.n_sequences > 1 else None
             whole = len(part.positions) == len(ids)
             token_ids.append(ids if whole else [ids[i] for i in part.positions])
-    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts} | asked))
+            token_type_ids.append([types[i] for i in part.positions] if types else [0] * len(part.positions))
+    if not any(map(any, token_type_ids)):
+        asked = asked | {"token_type_ids": None}
+    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts, "token_type_ids": token_type_ids} | asked))
 
 
 def cut(
@@ -252,14 +349,20 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def window_positions(
-    encoding: Encoding, max_length: int, stride: int, reach_back: bool = True, which: int | None = None
+    encoding: Encoding,
+    max_length: int,
+    stride: int,
+    reach_back: bool = True,
+    which: int | None = None,
+    side: str = "right",
 ) -> list[Sequence[int]]:
     """Which tokens of a text go into each window; all of them, in one, where they are at most `max_length`.
 
     A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
     share `stride` tokens. The last one reaches back so that it is as long as the others and their scores weigh the
-    same; without `reach_back` it is what is left, as transformers has it. Of a pair, one text is cut and the other
-    stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
+    same; without `reach_back` it is what is left, as transformers has it, and with the `side` "left" windows are
+    counted from the end of the text, so that the first of them all is what is left. Of a pair, one text is cut and the
+    other stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
 
     Raises:
         InputError: the other text of a pair leaves hardly more space than `stride` tokens for the one to be cut.
@@ -280,4 +383,7 @@ def window_positions(
         )
     starts = [*range(start, stop - space, space - stride)]
     starts.append(stop - space if reach_back else starts[-1] + space - stride)
-    return [[*range(start), *range(i, min(i + space, stop)), *range(stop, total)] for i in starts]
+    spans = [(i, min(i + space, stop)) for i in starts]
+    if side == "left" and not reach_back:
+        spans = [(start + stop - last, start + stop - first) for first, last in spans]
+    return [[*range(start), *range(*span), *range(stop, total)] for span in spans]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 COMMAND = [sys.executable, "-m", "npdistil", "serve", "--port", "0", "--engine", "numpy"]
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # tests run side by side
 
@@ -44,11 +46,20 @@ class Server:
         return float(found[1]) if found else 0.0
 
 
+def client(name: str) -> Any:
+    """The module of a client; a test that needs it is skipped, and says so, where it is not installed."""
+    return pytest.importorskip(name, reason=f"needs the client {name.partition('.')[0]}", exc_type=ImportError)
+
+
 @contextmanager
-def running(*options: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """`npdistil serve` until the end of the block."""
+def running(*options: str, environment: dict[str, str] | None = None, files: int | None = None) -> Iterator[Server]:
+    """`npdistil serve` until the end of the block, which may open so many files."""
+    start = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
     process = subprocess.Popen(
-        [*COMMAND, *options], stderr=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD, **(environment or {})}
+        [*start, *COMMAND, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ONE_THREAD, **(environment or {})},
     )
     try:
         assert process.stderr

@@ -107,7 +107,7 @@ def test_pack_refuses_what_no_model_can_take_and_says_where(texts: Any, says: st
 
 @pytest.mark.parametrize("texts", [None, 5, 1.5, object()])
 def test_pack_refuses_what_is_no_list(texts: Any) -> None:
-    with pytest.raises((InputError, TypeError)):
+    with pytest.raises(InputError, match="expected a list of lists of token ids, found a"):
         packed(texts)
 
 
@@ -297,14 +297,15 @@ def test_as_text_takes_strings_and_pairs_as_transformers_does() -> None:
     assert as_text({"text": "a"}) == "a"
     assert as_text({"text": "a", "text_pair": None}) == "a"
     assert as_text({"text": "a", "text_pair": "b"}) == ("a", "b")
+    assert as_text(("a", "b")) == ("a", "b")
 
 
 @pytest.mark.parametrize(
-    "bad", [None, 1, b"a", ["a"], ["a", "b"], ("a", "b"), {}, {"text_pair": "a"}, {"text": "a", "pair": "b"}, Path("a")]
+    "bad", [1, b"a", ["a"], ["a", "b"], ("a",), {}, {"text_pair": "a"}, {"text": "a", "pair": "b"}, Path("a")]
 )
 def test_as_text_refuses_everything_else(bad: Any) -> None:
-    with pytest.raises(InputError, match="expected a string or"):
-        as_text(bad)
+    with pytest.raises(InputError, match="^text 7 is a .*; expected a string, or a pair as"):
+        as_text(bad, 7)
 
 
 # sentences

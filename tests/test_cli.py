@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,21 @@ from npdistil import Embedder
 from npdistil.cli import main
 
 NUMPY = ("--engine", "numpy")
+COMMANDS = (
+    "classify",
+    "ner",
+    "qa",
+    "fill-mask",
+    "zero-shot",
+    "embed",
+    "explain",
+    "info",
+    "eval",
+    "quantize",
+    "bench",
+    "completion",
+)
+BESIDE = {"qa": ("--context", "the film was good")}
 
 
 def command_line(*arguments: str, stdin: str | bytes = "", **settings: Any) -> subprocess.CompletedProcess[bytes]:
@@ -66,28 +82,192 @@ def test_formats_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert [json.loads(line) for line in shown["jsonl"].splitlines()] == rows
     table = list(csv.reader(io.StringIO(shown["csv"])))
     assert table[0] == ["text", "label", "score"]
-    assert [[t, label, float(s)] for t, label, s in table[1:]] == [
-        [row["text"], row["labels"][0]["label"], row["labels"][0]["score"]] for row in rows
+    assert [[t, label, float(s)] for t, label, s in table[1:-1]] == [
+        [row["text"], row["labels"][0]["label"], row["labels"][0]["score"]] for row in rows[:-1]
     ]
-    assert [line.split()[0] for line in shown["text"].splitlines()] == [row["labels"][0]["label"] for row in rows]
+    assert [line.split()[0] for line in shown["text"].splitlines()[:-1]] == [
+        row["labels"][0]["label"] for row in rows[:-1]
+    ]
+    # An empty text has no answer, and a line of its own.
+    assert (rows[-1], table[-1], shown["text"].split("\n")[2:]) == ({"text": "", "labels": None}, [""] * 3, ["", ""])
 
 
-def test_each_line_of_standard_input_is_a_text_in_order_and_blank_ones_count() -> None:
-    done = command_line("classify", *NUMPY, "--format", "jsonl", stdin="good\n\nbad\x85bad\nvery bad")
+def test_each_line_of_standard_input_is_a_text_in_order_and_empty_ones_have_no_answer() -> None:
+    done = command_line("classify", *NUMPY, "--format", "jsonl", stdin="good\r\n\nbad\x85bad\n \t\nvery bad")
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line)["text"] for line in done.stdout.decode().split("\n")[:-1]] == [
-        "good",
-        "",
-        "bad\x85bad",
-        "very bad",
+    rows = [json.loads(line) for line in done.stdout.decode().split("\n")[:-1]]
+    assert [row["text"] for row in rows] == ["good", "", "bad\x85bad", " \t", "very bad"]
+    assert [row["labels"] and row["labels"][0]["label"] for row in rows] == [
+        "POSITIVE",
+        None,
+        "NEGATIVE",
+        None,
+        "NEGATIVE",
     ]
 
 
-def test_input_that_is_not_utf8_is_one_clear_error() -> None:
-    done = command_line("classify", *NUMPY, stdin=b"good\n\xff\xfe\n", env=os.environ | {"PYTHONUTF8": "1"})
+@pytest.mark.parametrize("command", ["ner", "embed", "fill-mask", "qa"])
+def test_an_empty_line_has_no_answer_in_any_task(make: Callable[..., Path], command: str) -> None:
+    _, settings, options, _ = TASKS.get(command, ("", {}, (), {}))
+    directory = str(make(**settings))
+    run = (command, *NUMPY, "--model", directory, *options, *BESIDE.get(command, ()), "--format")
+    done = command_line(*run, "jsonl", stdin="a [MASK] film\n\nthe [MASK]\n")
+    assert done.returncode == 0, done.stderr
+    first, empty, last = (json.loads(line) for line in done.stdout.splitlines())
+    name = "vector" if command == "embed" else "answer"
+    assert empty == {"text": "", name: None}
+    assert first[name] != last[name]
+    alone = command_line(*run, "jsonl", stdin="\n")
+    assert [json.loads(line) for line in alone.stdout.splitlines()] == [empty]
+    if command != "embed":
+        table = csv.reader(io.StringIO(command_line(*run, "csv", stdin="\nthe [MASK]\n").stdout.decode()))
+        header, nothing, *_ = table
+        assert nothing == [""] * len(header)
+
+
+def test_explain_refuses_an_empty_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "text 0 is empty" in error(capsys, "explain", *NUMPY, " ")
+
+
+def test_a_line_that_is_not_utf8_is_named_after_the_answers_to_those_before() -> None:
+    lines = b"\xef\xbb\xbfgood\n" + b"bad\n" * 69 + b"caf\xe9\ngood\n"  # more than a batch
+    done = command_line("classify", *NUMPY, stdin=lines, env=os.environ | {"PYTHONUTF8": "1"})
     assert done.returncode == 2
-    assert done.stderr.decode().startswith("npdistil: error: standard input is not UTF-8")
+    assert [line.split()[0] for line in done.stdout.decode().splitlines()] == ["POSITIVE"] + ["NEGATIVE"] * 69
+    assert done.stderr.decode().startswith(
+        "npdistil: error: standard input is not UTF-8: line 71 has the byte 0xe9 behind 3 others"
+    )
     assert done.stderr.count(b"\n") == 1
+
+
+def test_standard_streams_that_are_closed_are_one_clear_error() -> None:
+    for closed, says in (("<&-", b"standard input is closed"), (">&-", b"standard output is closed")):
+        text = "good" if closed == ">&-" else ""
+        command = f"{sys.executable} -m npdistil classify --engine numpy {text} {closed}"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=120, check=False)
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+        assert done.stderr.startswith(b"npdistil: error: " + says)
+
+
+def test_a_dash_stands_for_standard_input() -> None:
+    done = command_line("classify", *NUMPY, "--format", "jsonl", "good", "-", "bad", stdin="one\ntwo\n")
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["good", "one", "two", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("clasify", "good"), "there is no command 'clasify'; did you mean classify?"),
+        (("I like it.",), "there is no command 'I like it.'; known are classify, ner, "),
+        (("classify", "--topk", "2", "good"), "there is no option --topk; did you mean --top-k?"),
+        (("classify", "--topk=2", "good"), "there is no option --topk; did you mean --top-k?"),
+        (("ner", "--aggregate", "good"), "there is no option --aggregate"),
+        (("classify", "good", "--top-k", "1", "bad"), "put texts side by side, behind the options"),
+        (("classify", "-bad"), "put -- before texts that begin with a dash"),
+    ],
+)
+def test_a_slip_shows_the_usage_of_its_command_and_what_may_have_been_meant(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(
+        f"usage: npdistil {arguments[0] if len(arguments) > 1 and arguments[0] in COMMANDS else ''}"
+    )
+    assert says in shown.splitlines()[-1]
+
+
+def test_the_name_of_a_file_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notes = tmp_path / "notes"
+    notes.write_text("good\n")
+    assert f"with < {notes}\n" in error(capsys, "classify", *NUMPY, str(notes))
+    assert "its rows with --input reviews.csv" in error(capsys, "classify", *NUMPY, "reviews.csv")
+    assert "with < reviews.csv\n" in error(capsys, "explain", *NUMPY, "reviews.csv")
+    output(capsys, "classify", *NUMPY, "I read reviews.csv")
+    assert command_line("classify", *NUMPY, stdin="reviews.csv").stdout.startswith(b"POSITIVE")
+
+
+def test_the_engine_that_cannot_run_here_is_one_clear_error() -> None:
+    code = """
+import os, sys
+os.uname = lambda: os.uname_result(("Linux", "", "", "", "mips"))
+from npdistil.cli import main
+sys.exit(main(["classify", "--engine", "compiled", "good"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"npdistil: error: kernels are made for Linux")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_the_name_that_is_shown_opens_the_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    assert npdistil.load("minilm-l6-sst2", engine="numpy").checkpoint.directory == npdistil.bundled_model()
+    (tmp_path / "minilm-l6-sst2").mkdir()  # a directory of that name comes first
+    with pytest.raises(npdistil.CheckpointError, match="config.json"):
+        npdistil.load("minilm-l6-sst2")
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    with pytest.raises(SystemExit):
+        main([option])
+    assert capsys.readouterr().out == f"npdistil {npdistil.__version__}\n"
+
+
+COMPLETED = [
+    ("npdistil cl", ["classify"]),
+    ("npdistil classify --lo", ["--long-text"]),
+    ("npdistil ner --engine n", ["numpy"]),
+    ("npdistil serve --po", ["--port"]),
+]
+
+
+@pytest.mark.parametrize(("typed", "found"), COMPLETED)
+def test_bash_completes_commands_options_and_their_values(
+    capsys: pytest.CaptureFixture[str], typed: str, found: list[str]
+) -> None:
+    if not shutil.which("bash"):
+        pytest.skip("needs bash")
+    words = " ".join(f"'{word}'" for word in typed.split(" "))
+    script = f"""{output(capsys, "completion", "bash")}
+COMP_WORDS=({words}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); _npdistil; echo "${{COMPREPLY[@]}}" """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (found, "")
+
+
+def test_every_command_and_option_is_in_every_shells_script(capsys: pytest.CaptureFixture[str]) -> None:
+    scripts = {shell: output(capsys, "completion", shell) for shell in ("bash", "zsh", "fish")}
+    assert scripts["zsh"].endswith(scripts["bash"])
+    assert all(f"-fa {name} " in scripts["fish"] for name in COMMANDS)
+    assert "-n '__fish_seen_subcommand_from classify' -l top-k -r -d" in scripts["fish"]
+    assert "-n '__fish_seen_subcommand_from ner' -l engine -xa 'auto numpy compiled' -d" in scripts["fish"]
+
+
+@pytest.mark.parametrize("seconds", ["0.2", "2"])
+def test_bench_takes_about_the_seconds_that_it_is_given(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: str
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("a good film\n" * 50_000)  # which would take minutes
+    start = time.perf_counter()
+    shown = output(
+        capsys, "bench", *NUMPY, "--model", str(make()), "--file", str(texts), "--seconds", seconds, "--json"
+    )
+    result = json.loads(shown)
+    assert result["measured"] > 0
+    assert result["texts"] == 50_000
+    assert result["tokens_per_second"] == pytest.approx(5 * result["texts_per_second"])
+    assert time.perf_counter() - start < float(seconds) + 20  # on a busy machine, tokens of all texts included
+
+
+def test_bench_prints_json_only_when_asked(make: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    shown = output(capsys, "bench", *NUMPY, "--model", str(make()), "--seconds", "0.1")
+    assert "texts a second" in shown
+    assert "{" not in shown
 
 
 def test_a_reader_that_stops_early_gets_no_traceback() -> None:
@@ -162,9 +342,6 @@ def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as exit_:
         main(["classify", "--no-such-option"])
     assert exit_.value.code == 2
-
-
-COMMANDS = ("classify", "ner", "qa", "fill-mask", "zero-shot", "embed", "info", "eval", "quantize", "bench")
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])

@@ -31,7 +31,67 @@ def test_an_empty_config_is_transformers_default() -> None:
         "tied": True,
         "quantized": False,
         "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+        "model_type": "distilbert",
+        "type_vocab_size": 1,
+        "layer_norm_eps": 1e-12,
+        "logit_function": None,
     }
+
+
+def test_an_empty_config_of_a_bert_is_transformers_default() -> None:
+    config, distilbert = Config.from_dict({"model_type": "bert"}), Config.from_dict({})
+    assert config == dataclasses.replace(distilbert, model_type="bert", n_layers=12, type_vocab_size=2)
+    assert config.class_name == "BertModel"
+
+
+def test_a_bert_has_names_of_its_own() -> None:
+    """`dim` and the like are no settings of BERT, and are not looked at, as in transformers."""
+    own = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 3, "intermediate_size": 12}
+    config = Config.from_dict({"model_type": "bert", "dim": 99, "activation": "?", "hidden_act": "relu"} | own)
+    assert (config.dim, config.n_heads, config.n_layers, config.hidden_dim, config.activation) == (8, 2, 3, 12, "relu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'; only 'absolute'"),
+        ({"is_decoder": True}, "is_decoder is True; only False"),
+        ({"add_cross_attention": True}, "add_cross_attention is True"),
+        ({"embedding_size": 128}, "embedding_size is 128; only 768"),
+        ({"type_vocab_size": 0}, "type_vocab_size is 0"),
+        ({"type_vocab_size": 17}, "type_vocab_size is 17; expected a whole number from 1 to 16"),
+        ({"layer_norm_eps": 0}, "layer_norm_eps is 0"),
+        ({"layer_norm_eps": "1e-12"}, "layer_norm_eps is '1e-12'; expected a number"),
+        ({"hidden_act": "xielu"}, "hidden_act is 'xielu'; known are gelu"),
+        ({"architectures": ["BertForNextSentencePrediction"]}, "known are BertModel, BertForSequenceClassification"),
+        ({"architectures": ["DistilBertModel"]}, "known are BertModel"),
+    ],
+)
+def test_a_bert_that_is_another_kind_of_encoder_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(CheckpointError, match=says):
+        Config.from_dict({"model_type": "bert"} | changes, "there/config.json")
+
+
+@pytest.mark.parametrize("model_type", ["bert", "distilbert"])
+@pytest.mark.parametrize(
+    ("changes", "function"),
+    [
+        ({}, "sigmoid"),
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}, "none"),
+        ({"sentence_transformers": {"activation_fn": "torch.nn.modules.activation.Sigmoid"}}, "sigmoid"),
+        ({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, "none"),
+        ({"problem_type": "regression"}, "none"),
+        ({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity", "num_labels": 2}, "softmax"),
+    ],
+)
+def test_a_cross_encoders_function_makes_its_score(model_type: str, changes: dict[str, Any], function: str) -> None:
+    assert Config.from_dict({"model_type": model_type, "num_labels": 1} | changes).function == function
+
+
+def test_another_function_of_a_cross_encoder_is_refused() -> None:
+    own = {"sentence_transformers": {"activation_fn": "my.own.Function"}}
+    with pytest.raises(CheckpointError, match=r"activation_fn is 'my\.own\.Function'; known of torch\.nn are Sigmoid"):
+        Config.from_dict({"num_labels": 1} | own)
 
 
 def test_aliases_mean_the_same() -> None:
@@ -69,7 +129,7 @@ def test_impossible_sizes_are_refused_by_name(name: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model_type": "bert"}, "model_type is 'bert'"),
+        ({"model_type": "roberta"}, "model_type is 'roberta'"),
         ({"model_type": ["distilbert"]}, "model_type"),
         ({"model_type": None}, "model_type"),
         ({"n_heads": 3}, "not a multiple"),

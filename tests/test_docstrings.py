@@ -16,7 +16,7 @@ from npdistil.distilbert import encoder, heads
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Made of others that have an example: one of their own would only be longer.
 COMPOUND = {"embed", "block", "hidden_states", "encode", "int8_product"}
-VARIANTS = {"gelu_tanh", "relu", "silu", "sigmoid"}
+VARIANTS = {"gelu_tanh", "laplace", "mish", "relu", "silu", "sigmoid"}
 
 
 PUBLIC = [*filter(inspect.isfunction, (getattr(npdistil, name) for name in npdistil.__all__)), files.classify_file]

@@ -29,7 +29,7 @@ def model(make: Make) -> Model:
 
 def odds_without(model: Model, text: str, left_out: set[int], label: int) -> float:
     """Straight from the definition: the text's tokens without those of some words."""
-    (encoding,) = tokenize(model.tokenizer, [text])
+    (encoding,) = tokenize(model.checkpoint.tokenizer, [text])
     gone = {token for i, (_, _, tokens) in enumerate(words_of(text, encoding)) if i in left_out for token in tokens}
     ids = [token for i, token in enumerate(encoding.ids) if i not in gone]
     p = np.exp(model.logits([ids])[0].astype(np.float64))
@@ -111,7 +111,7 @@ def test_words_are_those_of_the_tokenizer_with_apostrophes_inside(model: Model, 
 def test_scores_and_attention_are_those_of_the_model(model: Model) -> None:
     text = "a great film"
     found = npdistil.explain(model, text, attention=True)
-    (encoding,) = tokenize(model.tokenizer, [text])
+    (encoding,) = tokenize(model.checkpoint.tokenizer, [text])
     assert found.tokens == encoding.tokens
     np.testing.assert_array_equal(found.attention, model.attentions([encoding.ids])[0])
     labels = npdistil.pipeline("text-classification", model)(text, top_k=None)

@@ -54,7 +54,7 @@ def test_question_answering_gives_starts_and_ends() -> None:
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_masked_lm_uses_the_models_activation(activation: str) -> None:
     transform, projector = layer(D), layer(V, seed=1)
-    norm = {"weight": np.ones(D, np.float32), "bias": np.zeros(D, np.float32)}
+    norm: encoder.Params = {"weight": np.ones(D, np.float32), "bias": np.zeros(D, np.float32)}
     inner = encoder.ACTIVATIONS[activation](HIDDEN @ transform["weight"].T + transform["bias"])
     expected = encoder.layer_norm(inner, **norm) @ projector["weight"].T + projector["bias"]
     assert heads.masked_lm(HIDDEN, transform, norm, projector, activation) == pytest.approx(expected, abs=1e-5)

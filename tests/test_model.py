@@ -112,7 +112,8 @@ def test_no_texts_give_empty_results(small: npdistil.Model) -> None:
         ([[True]], "text 0 is not a flat list of whole numbers"),
         ([[[2, 3]]], "text 0 is not a flat list of whole numbers"),
         ([[2, [3]]], "text 0 is not a flat list of whole numbers"),
-        ([2, 3], "text 0 is not a flat list of whole numbers"),
+        ([2, 3], "text 0 is not a flat list of whole numbers: put the token ids of a single text in a list"),
+        ({"input_ids": [[2, 3]]}, "found a dict; give its input_ids"),
         ("I like it", "found a string"),
     ],
 )
@@ -212,11 +213,11 @@ def test_scikit_learns_metrics_take_predictions_and_probabilities(small: npdisti
     ("texts", "says"),
     [
         ("I like it", "expected a list of texts, found a string"),
-        (["good", 5], "text 1 is a int; expected a string"),
-        (["good", None], "text 1 is a NoneType"),
+        (["good", 5], "text 1 is a int: 5; expected a string, or a pair"),
+        (["good", None], "text 1 is missing: it is None"),
         ([b"good"], "text 0 is a bytes"),
         ([["good", "bad"]], "text 0 is a list"),
-        ([("a", "b", "c")], "text 0 is a tuple of 3"),
+        ([("a", "b", "c")], "text 0 is a tuple"),
         ([("a", 1)], "text 0 is a int"),
         (["good", "bad \ud800"], r"text 1 has the lone surrogate U\+D800 at character 4"),
         ([("good", "\udfff")], r"text 0 has the lone surrogate U\+DFFF at character 0"),
@@ -296,8 +297,8 @@ def test_a_long_text_is_an_error_where_that_is_asked_for(small: npdistil.Model) 
 def test_many_texts_are_scored_some_at_a_time_and_errors_say_where(small: npdistil.Model) -> None:
     texts = ["good", "bad film", "a"] * 3
     assert np.array_equal(small.scores(texts, batch_size=2), small.scores(texts))
-    with pytest.raises(InputError, match="text 7 is a NoneType"):
-        small.scores([*texts[:7], None], batch_size=2)  # type: ignore[list-item]
+    with pytest.raises(InputError, match="text 7 is missing"):
+        small.scores([*texts[:7], None], batch_size=2)
     with pytest.raises(InputError, match="from text 6 on, text 1 has 12 tokens; 6 are allowed"):
         small.scores([*texts[:7], "a " * 10], batch_size=2, long_text="error", max_length=6)
 

@@ -110,7 +110,7 @@ def test_copies_share_the_weights(make: Make) -> None:
         other = copied(pipe)
         assert other is not pipe
         assert other.model is model
-        assert other.task.checkpoint is model.checkpoint
+        assert other.processor.checkpoint is model.checkpoint
         assert other(TEXTS) == pipe(TEXTS)
 
 
@@ -149,8 +149,8 @@ def test_pipelines_are_pickled_with_their_settings(
 ) -> None:
     pipe = npdistil.pipeline(task, make(**changes), **settings)
     other = again(pipe)
-    assert other.task.settings == pipe.task.settings
-    assert other.task.checkpoint is other.model.checkpoint  # read once
+    assert other.processor.settings == pipe.processor.settings
+    assert other.processor.checkpoint is other.model.checkpoint  # read once
     found, expected = (each(items) for each in (other, pipe))
     np.testing.assert_equal(found, expected)
 

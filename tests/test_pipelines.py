@@ -53,7 +53,7 @@ def test_there_is_a_case_for_every_task() -> None:
 def test_a_pipeline_is_preprocess_forward_and_postprocess(make: Make, engine: str, task: str) -> None:
     changes, settings, items = CASES[task]
     pipe = npdistil.pipeline(task, make(**changes), engine=engine, **settings)
-    answers = pipe.task.postprocess(pipe.model.forward(pipe.task.preprocess(items)))
+    answers = pipe.processor.postprocess(pipe.model.forward(pipe.processor.preprocess(items)))
     assert len(answers) == len(items)
     assert same(answers, pipe(items))
     assert same(answers, [*pipe(iter(items))])
@@ -65,12 +65,12 @@ def test_forward_can_be_cut_between_any_two_sequences(make: Make, engine: str, t
     """What a door that mixes requests relies on: a sequence's output does not depend on those around it."""
     changes, settings, items = CASES[task]
     pipe = npdistil.pipeline(task, make(**changes), engine=engine, **settings)
-    inputs = pipe.task.preprocess(items)
+    inputs = pipe.processor.preprocess(items)
     values: list[Array] = []
     for i, ids in enumerate(inputs.token_ids):
         rows = None if inputs.rows is None else [inputs.rows[i]]
         values += pipe.model.forward(Inputs([ids], [1], inputs.output, rows)).values
-    assert same(pipe.task.postprocess(Outputs(inputs, values)), pipe.run(items))
+    assert same(pipe.processor.postprocess(Outputs(inputs, values)), pipe.run(items))
 
 
 def test_logits_of_some_tokens_are_those_of_all_at_these_places(make: Make, engine: str) -> None:
@@ -101,11 +101,11 @@ def test_settings_of_a_call_do_not_stay(make: Make) -> None:
 def test_numbers_that_are_not_finite_are_an_error_and_no_answer(make: Make, task: str, number: float) -> None:
     changes, settings, items = CASES[task]
     pipe = npdistil.pipeline(task, make(**changes), engine="numpy", **settings)
-    outputs = pipe.model.forward(pipe.task.preprocess(items))
+    outputs = pipe.model.forward(pipe.processor.preprocess(items))
     values = [np.array(each) for each in outputs.values]
     values[-1].flat[-1] = number
     with pytest.raises(npdistil.EngineError, match=f"item {len(outputs.inputs.counts) - 1} are not all finite"):
-        pipe.task.postprocess(Outputs(outputs.inputs, values))
+        pipe.processor.postprocess(Outputs(outputs.inputs, values))
 
 
 def test_weights_that_overflow_are_an_error(make: Make, engine: str) -> None:

@@ -90,7 +90,7 @@ def test_a_tokenizer_without_a_mask_token_is_refused(opened: Callable[..., Any])
 @pytest.mark.parametrize("kind", ["wordpiece", "suffix-bpe", "unigram", "wordlevel"])
 def test_an_unknown_word_is_a_word_of_its_own(opened: Callable[..., Any], kind: str, strategy: str) -> None:
     ner = opened("ner", kind, "DistilBertForTokenClassification")
-    task = ner.task.replaced({"aggregation_strategy": strategy})
+    task = ner.processor.replaced({"aggregation_strategy": strategy})
     (tokens,) = tokens_of(task, "José 😀 Berlin")
     assert [each["is_subword"] for each in tokens if each["word"] == "😀"] == [False]
 

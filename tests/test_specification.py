@@ -156,7 +156,7 @@ def test_embedding_gives_the_tables_rows_in_float32(dtype: npt.DTypeLike) -> Non
 
 def test_positions_count_from_0_in_every_text() -> None:
     words, positions = np.zeros((1, 4), np.float32), np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    norm = {"weight": np.ones(4, np.float32), "bias": np.zeros(4, np.float32)}
+    norm: encoder.Params = {"weight": np.ones(4, np.float32), "bias": np.zeros(4, np.float32)}
     x = encoder.embed(np.zeros(5, np.int64), np.array([0, 2, 5]), {"weight": words}, {"weight": positions}, norm)
     assert np.array_equal(x, encoder.layer_norm(positions[[0, 1, 0, 1, 2]], **norm))
 

@@ -270,7 +270,7 @@ def test_none_leaves_what_the_pipeline_was_made_with(ner: Any) -> None:
         ({"ignore_labels": "O"}, "ignore_labels is 'O'; expected a list of strings"),
         ({"is_split_into_words": "yes"}, "is_split_into_words is 'yes'"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"grouped_entities": True}, "unknown setting: grouped_entities"),
+        ({"grouped": True}, "unknown setting: grouped"),
     ],
 )
 def test_wrong_settings_are_refused(ner: Any, settings: dict[str, Any], says: str) -> None:
@@ -278,7 +278,7 @@ def test_wrong_settings_are_refused(ner: Any, settings: dict[str, Any], says: st
         ner(TEXT, **settings)
 
 
-@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], [["a", "b"]], "\ud800", [None], ("a",)])
+@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], [["a", "b"]], "\ud800", [None], (5,)])
 def test_inputs_that_are_no_text_are_refused(ner: Any, inputs: Any) -> None:
     with pytest.raises(InputError):
         ner(inputs)

@@ -371,12 +371,12 @@ def test_a_text_is_cut_at_the_length_and_on_the_side_that_the_tokenizer_says(
     directory = make()
     tiny.write_tokenizer(directory, model_max_length=4, truncation_side=side)
     model = npdistil.load(directory, engine="numpy")
-    task = npdistil.pipeline("text-classification", model, truncation=True).task
+    task = npdistil.pipeline("text-classification", model, truncation=True).processor
     ids = model.tokenizer.encode("the film a good").ids
     assert [[*each] for each in task.preprocess(["the film a good"]).token_ids] == [
         [*ids[:3], 3] if side == "right" else [2, *ids[-3:]]
     ]
-    whole = npdistil.pipeline("text-classification", model).task.preprocess(["the film a good"])
+    whole = npdistil.pipeline("text-classification", model).processor.preprocess(["the film a good"])
     assert [[*each] for each in whole.token_ids] == [ids]  # where nothing is cut away all is read at once
 
 

@@ -172,10 +172,10 @@ def test_missing_labels_are_asked_for(judge: Any) -> None:
         ({"hypothesis_template": "{0} {}"}, "expected one {}"),
         ({"hypothesis_template": "}"}, "expected one {}"),
         ({"hypothesis_template": "{"}, "expected one {}"),
-        ({"hypothesis_template": None}, "expected a string"),
+        ({"hypothesis_template": 5}, "expected a string"),
         ({"multi_label": "yes"}, "multi_label is 'yes'"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"multi_class": True}, "unknown setting: multi_class"),
+        ({"multi_class": "yes"}, "multi_label is 'yes'"),
     ],
 )
 def test_wrong_settings_are_refused(judge: Any, settings: dict[str, Any], says: str) -> None:
@@ -183,7 +183,7 @@ def test_wrong_settings_are_refused(judge: Any, settings: dict[str, Any], says: 
         judge(TEXT, LABELS, **settings)
 
 
-@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], ("a",), "\ud800"])
+@pytest.mark.parametrize("inputs", [None, 5, {"text": "a"}, [5], (5,), "\ud800"])
 def test_wrong_inputs_are_refused(judge: Any, inputs: Any) -> None:
     with pytest.raises(InputError):
         judge(inputs, LABELS)

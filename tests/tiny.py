@@ -163,3 +163,81 @@ def write(
     if tokenizer:
         write_tokenizer(directory, tokenizer)
     return directory
+
+
+# Part of a tensor's name in DistilBERT -> in BERT.
+BERT_NAMES = {
+    "transformer.layer": "encoder.layer",
+    "attention.q_lin": "attention.self.query",
+    "attention.k_lin": "attention.self.key",
+    "attention.v_lin": "attention.self.value",
+    "attention.out_lin": "attention.output.dense",
+    "ffn.lin1": "intermediate.dense",
+    "ffn.lin2": "output.dense",
+    "sa_layer_norm": "attention.output.LayerNorm",
+    "output_layer_norm": "output.LayerNorm",
+    "pre_classifier": "pooler.dense",
+    "vocab_transform": "cls.predictions.transform.dense",
+    "vocab_layer_norm": "cls.predictions.transform.LayerNorm",
+    "vocab_projector.weight": "cls.predictions.decoder.weight",
+    "vocab_projector.bias": "cls.predictions.bias",
+}
+
+
+def bert_config(head: str = "ForSequenceClassification", **changes: Any) -> dict[str, Any]:
+    """What stands in a BERT's config.json; None takes a key away."""
+    whole = {
+        "model_type": "bert",
+        "architectures": [f"Bert{head}"],
+        "vocab_size": len(VOCABULARY),
+        "max_position_embeddings": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "hidden_size": 8,
+        "intermediate_size": 12,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "type_vocab_size": 2,
+        "id2label": {"0": "NEGATIVE", "1": "POSITIVE"},
+    }
+    return {name: value for name, value in (whole | changes).items() if value is not None}
+
+
+def bert_tensors(settings: Mapping[str, Any], head: str, seed: int = 0, prefix: bool = True) -> dict[str, Array]:
+    """Random weights by BERT's names."""
+    head = "ForMaskedLM" if head == "ForPreTraining" else head
+    arrays = tensors({**settings, "architectures": [f"DistilBert{head}"]}, seed, prefix=False)
+    random = np.random.default_rng(seed + 1)
+    dim = settings["hidden_size"]
+    types = random.normal(0, 1.5 / dim**0.5, (settings.get("type_vocab_size", 2), dim))
+    arrays["embeddings.token_type_embeddings.weight"] = types.astype(np.float32)
+    if head == "Model":
+        pooler = random.normal(0, 0.3, (dim, dim)), random.normal(0, 0.3, dim)
+        arrays |= {f"pooler.dense.{n}": a.astype(np.float32) for n, a in zip(("weight", "bias"), pooler, strict=True)}
+    found = {}
+    for name, array in arrays.items():
+        for ours, theirs in BERT_NAMES.items():
+            name = name.replace(ours, theirs)
+        inside = name.startswith(("embeddings", "encoder", "pooler"))
+        found[f"bert.{name}" if prefix and inside else name] = array
+    return found
+
+
+def write_bert(
+    directory: Path,
+    head: str = "ForSequenceClassification",
+    *,
+    arrays: Mapping[str, Array] | None = None,
+    dtype: str | Mapping[str, str] = "F32",
+    prefix: bool = True,
+    seed: int = 0,
+    **changes: Any,
+) -> Path:
+    """A BERT's directory; `changes` are those to `bert_config`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    settings = bert_config(head, **changes)
+    (directory / "config.json").write_text(json.dumps(settings))
+    arrays = bert_tensors(settings, head, seed, prefix) if arrays is None else arrays
+    (directory / "model.safetensors").write_bytes(serialized(arrays, dtype))
+    write_tokenizer(directory, tokenizer_class="BertTokenizer")
+    return directory

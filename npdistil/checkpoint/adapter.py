@@ -13,6 +13,7 @@ import numpy as np
 
 from ..distilbert.encoder import Array
 from ..errors import CheckpointError
+from .bert import distilbert_name
 from .folder import Folder
 from .tensors import TensorFile, is_finite
 
@@ -71,7 +72,7 @@ class Adapter:
         return weight
 
 
-def read_adapter(folder: Folder) -> Adapter | None:
+def read_adapter(folder: Folder, model_type: str) -> Adapter | None:
     """The adapter of a directory, where it has one.
 
     Raises:
@@ -103,14 +104,15 @@ def read_adapter(folder: Folder) -> Adapter | None:
         array = file.read(tensor).astype(np.float32, copy=False)
         if not is_finite(array):
             raise CheckpointError(f"{file.path} has NaN or infinity in {tensor}")
-        name = PREFIX.sub("", tensor).removeprefix("distilbert.")
+        name = PREFIX.sub("", tensor).removeprefix(f"{model_type}.")
         if match := re.fullmatch(r"(.+)\.lora_(embedding_)?([AB])(?:\.weight)?", name):
             # An embedding's pair is stored the other way round: its table has a row a word.
             pairs.setdefault(match[1], {})[match[3]] = array.T if match[2] else array
         elif ".lora_" in name or "base_layer" in name:
             raise CheckpointError(f"{file.path} has {tensor}, which is no part of plain LoRA. {_advice(folder)}")
         else:
-            replaced[name.replace(".modules_to_save.default", "")] = array
+            name = name.replace(".modules_to_save.default", "")
+            replaced[distilbert_name(name) if model_type == "bert" else name] = array
     low_rank = {}
     for module, pair in pairs.items():
         if set(pair) != {"A", "B"}:
@@ -120,7 +122,11 @@ def read_adapter(folder: Folder) -> Adapter | None:
             a, b = b, a
         if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1]:
             raise CheckpointError(f"{file.path}: the pair for {module} has the shapes {a.shape} and {b.shape}")
-        low_rank[f"{module}.weight"] = (b * np.float32(_scale(config, path, module, len(a))), a)
+        name = f"{module}.weight"
+        low_rank[distilbert_name(name) if model_type == "bert" else name] = (
+            b * np.float32(_scale(config, path, module, len(a))),
+            a,
+        )
     return Adapter(str(config.get("base_model_name_or_path")), _number(config, path, "r"), low_rank, replaced, file)
 
 

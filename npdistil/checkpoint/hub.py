@@ -3,8 +3,9 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
-from ..errors import CheckpointError, MissingExtraError
+from ..errors import CheckpointError, InputError, MissingExtraError
 from .folder import Folder
 from .sentence import MODULES, read_modules
 from .tokenizer import FILES as TOKENIZER_FILES
@@ -31,34 +32,60 @@ def bundled_model() -> Path:
     raise CheckpointError(f"the bundled model is not installed: it should be in {' or '.join(map(str, places))}")
 
 
-def find_model(path_or_name: str | os.PathLike[str] | None = None) -> Path:
-    """The directory of a model: None is the bundled one; a directory is itself; else a Hub name.
+def find_model(
+    path_or_name: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The directory of a model: None, or its name, is the bundled one; a directory is itself; else a Hub name.
 
     A Hub name ("distilbert-base-uncased-finetuned-sst-2-english", "owner/name") is looked up in the Hub's local
     cache, then downloaded with `huggingface_hub`. HF_HUB_OFFLINE=1 forbids the download. A path never touches the
     network.
 
+    Args:
+        path_or_name: what is looked for.
+        revision: a branch, tag or commit of a Hub name; None is "main".
+        token: for the Hub, as `huggingface_hub` takes it.
+        cache_dir: the Hub's cache, where it is not in its own place.
+        local_files_only: as HF_HUB_OFFLINE=1.
+
     Raises:
         CheckpointError: no such directory, or a name that is not in the cache while offline or on the Hub.
+        InputError: neither a path nor a name.
         MissingExtraError: a download without `huggingface_hub`.
     """
-    if path_or_name is None:
+    if path_or_name is None or (path_or_name == BUNDLED and not os.path.exists(BUNDLED)):  # noqa: PTH110
         return bundled_model()
+    if not isinstance(path_or_name, (str, os.PathLike)):
+        raise InputError(
+            f"the model is a {type(path_or_name).__name__}; expected a directory, a name on the Hub or what "
+            "`npdistil.load` returns. A model of torch is saved first, with its tokenizer: "
+            "model.save_pretrained(directory), tokenizer.save_pretrained(directory)"
+        )
     path = _expanded(Path(path_or_name))
     if not isinstance(path_or_name, str) or not HUB_NAME.fullmatch(path_or_name) or os.path.exists(path):  # noqa: PTH110
         return path  # whether it holds a model, and exists at all, is for who reads it to say
-    cached = _in_cache(path_or_name)
+    cache = hub_cache() if cache_dir is None else _expanded(Path(cache_dir))
+    cached = _in_cache(path_or_name, cache, revision or "main")
     missing = _missing(cached) if cached else []
     if cached and not missing:
         return cached
-    if any(os.environ.get(name, "").upper() in TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
+    offline = any(os.environ.get(name, "").upper() in TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    if offline or local_files_only:
         if cached and missing == [TOKENIZER]:
             return cached  # token ids can be used without, and texts get an error that says what is missing
-        where = f"neither a directory here nor in the Hub's cache {hub_cache()}"
+        where = f"neither a directory here nor in the Hub's cache {cache}"
         if cached:
             where = f"in the Hub's cache without {' and '.join(missing)} ({cached})"
-        raise CheckpointError(f"{path_or_name} is {where}, and HF_HUB_OFFLINE forbids to download it")
-    return _download(path_or_name)
+        raise CheckpointError(
+            f"{path_or_name} is {where}, and {'HF_HUB_OFFLINE' if offline else 'local_files_only'} forbids "
+            "to download it"
+        )
+    return _download(path_or_name, revision=revision, token=token, cache_dir=cache_dir)
 
 
 def _expanded(path: Path) -> Path:
@@ -103,28 +130,28 @@ def hub_cache() -> Path:
     return _expanded(Path(os.path.expandvars(cache)))
 
 
-def _in_cache(name: str) -> Path | None:
-    """The snapshot that the cache's main branch points to, where it holds a model."""
+def _in_cache(name: str, cache: Path, revision: str) -> Path | None:
+    """The snapshot of a branch, tag or commit, where it holds a model."""
     for full_name in (name, f"distilbert/{name}"):  # names without an owner were moved to one
-        repository = hub_cache() / f"models--{full_name.replace('/', '--')}"
+        repository = cache / f"models--{full_name.replace('/', '--')}"
         try:
-            commit = (repository / "refs" / "main").read_text().strip()
+            commit = (repository / "refs" / revision).read_text().strip()
         except OSError:
-            continue
+            commit = revision
         snapshot = repository / "snapshots" / commit
         if (snapshot / "config.json").exists() or (snapshot / MODULES).exists():
             return snapshot
     return None
 
 
-def _download(name: str) -> Path:
+def _download(name: str, **how: Any) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise MissingExtraError("huggingface_hub", "hub") from None
     try:
-        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+        return Path(snapshot_download(name, allow_patterns=list(WANTED), **how))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

@@ -21,6 +21,7 @@ from .. import atomic
 from ..distilbert.encoder import Array, Params, quantize_rows
 from ..errors import CheckpointError
 from .adapter import CONFIG as ADAPTER_CONFIG
+from .bert import POOLER, bert_name
 from .folder import Folder
 from .tokenizer import ADDED_TOKENS, FILES, SETTINGS, SPECIAL_TOKENS
 from .weights import INDEX, SINGLE, TABLES, Checkpoint, dequantized, read_checkpoint
@@ -37,7 +38,6 @@ FORMAT: dict[str, Any] = {
     },
 }
 TOKENIZER_FILES = (*FILES, SETTINGS, SPECIAL_TOKENS, ADDED_TOKENS)  # kept, whichever of them are read
-EMBEDDINGS = ("word_embeddings", "position_embeddings")
 
 
 def quantize_linear(weight: Array, bias: Array) -> Params:
@@ -112,18 +112,24 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
     if os.path.lexists(dst):  # Path.exists raises for names that are too long
         raise CheckpointError(f"{dst} exists; choose a new directory")
     raw = Folder(src / encoder).object("config.json")
-    raw["architectures"] = raw.get("architectures") or [checkpoint.config.architecture]
+    raw["architectures"] = [checkpoint.config.class_name]
     if not checkpoint.config.tied:  # which the file of weights may have said
         raw["tie_word_embeddings"] = False
     params, tied = in_precision(checkpoint.params, "int8"), checkpoint.config.tied
+    weights, head = checkpoint.weights, checkpoint.head
+    # As the files have them: a BERT's token types apart from its positions, and a pooler that its head may not use.
+    stored = weights.tree(name for name in TABLES if name in weights.shapes)["embeddings"]
+    if checkpoint.config.model_type == "bert":
+        head = head | weights.tree(name for name in weights.shapes if name.startswith(POOLER))
     groups = FORMAT["config_groups"]
     if tied and "vocab_projector" in checkpoint.head:
         groups = {name: group for name, group in groups.items() if group["targets"] != ["Embedding"]}
     else:
-        tables = {name: quantize_weight(params["embeddings"][name]["weight"]) for name in EMBEDDINGS}
-        params["embeddings"] = params["embeddings"] | tables
-    raw["quantization_config"] = FORMAT | {"config_groups": groups, "ignore": sorted(checkpoint.head)}
-    tensors = _flat(params, checkpoint.head, tied)
+        stored = {name: quantize_weight(table["weight"]) for name, table in stored.items()}
+    params["embeddings"] = params["embeddings"] | stored
+    tensors = {_stored_name(name, checkpoint): tensor for name, tensor in _flat(params, head, tied).items()}
+    ignored = {_stored_name(f"{name}.weight", checkpoint).rpartition(".")[0] for name in head}
+    raw["quantization_config"] = FORMAT | {"config_groups": groups, "ignore": sorted(ignored)}
     try:
         dst.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=dst.parent, prefix=f".{dst.name}-") as scratch:
@@ -152,12 +158,18 @@ def _kept(checkpoint: Checkpoint) -> list[Path]:
     return [name for name in dict.fromkeys([*map(Path, checkpoint.files), *modules, *unread]) if name not in replaced]
 
 
+def _stored_name(name: str, checkpoint: Checkpoint) -> str:
+    """The name of a tensor in transformers; a bare encoder's has no prefix."""
+    model_type = checkpoint.config.model_type
+    name = bert_name(name) if model_type == "bert" else name
+    inside = name.startswith(("embeddings.", "transformer.", "encoder.", "pooler."))
+    return f"{model_type}.{name}" if inside and checkpoint.head else name
+
+
 def _flat(params: Params, head: Params, tied: bool) -> dict[str, Array]:
-    """The trees with the names that transformers gives their tensors."""
+    """The trees as tensors by DistilBERT's names, without the prefix."""
     layers = {str(i): block for i, block in enumerate(params["layer"])}
-    root: Params = {"distilbert": {"embeddings": params["embeddings"], "transformer": {"layer": layers}}} | head
-    if not head:  # a bare encoder has no prefix
-        root = root["distilbert"]
+    root: Params = {"embeddings": params["embeddings"], "transformer": {"layer": layers}} | head
     tensors: dict[str, Array] = {}
 
     def walk(node: Params, prefix: str) -> None:
@@ -165,7 +177,7 @@ def _flat(params: Params, head: Params, tied: bool) -> dict[str, Array]:
             if isinstance(child, dict):
                 walk(child, f"{prefix}{name}.")
             else:
-                table = f"{prefix}{name}".removeprefix("distilbert.") in TABLES and child.dtype != np.int8
+                table = f"{prefix}{name}" in TABLES and child.dtype != np.int8
                 tensors[f"{prefix}{name}"] = np.ascontiguousarray(child, np.float16 if table else None)
 
     walk(root, "")

@@ -47,6 +47,7 @@ class Tokenization:
         max_length: model_max_length of tokenizer_config.json; None where it says none.
         truncation_side: "right" where a text that is too long loses its end, "left" where it loses its beginning.
         clean_up_spaces: whether blanks before marks are taken away when tokens become a text.
+        token_types: whether a model that has token types is given them.
     """
 
     tokenizer: Tokenizer
@@ -55,6 +56,7 @@ class Tokenization:
     max_length: int | None = None
     truncation_side: str = "right"
     clean_up_spaces: bool = False
+    token_types: bool = True
 
 
 def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
@@ -125,7 +127,18 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
         side,
         # transformers leaves words alone that keep their own blanks
         bool(_flag(settings, "clean_up_tokenization_spaces", False)) and not isinstance(tokenizer.model, models.BPE),
+        _token_types(folder, settings, class_name),
     )
+
+
+def _token_types(folder: Folder, settings: Mapping[str, Any], class_name: str) -> bool:
+    names = settings.get("model_input_names")
+    if names is None:
+        class_name = class_name.removesuffix("Fast")
+        return class_name in BERT_CLASSES and class_name != "DistilBertTokenizer"
+    if not isinstance(names, list):
+        raise CheckpointError(f"{folder.path / SETTINGS}: model_input_names is {names!r:.80}; expected a list")
+    return "token_type_ids" in names
 
 
 def _max_length(folder: Folder, settings: Mapping[str, Any]) -> int | None:

@@ -17,6 +17,7 @@ from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
 from .adapter import CONFIG as ADAPTER_CONFIG
 from .adapter import Adapter, read_adapter
+from .bert import DECODER_BIAS, POOLER, TYPES, bert_name, distilbert_name, with_types
 from .config import Config, architecture_of
 from .folder import Folder, printable
 from .sentence import Dense, SentenceEncoder, read_modules
@@ -25,20 +26,21 @@ from .tokenizer import FILES as TOKENIZER_FILES
 from .tokenizer import Tokenization, read_tokenization
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-TABLES = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight")
-IGNORED = {"embeddings.position_ids"}  # 0, 1, 2, ...: a buffer that older versions of transformers saved
+TABLES = ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight", TYPES)
+# Buffers that older versions of transformers saved: 0, 1, 2, ... and zeros.
+IGNORED = {"embeddings.position_ids", "embeddings.token_type_ids"}
 Self = TypeVar("Self")
 COMPILED = "_orig_mod."  # what torch.compile puts into names
 
 
 class Weights:
-    """The tensors of a model's files, with an adapter merged, by name without the prefix.
+    """The tensors of a model's files, with an adapter merged, by DistilBERT's names without the prefix.
 
     A tensor is read when it is asked for and not held, so that an engine that packs it need not share memory with a
     second copy; while anybody holds it, that one is given again.
     """
 
-    def __init__(self, files: Sequence[TensorFile], adapter: Adapter | None) -> None:
+    def __init__(self, files: Sequence[TensorFile], adapter: Adapter | None, model_type: str) -> None:
         self.files, self.adapter = files, adapter
         self.places: dict[str, tuple[TensorFile, str]] = {}
         self.renamed: set[str] = set()
@@ -48,14 +50,20 @@ class Weights:
                 name = tensor.replace(COMPILED, "")
                 if name != tensor:
                     self.renamed.add(tensor)
-                name = name.removeprefix("distilbert.")
+                name = name.removeprefix(f"{model_type}.")
                 if name.endswith((".gamma", ".beta")):  # the names of TensorFlow
                     name = name.replace(".gamma", ".weight").replace(".beta", ".bias")
+                if model_type == "bert":
+                    name = distilbert_name(name)
                 if name in IGNORED:
                     continue
                 if name in self.places:
                     raise CheckpointError(f"{file.path}: {name} is there twice")
                 self.places[name], self.shapes[name] = (file, tensor), shape
+        if model_type == "bert" and DECODER_BIAS in self.places:
+            place, shape = self.places.pop(DECODER_BIAS), self.shapes.pop(DECODER_BIAS)
+            self.places.setdefault("vocab_projector.bias", place)
+            self.shapes.setdefault("vocab_projector.bias", shape)
         if adapter:
             self.shapes |= {name: array.shape for name, array in adapter.replaced.items()}
         self.held: list[Array] = []  # what is wanted again soon
@@ -120,7 +128,7 @@ class Checkpoint(Unchanging):
     Attributes:
         directory: where it is, from the root of the file system on.
         config: sizes, labels and head.
-        embeddings: the part of `params` of that name.
+        embeddings: the part of `params` of that name. A BERT's token types are in its positions (bert.py).
         head: the parameters of the head that `config.architecture` names.
         own_tokenization: the tokenizer and what goes with it; None where the directory has none.
         sentence: how sentence-transformers makes vectors with it; None where it is not one of these directories.
@@ -206,6 +214,15 @@ class Checkpoint(Unchanging):
         return self.own_tokenization.truncation_side if self.own_tokenization else "right"
 
     @property
+    def has_token_types(self) -> bool:
+        """Whether tokens of a pair's second text are told from the first's: in a BERT, unless its tokenizer does not.
+
+        So it is with the tokenizer class of DistilBERT, for one.
+        """
+        given = self.own_tokenization.token_types if self.own_tokenization else True
+        return self.config.model_type == "bert" and given
+
+    @property
     def special_tokens(self) -> Mapping[str, str]:
         """Role ("mask_token", "unk_token", ...) -> token, as far as the tokenizer has them."""
         return self.own_tokenization.special_tokens if self.own_tokenization else {}
@@ -270,20 +287,25 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     folder.read("config.json")
     raw = folder.object("config.json")
     config = Config.from_dict(raw, str(folder.path / "config.json"))
-    adapter = read_adapter(folder)
+    adapter = read_adapter(folder, config.model_type)
     if adapter and config.quantized:
         raise CheckpointError(f"{folder.path} is int8 and has an adapter; merge the adapter into the float model first")
-    weights = Weights([TensorFile(folder, name) for name in weight_names(folder)], adapter)
+    weights = Weights([TensorFile(folder, name) for name in weight_names(folder)], adapter, config.model_type)
     if not raw.get("architectures"):
         config = replace(config, architecture=architecture_of(weights.shapes))
     if config.architecture == "DistilBertForMaskedLM":
         config = replace(config, tied=_is_tied(config, weights, folder))
     names = _checked(config, weights, folder)
     tree = weights.tree(name for name in names if not name.startswith("transformer."))
+    if config.model_type == "bert":
+        table = with_types(tree["embeddings"]["position_embeddings"], tree["embeddings"].pop("token_type_embeddings"))
+        tree["embeddings"]["position_embeddings"] = {"weight": table}
     if sentence:
         _check_widths(config, sentence, root)
     has_tokenizer = any(folder.has(name) for name in TOKENIZER_FILES)
     class_name = raw.get("tokenizer_class")
+    if not class_name and config.model_type == "bert":
+        class_name = "BertTokenizer"
     tokenization = read_tokenization(folder, config.vocab_size, class_name) if has_tokenizer else None
     if tokenization and sentence and sentence.do_lower_case:
         own = tokenization.tokenizer.normalizer
@@ -368,6 +390,8 @@ def expected_shapes(config: Config, scales: set[str]) -> dict[str, tuple[int, ..
         TABLES[0]: (config.vocab_size, config.dim),
         TABLES[1]: (config.max_position_embeddings, config.dim),
     }
+    if config.model_type == "bert":
+        shapes[TYPES] = (config.type_vocab_size, config.dim)
     linears: dict[str, tuple[Any, Any]] = dict(SHAPES[config.architecture])
     norms = ["embeddings.LayerNorm"]
     for i in range(config.n_layers):
@@ -421,6 +445,8 @@ def _checked(config: Config, weights: Weights, folder: Folder) -> Collection[str
     shapes = dict(weights.shapes)
     if config.tied:
         shapes.pop("vocab_projector.weight", None)
+    if config.model_type == "bert" and POOLER.rstrip(".") not in SHAPES[config.architecture]:  # it is often there
+        shapes = {name: shape for name, shape in shapes.items() if not name.startswith(POOLER)}
     expected = expected_shapes(config, {name for name in shapes if name.endswith("weight_scale")})
     int8 = {name for name in expected if f"{name}_scale" in expected}
     beside = {name: list(shape) for name, shape in shapes.items() if name not in expected}
@@ -448,15 +474,17 @@ def _checked(config: Config, weights: Weights, folder: Folder) -> Collection[str
                 wrong["of the wrong type"][name] = f"{array.dtype} for {'int8' if name in int8 else 'a float'}"
             elif not is_finite(array):
                 wrong["not finite"][name] = "NaN or infinity"
-    if found := "; ".join(f"{what}: {listed(names)}" for what, names in wrong.items() if names):
-        stray = {name: shape for name, shape in beside.items() if name not in inside}
+    shown = bert_name if config.model_type == "bert" else str
+    stray: dict[str, object] = {shown(name): shape for name, shape in beside.items() if name not in inside}
+    named = {what: {shown(name): said for name, said in names.items()} for what, names in wrong.items() if names}
+    if found := "; ".join(f"{what}: {listed(names)}" for what, names in named.items()):
         also = f"; unexpected: {listed(stray)}" if stray else ""
         raise CheckpointError(
-            f"{folder.path} does not hold the {config.architecture} that its config.json says: {found}{also}"
+            f"{folder.path} does not hold the {config.class_name} that its config.json says: {found}{also}"
         )
-    if stray := {name: shape for name, shape in beside.items() if name not in inside}:
+    if stray:
         warnings.warn(
-            f"{folder.path} has tensors that are no part of a {config.architecture}, and are left out: {listed(stray)}",
+            f"{folder.path} has tensors that are no part of a {config.class_name}, and are left out: {listed(stray)}",
             stacklevel=3,
         )
     if weights.renamed:

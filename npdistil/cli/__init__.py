@@ -5,8 +5,10 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 
 from .. import __version__
 from ..errors import InputError, NpdistilError
@@ -24,26 +26,24 @@ COMMANDS = {  # name -> the module here that has its options and runs it, and wh
     "info": ("info", "say what a model is and how it would run"),
     "eval": ("evaluate", "accuracy, F1 and confusion matrix on a labelled file"),
     "quantize": ("quantize", "write an int8 copy of a float checkpoint, and say what error that made"),
-    "bench": ("bench", "measure throughput, latency and memory on this machine; a table, then one line of JSON"),
+    "bench": ("bench", "measure throughput, latency and memory on this machine"),
     "serve": ("serve", "answer requests over HTTP, with a page to look at"),
+    "completion": ("completion", "a script that has a shell complete commands and options"),
 }
+FILE_NAME = re.compile(r"\S+\.(csv|tsv|jsonl?|txt|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C."""
-    given = sys.argv[1:] if arguments is None else [*arguments]
-    options = _parser(given[0] if given else "").parse_args(given)
-    if sys.stdout is None:
-        print("npdistil: error: standard output is closed", file=sys.stderr)
-        return FAILED
-    # Not the locale's encoding, and no silent repair of what is not UTF-8.
-    for stream, encoding in ((sys.stdin, "utf-8-sig"), (sys.stdout, "utf-8")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=encoding, errors="strict")
-    if sys.stderr is not None and sys.stderr.isatty():  # whoever waits sees what for
-        logging.basicConfig(format="npdistil: %(message)s")
-        logging.getLogger("npdistil").setLevel(logging.INFO)
     try:
+        options = _parsed([*(sys.argv[1:] if arguments is None else arguments)])
+        if sys.stdout is None:
+            raise InputError("standard output is closed")
+        if isinstance(sys.stdout, io.TextIOWrapper):  # not the locale's encoding, and no silent repair
+            sys.stdout.reconfigure(encoding="utf-8", errors="strict")
+        if sys.stderr is not None and sys.stderr.isatty():  # whoever waits sees what for
+            logging.basicConfig(format="npdistil: %(message)s")
+            logging.getLogger("npdistil").setLevel(logging.INFO)
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -51,10 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         _discard_output()
         return FAILED
-    except (NpdistilError, OSError) as error:
-        print(f"npdistil: error: {' '.join(str(error).split())}", file=sys.stderr)
+    except (NpdistilError, OSError, MemoryError) as error:
+        said = "out of memory" if isinstance(error, MemoryError) else ""
+        print("npdistil: error:", ": ".join(filter(None, (said, " ".join(str(error).split())))), file=sys.stderr)
         try:
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except OSError:
             _discard_output()
         return FAILED
@@ -67,23 +69,66 @@ def _discard_output() -> None:
 
 
 def texts_of(options: argparse.Namespace) -> Iterator[str]:
-    """The texts among the arguments, or else the lines of standard input.
+    """The texts among the arguments, where "-" stands for the lines of standard input; without any, these lines.
 
     Raises:
-        InputError: a line that is not UTF-8.
+        InputError: a line that is not UTF-8, standard input that is closed, or the name of a file.
     """
-    yield from options.text
-    if options.text:
-        return
-    try:
-        for line in sys.stdin or ():  # None where it is closed
-            yield line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input is not UTF-8: {error}") from None
+    for text in options.text:
+        if os.path.isfile(text) or FILE_NAME.fullmatch(text):  # noqa: PTH113 - which raises for long texts
+            raise InputError(
+                f"{text} is the name of a file, and not a text; give each of its lines as a text with < {text}"
+                + f", or its rows with --input {text}" * bool(hasattr(options, "input") and FILE_NAME.fullmatch(text))
+            )
+    for text in options.text or "-":
+        if text == "-":
+            yield from _lines_of_standard_input()
+        else:
+            yield text
 
 
-def _parser(chosen: str) -> argparse.ArgumentParser:
-    """All commands by name, and the options of the chosen one; the others' modules are not imported."""
+def _lines_of_standard_input() -> Iterator[str]:
+    if sys.stdin is None:
+        raise InputError("standard input is closed, and there is no text among the arguments")
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:  # noqa: PERF203
+            raise InputError(
+                f"standard input is not UTF-8: line {number} has the byte 0x{line[error.start]:02x} behind "
+                f"{error.start} others; iconv -f ENCODING -t utf-8 converts it"
+            ) from None
+
+
+def _parsed(given: list[str]) -> argparse.Namespace:
+    """The options of the command that is given; ends the process where they are wrong, as argparse does."""
+    chosen = given[0] if given else ""
+    parser, command = parsers(chosen)
+    if chosen and not chosen.startswith("-") and chosen not in COMMANDS:
+        parser.error(
+            f"there is no command {chosen!r}{_meant(chosen, COMMANDS) or '; known are ' + ', '.join(COMMANDS)}"
+        )
+    options, unknown = parser.parse_known_args(given)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        if word.startswith("--"):
+            known = [name for action in command._actions for name in action.option_strings]
+            command.error(f"there is no option {word}{_meant(word, known)}")
+        dash = word.startswith("-")
+        command.error(
+            f"{unknown[0]!r} is one argument too many; "
+            + ("put -- before texts that begin with a dash" if dash else "put texts side by side, behind the options")
+        )
+    return options
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = get_close_matches(word, known, n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def parsers(chosen: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Of all commands, by name alone, and of the chosen one, with its options; modules of others are not imported."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="npdistil",
@@ -91,11 +136,12 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
         epilog='examples:\n  npdistil classify "I like you. I love you."\n  npdistil classify --help',
         formatter_class=formatter,
     )
-    parser.add_argument("--version", action="version", version=f"npdistil {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"npdistil {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    found = parser
     for name, (module, about) in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
         if name == chosen:
-            command.formatter_class = formatter
+            found, command.formatter_class = command, formatter
             importlib.import_module(f".{module}", __name__).add_options(command, name)
-    return parser
+    return parser, found

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..errors import InputError
 from ..pipelines import pipeline
 from ..tasks.explanation import ExplanationSettings, wants_colour
+from ..text import is_empty
 from . import texts_of
 from .options import add_model, add_settings, add_texts, examples, loaded, settings_of
 
@@ -36,6 +37,8 @@ def run(options: argparse.Namespace) -> None:
         raise InputError("--format html takes one text, as an argument")
     pipe = pipeline("explanation", loaded(options), **settings_of(options, ExplanationSettings))
     for number, text in enumerate(texts_of(options)):
+        if is_empty(text):
+            raise InputError(f"text {number} is empty: it has no words to explain")
         found = pipe(text)
         if options.attention or options.format == "html":
             found = replace(found, attention=pipe.model.attentions([pipe.model.tokenizer.encode(text).ids])[0])

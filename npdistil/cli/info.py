@@ -1,13 +1,14 @@
 """`npdistil info`."""
 
 import argparse
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 from .. import __version__
 from ..checkpoint.folder import printable
 from ..checkpoint.sentence import Dense
-from ..checkpoint.weights import Checkpoint
+from ..checkpoint.weights import Checkpoint, expected_shapes
 from ..engine import why_not_compiled
 from ..model import Model
 from .options import MODEL_HELP, add_engine, examples, loaded
@@ -31,13 +32,11 @@ def run(options: argparse.Namespace) -> None:
 def described(checkpoint: Checkpoint) -> dict[str, str]:
     """What a directory says, in words."""
     config = checkpoint.config
-    # Read from the checkpoint, where a weight shared by two layers is counted once.
-    tied = checkpoint.head.get("vocab_projector", {}).get("weight") if config.tied else None
-    parameters = _count(checkpoint.params) + _count(checkpoint.head) - (0 if tied is None else tied.size)
+    parameters = sum(map(math.prod, expected_shapes(replace(config, quantized=False), set()).values()))
     stored = checkpoint.weights.types().replace("F64", "F64 rounded to float32")
     rows = {
         "model": printable(checkpoint.directory),
-        "architecture": config.architecture,
+        "architecture": config.class_name + (f", {types} token types" if (types := config.type_vocab_size) > 1 else ""),
         "layers": f"{config.n_layers} of width {config.dim}, {config.n_heads} heads, feed-forward {config.hidden_dim}",
         "parameters": f"{parameters:,}",
         "vocabulary": f"{config.vocab_size:,} tokens, texts up to {config.max_position_embeddings}",
@@ -99,10 +98,3 @@ def _kernels() -> str:
 
     found = kernels()
     return f"{found.isa.name}, {found.origin}"
-
-
-def _count(node: Any) -> int:
-    """Parameters in a tree, scales of int8 weights not counted."""
-    if isinstance(node, dict):
-        return sum(_count(child) for name, child in node.items() if name != "weight_scale")
-    return sum(map(_count, node)) if isinstance(node, list) else int(node.size)

@@ -14,6 +14,9 @@ from ..settings import Settings, kind_of
 MODEL_HELP = "directory or name on the Hugging Face Hub; default: the bundled sentiment classifier"
 
 
+TEXTS_HELP = "{}; none, or -: each line of standard input is one; an empty one has no answer"
+
+
 def examples(command: argparse.ArgumentParser, *lines: str) -> None:
     """What stands at the end of a command's help."""
     command.epilog = "\n  ".join(("examples:", *lines))
@@ -70,7 +73,7 @@ def loaded(options: argparse.Namespace) -> Model:
 
 def add_texts(command: argparse.ArgumentParser, what: str = "texts") -> None:
     """Texts as arguments."""
-    command.add_argument("text", nargs="*", metavar="TEXT", help=f"{what}; none: each line of standard input is one")
+    command.add_argument("text", nargs="*", metavar="TEXT", help=TEXTS_HELP.format(what))
 
 
 def read_text(path: Path) -> str:

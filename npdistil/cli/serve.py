@@ -9,7 +9,7 @@ from ..errors import InputError, MissingExtraError
 from ..serve.settings import Settings
 from .options import add_model, add_settings, examples, loaded, settings_of
 
-PACKAGES = ("starlette", "uvicorn", "httptools", "prometheus_client")
+PACKAGES = ("starlette", "httptools", "prometheus_client")
 
 
 def add_options(command: argparse.ArgumentParser, name: str) -> None:
@@ -26,7 +26,15 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
         metavar="URL",
         help="pages of these origins may use it (CORS); default: none",
     )
-    add_settings(command, Settings, "token", "allow_origin")
+    command.add_argument(
+        "--allow-host",
+        nargs="+",
+        default=argparse.SUPPRESS,
+        metavar="NAME",
+        help="hosts that requests may be for; default: this machine's own names where it answers only this machine, "
+        "else any",
+    )
+    add_settings(command, Settings, "token", "allow_origin", "allow_host")
     add_model(command)
     examples(
         command,

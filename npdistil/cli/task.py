@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..pipelines import Pipeline, pipeline, task_type
 from ..settings import Kind
 from ..tasks.base import Task
+from ..text import is_empty
 from . import texts_of
 from .options import (
     add_model,
@@ -145,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
         write = {"json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv}.get(
             options.format, _write_text if task.columns else _write_jsonl
         )
-        write(pipe.task, _results(pipe, options, beside))
+        write(pipe.processor, _results(pipe, options, beside))
 
 
 def _beside(options: argparse.Namespace, field: str, kind: Kind) -> Any:
@@ -155,18 +156,20 @@ def _beside(options: argparse.Namespace, field: str, kind: Kind) -> Any:
 
 
 def _results(pipe: Pipeline, options: argparse.Namespace, beside: dict[str, Any]) -> Iterator[Result]:
-    """Each text with its answer, a batch at a time."""
-    task = pipe.task
+    """Each text with its answer, a batch at a time; None for an empty one."""
+    task = pipe.processor
     typed = not options.text and sys.stdin is not None and sys.stdin.isatty()  # and each answer is wanted at once
     for some in chunks(texts_of(options), 1 if typed else task.settings.batch_size):
-        items = [{task.text: text, **beside} for text in some] if task.text else some
-        yield from zip(some, pipe.model.run(task, items), strict=True)
+        read = [text for text in some if not is_empty(text)]
+        items = [{task.text: text, **beside} for text in read] if task.text else read
+        answers = iter(pipe.model.run(task, items) if items else [])
+        yield from ((text, None if is_empty(text) else next(answers)) for text in some)
 
 
 def _write_text(task: Task[Any], results: Iterable[Result]) -> None:
     """Labels in a line a text; else the rows of an answer with tabs between, and a blank line between texts."""
     for number, (_, answer) in enumerate(results):
-        rows = [[_cell(value) for value in row] for row in task.rows(answer)]
+        rows = [[_cell(value) for value in row] for row in ([] if answer is None else task.rows(answer))]
         if task.answer == "labels":
             print("\t".join(" ".join(row) for row in rows), flush=True)
         else:
@@ -199,8 +202,9 @@ def _write_jsonl(task: Task[Any], results: Iterable[Result]) -> None:
 def _write_csv(task: Task[Any], results: Iterable[Result]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["text", *task.columns])
+    nothing = [[""] * len(task.columns)]
     for text, answer in results:
-        writer.writerows([text, *row] for row in task.rows(answer))
+        writer.writerows([text, *row] for row in (nothing if answer is None else task.rows(answer)))
 
 
 # Whole files.

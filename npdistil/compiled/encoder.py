@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from copy import copy
 
 import numpy as np
 
@@ -51,14 +52,22 @@ class CompiledEncoder:
         capacity = max(config.max_position_embeddings, self.chunk, TOGETHER)
         self._kept: list[Array] = []  # arrays whose addresses the kernels have
         self._model = self._prepared(params)
+        self._positions = len(params["embeddings"]["position_embeddings"]["weight"])
         layer_stages = ATTENTION_STAGES + BLOCK_STAGES * max(1, threads - 1)
         chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, write_output
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
+        self._capacity, self._most_kept = capacity, threads
         self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
         # Those that no call is using. A helper may leave a call after the next one has begun.
         self._pool = deque(self._workspaces() for _ in range(min(2, threads)))
         self._run = loaded.run
+
+    def on_one_thread(self) -> "CompiledEncoder":
+        """As `Encoder.on_one_thread`; workspaces are its own."""
+        one = copy(self)
+        one.threads, one.chunk, one._pool = 1, min(CHUNK, self._capacity), deque()
+        return one
 
     def _workspaces(self) -> PooledWorkspaces:
         return PooledWorkspaces(*self._workspace, self.threads, GUARD)
@@ -96,6 +105,7 @@ class CompiledEncoder:
         call["n_heads"], call["n_layers"] = config.n_heads, config.n_layers
         call["layers"] = self._address(layers)
         call["activation"] = layout.ACTIVATIONS[config.activation]
+        call["epsilon"] = config.layer_norm_eps
         call["int8"] = self.int8
         call["word_embeddings"] = self._table(embeddings["word_embeddings"])
         call["position_embeddings"] = self._table(embeddings["position_embeddings"])
@@ -115,7 +125,7 @@ class CompiledEncoder:
         scales = 0 if scale is None else self._address(np.ascontiguousarray(scale, np.float32))
         return self._address(weight), scales, TABLES[weight.dtype.name]
 
-    def encode(self, ids: Array, bounds: Array, rows: Array | None = None) -> Array:
+    def encode(self, ids: Array, bounds: Array, rows: Array | None = None, positions: Array | None = None) -> Array:
         """As `Encoder.encode`.
 
         Raises:
@@ -123,6 +133,10 @@ class CompiledEncoder:
         """
         output_rows = np.arange(len(ids), dtype=np.int64) if rows is None else rows
         _check(self.config, ids, bounds, output_rows)
+        if positions is None:
+            positions = np.arange(len(ids), dtype=np.int64) - np.repeat(bounds[:-1], np.diff(bounds))
+        else:
+            _check_positions(positions, len(ids), self._positions)
         out = np.empty((len(output_rows), self.config.dim), np.float32)
         if not len(output_rows):
             return out
@@ -132,7 +146,7 @@ class CompiledEncoder:
         call["n_chunks"], call["n_parallel"] = len(chunks), n_parallel
         arrays = {
             "ids": ids,
-            "position_ids": np.arange(len(ids), dtype=np.int64) - np.repeat(bounds[:-1], np.diff(bounds)),
+            "position_ids": positions,
             "bounds": bounds,
             "output_rows": output_rows,
             "output_bounds": output_bounds,
@@ -245,7 +259,7 @@ class _RunningCall:
 
     def _leave(self) -> None:
         if self.closed and not self.inside:
-            if len(self.encoder._pool) < self.encoder.threads:
+            if len(self.encoder._pool) < self.encoder._most_kept:
                 self.encoder._pool.append(self.workspaces)
             del self.encoder, self.call, self.workspaces, self.arrays
 
@@ -258,8 +272,7 @@ def _stops(bounds: Array, size: int) -> Iterator[int]:
 def _check(config: Config, ids: Array, bounds: Array, output_rows: Array) -> None:
     """InputError unless every number that kernels make addresses of is what it should be."""
     for name, array in (("ids", ids), ("bounds", bounds), ("rows", output_rows)):
-        if array.dtype != np.int64 or array.ndim != 1 or not array.flags.c_contiguous:
-            raise InputError(f"{name} is {array.dtype} {list(array.shape)}; expected int64, one after the other")
+        _check_type(name, array)
     if not len(bounds) or bounds[0] != 0 or bounds[-1] != len(ids):
         raise InputError(f"bounds go from {bounds[:1]} to {bounds[-1:]}; expected 0 to {len(ids)}")
     check_ids(ids, bounds, config.vocab_size, config.max_position_embeddings)
@@ -267,3 +280,18 @@ def _check(config: Config, ids: Array, bounds: Array, output_rows: Array) -> Non
         raise InputError(f"rows go from {output_rows[0]} to {output_rows[-1]}; there are {len(ids)}")
     if len(output_rows) > 1 and np.diff(output_rows).min() < 1:
         raise InputError("rows are not in ascending order")
+
+
+def _check_positions(positions: Array, count: int, table: int) -> None:
+    """The same for positions, where they are given: `count` rows of a table of so many."""
+    _check_type("positions", positions)
+    if len(positions) != count or (count and not 0 <= positions.min() <= positions.max() < table):
+        raise InputError(
+            f"there are {len(positions)} positions for {count} tokens, up to {max(positions, default=0)}; "
+            f"the model has {table}"
+        )
+
+
+def _check_type(name: str, array: Array) -> None:
+    if array.dtype != np.int64 or array.ndim != 1 or not array.flags.c_contiguous:
+        raise InputError(f"{name} is {array.dtype} {list(array.shape)}; expected int64, one after the other")

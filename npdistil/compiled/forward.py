@@ -40,7 +40,7 @@ def embed(call: Any, workspace: Any, first: int, rows: int, stage: int) -> None:
             y = table_vector(words.kind, words.weight, word, call.dim, i, words.scale)
             z = table_vector(positions.kind, positions.weight, position, call.dim, i, positions.scale)
             store(x + i * 4, y + z)
-        layer_norm(x, norm.weight, norm.bias, call.dim, x)
+        layer_norm(x, norm.weight, norm.bias, call.epsilon, call.dim, x)
         prepare(call, x, call.dim, workspace.x_operand, row)
 
 
@@ -66,8 +66,9 @@ def prepare_rows(call: Any, x: int, stride: int, n: int, rows: int, operand: Any
 def normalise_rows(call: Any, norm: Any, x: int, rows: int, operand: Any, first: int, stage: int) -> None:
     """Layer norm of the rows at x, in place; they are rows `first` and after of the operand."""
     for row in shared_rows(stage, rows):
-        layer_norm(x + row * call.row_stride, norm.weight, norm.bias, call.dim, x + row * call.row_stride)
-        prepare(call, x + row * call.row_stride, call.dim, operand, first + row)
+        at = x + row * call.row_stride
+        layer_norm(at, norm.weight, norm.bias, call.epsilon, call.dim, at)
+        prepare(call, at, call.dim, operand, first + row)
 
 
 @kernel

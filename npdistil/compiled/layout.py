@@ -10,10 +10,10 @@ but memory that was written to. Ranks are 0 (the caller, for whom it returns whe
 | CHUNK, one for each part of a batch | encoder.py, for each call | never |
 | CALL | encoder.py, for each call, from a copy of what is the same for all | only `out` and the counters |
 
-A field is an int64: an address where it names an array, or a number. What an address points to is float32 and begins
-a row every `..._stride` bytes where nothing else is said. Every buffer is longer than its rows by workspace.SPARE
-bytes, which vectors may read and write and nobody uses. Kernels check nothing: encoder.py checks every number that an
-address is made of before it calls.
+A field is an int64, but for `epsilon`: an address where it names an array, or a number. What an address points to is
+float32 and begins a row every `..._stride` bytes where nothing else is said. Every buffer is longer than its rows by
+workspace.SPARE bytes, which vectors may read and write and nobody uses. Kernels check nothing: encoder.py checks every
+number that an address is made of before it calls.
 """
 
 from typing import Any
@@ -21,16 +21,29 @@ from typing import Any
 import numpy as np
 
 NONE, GELU, GELU_TANH, RELU, SILU, SIGMOID, TANH = range(7)
+GELU_10, QUICK_GELU, RELU2, RELU6, LEAKY_RELU, HARDSWISH, MISH, LAPLACE = range(7, 15)
 ACTIVATIONS = {  # the names that distilbert.encoder.ACTIVATIONS has
     "gelu": GELU,
     "gelu_python": GELU,
+    "gelu_10": GELU_10,
     "gelu_new": GELU_TANH,
+    "gelu_fast": GELU_TANH,
+    "gelu_accurate": GELU_TANH,
     "gelu_pytorch_tanh": GELU_TANH,
+    "gelu_python_tanh": GELU_TANH,
+    "quick_gelu": QUICK_GELU,
     "relu": RELU,
+    "relu2": RELU2,
+    "relu6": RELU6,
+    "leaky_relu": LEAKY_RELU,
     "silu": SILU,
     "swish": SILU,
+    "hardswish": HARDSWISH,
+    "mish": MISH,
+    "laplace": LAPLACE,
     "sigmoid": SIGMOID,
     "tanh": TANH,
+    "linear": NONE,
 }
 FLOAT32, FLOAT16, INT8 = range(3)  # of an embedding table
 TABLES = {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8}
@@ -113,13 +126,14 @@ CALL = record(
     "n_layers",
     "layers",  # [n_layers]
     "activation",
+    ("epsilon", np.float32),  # of every layer norm
     "int8",  # 1 or 0
     ("word_embeddings", TABLE),
     ("position_embeddings", TABLE),
     ("embedding_norm", NORM),
     # the batch: T rows of B texts, of which R are asked for
     "ids",  # int64 [T]
-    "position_ids",  # int64 [T], the position of each row in its text
+    "position_ids",  # int64 [T], each row's row of the position table
     "bounds",  # int64 [B + 1], where texts begin and end: cu_seqlens of the attention kernels for packed rows
     "output_rows",  # int64 [R], in ascending order
     "output_bounds",  # int64 [B + 1], as `bounds`, in `output_rows`

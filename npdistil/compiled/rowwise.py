@@ -6,7 +6,23 @@ as zeros, so that they never disturb a sum or a maximum. Buffers are long enough
 
 import numpy as np
 
-from .layout import FLOAT16, GELU, GELU_TANH, INT8, RELU, SIGMOID, SILU
+from .layout import (
+    FLOAT16,
+    GELU,
+    GELU_10,
+    GELU_TANH,
+    HARDSWISH,
+    INT8,
+    LAPLACE,
+    LEAKY_RELU,
+    MISH,
+    QUICK_GELU,
+    RELU,
+    RELU2,
+    RELU6,
+    SIGMOID,
+    SILU,
+)
 from .simd import (
     LANES,
     VECTOR,
@@ -35,7 +51,6 @@ from .simd import (
     to_int,
 )
 
-EPSILON = np.float32(1e-12)  # distilbert.encoder.EPSILON
 TINY = np.finfo(np.float32).eps  # the scale of a row of zeros, as in distilbert.encoder.quantize_rows
 ONE = np.float32(1)
 
@@ -60,8 +75,8 @@ def exp(x: Vector) -> Vector:
 
 
 @kernel
-def gelu(x: Vector) -> Vector:
-    """X times the normal distribution function, which is 1/2 + x P(x**2) to 1.1e-7, that is erf to 2.2e-7.
+def normal(x: Vector) -> Vector:
+    """The normal distribution function, which is 1/2 + x P(x**2) to 1.1e-7, that is erf to 2.2e-7.
 
     P is a minimax polynomial for |x| < 5.2, written in t = 2 x**2 / 5.2**2 - 1, where its terms do not cancel.
     """
@@ -81,7 +96,13 @@ def gelu(x: Vector) -> Vector:
     p = fma(p, t, broadcast(0.05002611130475998))
     p = fma(p, t, broadcast(-0.06774380803108215))
     p = fma(p, t, broadcast(0.1359499841928482))
-    return maximum(x, broadcast(-5.2)) * fma(c, p, broadcast(0.5))
+    return fma(c, p, broadcast(0.5))
+
+
+@kernel
+def gelu(x: Vector) -> Vector:
+    """X times the normal distribution function."""
+    return maximum(x, broadcast(-5.2)) * normal(x)
 
 
 @kernel
@@ -98,6 +119,14 @@ def gelu_tanh(x: Vector) -> Vector:
 
 
 @kernel
+def mish(x: Vector) -> Vector:
+    """X times tanh(log(1 + e)), where e is e**x: with n = e (e + 2) the tanh is n / (n + 2), and 1 above 20."""
+    e = exp(minimum(x, broadcast(20.0)))
+    n = e * (e + broadcast(2.0))
+    return x * (n / (n + broadcast(2.0)))
+
+
+@kernel
 def activate(activation: int, x: Vector) -> Vector:
     """One of the activations of layout."""
     if activation == GELU:
@@ -110,11 +139,27 @@ def activate(activation: int, x: Vector) -> Vector:
         return x * sigmoid(x)
     if activation == SIGMOID:
         return sigmoid(x)
+    if activation == GELU_10:
+        return minimum(gelu(x), broadcast(10.0))  # and never below -0.2
+    if activation == QUICK_GELU:
+        return x * sigmoid(broadcast(1.702) * x)
+    if activation == RELU2:
+        return maximum(x, broadcast(0.0)) * maximum(x, broadcast(0.0))
+    if activation == RELU6:
+        return minimum(maximum(x, broadcast(0.0)), broadcast(6.0))
+    if activation == LEAKY_RELU:
+        return maximum(x, broadcast(0.01) * x)
+    if activation == HARDSWISH:
+        return x * minimum(maximum(x + broadcast(3.0), broadcast(0.0)), broadcast(6.0)) * broadcast(1.0 / 6.0)
+    if activation == MISH:
+        return mish(x)
+    if activation == LAPLACE:
+        return normal((x - broadcast(0.707107)) * broadcast(1.0 / 0.282095))
     return fma(broadcast(2.0), sigmoid(x + x), broadcast(-1.0))  # tanh
 
 
 @kernel
-def layer_norm(x: int, weight: int, bias: int, n: int, out: int) -> None:
+def layer_norm(x: int, weight: int, bias: int, epsilon: np.float32, n: int, out: int) -> None:
     """float32 [n] at x -> float32 [n] at out, which may be x; lanes after n are zeros in x, weight and bias."""
     size = n * 4
     total = broadcast(0.0)
@@ -126,7 +171,7 @@ def layer_norm(x: int, weight: int, bias: int, n: int, out: int) -> None:
         centred = keep(load(x + i) - mean, n - i // 4, 0.0)
         total = fma(centred, centred, total)
     variance = add_lanes(total) / np.float32(n)
-    factor = broadcast(ONE / np.sqrt(variance + EPSILON))
+    factor = broadcast(ONE / np.sqrt(variance + epsilon))
     for i in range(0, size, VECTOR):
         store(out + i, fma((load(x + i) - mean) * factor, load(weight + i), load(bias + i)))
 

@@ -4,6 +4,9 @@ DistilBERT (Sanh et al. 2019, arXiv:1910.01108) is half of BERT (Devlin et al. 2
 without token types and pooler: embeddings, then N post-norm Transformer blocks (Vaswani et al. 2017,
 arXiv:1706.03762, section 3). Read from `encode` at the end upwards, or from the primitives down.
 
+A BERT encoder is the same function. Its token types are added to its positions when a file is read: row t * P + p of
+the position table is then position p in a text of type t, and `positions` says which row each token takes.
+
 Texts are never padded. A batch is one array of all their tokens laid end to end, and `bounds` says where
 each text starts and stops: texts of 5, 9 and 3 tokens give T = 17 rows and bounds = [0, 5, 14, 17]. Only
 attention looks across rows, so only attention needs `bounds`, and nothing needs a mask.
@@ -26,7 +29,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 Params: TypeAlias = dict[str, Any]  # a tree of dicts and lists, as in the checkpoint, with arrays as leaves
 
-EPSILON = 1e-12  # of every layer norm; fixed in DistilBERT, not a setting
+EPSILON = 1e-12  # of every layer norm; fixed in DistilBERT, a setting of BERT
 EXACT_INT_SUM = 1024  # products of two int8 that can be added up in float32 without rounding: 2**24 / 2**14
 
 
@@ -70,17 +73,39 @@ def sigmoid(x: Array) -> Array:  # [...] -> [...]
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-# The names that config.json may give for `activation`.
+def mish(x: Array) -> Array:  # [...] -> [...]
+    """Each x times tanh(log(1 + exp(x))) (Misra 2019, arXiv:1908.08681)."""
+    return x * np.tanh(np.logaddexp(0, x))
+
+
+def laplace(x: Array) -> Array:  # [...] -> [...]
+    """A normal distribution function that is close to relu(x)**2 (Ma et al. 2022, arXiv:2209.10655)."""
+    return 0.5 * (1 + erf((x - 0.707107) * np.float32(0.5**0.5 / 0.282095)))
+
+
+# The names that config.json may give, as in transformers' activations.py, but for those with parameters of their own.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": gelu,
     "gelu_python": gelu,
+    "gelu_10": lambda x: np.clip(gelu(x), -10, 10),
     "gelu_new": gelu_tanh,
+    "gelu_fast": gelu_tanh,
+    "gelu_accurate": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
+    "gelu_python_tanh": gelu_tanh,
+    "quick_gelu": lambda x: x * sigmoid(1.702 * x),
     "relu": relu,
+    "relu2": lambda x: relu(x) ** 2,
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "leaky_relu": lambda x: np.maximum(x, 0.01 * x),
     "silu": silu,
     "swish": silu,
+    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "mish": mish,
+    "laplace": laplace,
     "sigmoid": sigmoid,
     "tanh": np.tanh,
+    "linear": lambda x: x,
 }
 
 
@@ -94,7 +119,7 @@ def softmax(x: Array) -> Array:  # [..., n] -> [..., n]
     return exp / exp.sum(axis=-1, keepdims=True)
 
 
-def layer_norm(x: Array, weight: Array, bias: Array) -> Array:  # [T, D], [D], [D] -> [T, D]
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float = EPSILON) -> Array:  # [T, D], [D], [D] -> [T, D]
     """Each row to mean 0 and variance 1, then scaled and shifted (Ba et al. 2016, arXiv:1607.06450).
 
     >>> layer_norm(np.array([[1.0, 3.0]]), weight=np.ones(2), bias=np.zeros(2))
@@ -102,7 +127,7 @@ def layer_norm(x: Array, weight: Array, bias: Array) -> Array:  # [T, D], [D], [
     """
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred * centred).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + EPSILON) * weight + bias
+    return centred / np.sqrt(variance + eps) * weight + bias
 
 
 def linear(x: Array, weight: Array, bias: Array, weight_scale: Array | None = None) -> Array:
@@ -158,11 +183,14 @@ def embed(
     word_embeddings: Params,
     position_embeddings: Params,
     LayerNorm: Params,  # noqa: N803 - the name in the checkpoint
+    positions: Array | None = None,
+    eps: float = EPSILON,
 ) -> Array:  # [T], [B + 1] -> [T, D]
-    """Word plus position, normalised. Positions count from 0 in every text."""
-    positions = np.arange(len(ids)) - np.repeat(bounds[:-1], np.diff(bounds).astype(np.intp))
+    """Word plus position, normalised. Positions [T] count from 0 in every text, unless they are given."""
+    if positions is None:
+        positions = np.arange(len(ids)) - np.repeat(bounds[:-1], np.diff(bounds).astype(np.intp))
     x = embedding(ids, **word_embeddings) + embedding(positions, **position_embeddings)
-    return layer_norm(x, **LayerNorm)
+    return layer_norm(x, **LayerNorm, eps=eps)
 
 
 def attention_weights(q: Array, k: Array) -> Array:  # [H, L, D/H], [H, L, D/H] -> [H, L, L]
@@ -227,26 +255,34 @@ def block(
     output_layer_norm: Params,
     n_heads: int,
     activation: str,
+    eps: float = EPSILON,
 ) -> Array:  # [T, D], [B + 1] -> [T, D]
     """Attention, then feed-forward, each added to what it came from and normalised."""
-    x = layer_norm(x + self_attention(x, bounds, **attention, n_heads=n_heads), **sa_layer_norm)
-    return layer_norm(x + feed_forward(x, **ffn, activation=activation), **output_layer_norm)
+    x = layer_norm(x + self_attention(x, bounds, **attention, n_heads=n_heads), **sa_layer_norm, eps=eps)
+    return layer_norm(x + feed_forward(x, **ffn, activation=activation), **output_layer_norm, eps=eps)
 
 
 def hidden_states(
-    ids: Array, bounds: Array, embeddings: Params, layer: list[Params], n_heads: int, activation: str
+    ids: Array,
+    bounds: Array,
+    embeddings: Params,
+    layer: list[Params],
+    n_heads: int,
+    activation: str,
+    eps: float = EPSILON,
+    positions: Array | None = None,
 ) -> Iterator[Array]:  # [T], [B + 1] -> N + 1 times [T, D]
     """What goes into the first block, and what comes out of each."""
-    x = embed(ids, bounds, **embeddings)
+    x = embed(ids, bounds, **embeddings, positions=positions, eps=eps)
     yield x
     for parameters in layer:
-        x = block(x, bounds, **parameters, n_heads=n_heads, activation=activation)
+        x = block(x, bounds, **parameters, n_heads=n_heads, activation=activation, eps=eps)
         yield x
 
 
 def encode(
-    ids: Array, bounds: Array, embeddings: Params, layer: list[Params], n_heads: int, activation: str
+    ids: Array, bounds: Array, embeddings: Params, layer: list[Params], **settings: Any
 ) -> Array:  # [T], [B + 1] -> [T, D]
-    """Token ids in, the last hidden state of every token out: what each head stands on."""
-    *_, last = hidden_states(ids, bounds, embeddings, layer, n_heads, activation)
+    """Token ids in, the last hidden state of every token out: what each head stands on. Settings as `hidden_states`."""
+    *_, last = hidden_states(ids, bounds, embeddings, layer, **settings)
     return last

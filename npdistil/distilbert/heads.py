@@ -9,25 +9,28 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .encoder import ACTIVATIONS, Array, Params, layer_norm, linear, relu, sigmoid, softmax
+from .encoder import ACTIVATIONS, EPSILON, Array, Params, layer_norm, linear, relu, sigmoid, softmax
 
 Linear: TypeAlias = Callable[..., Array]  # (x [M, in], weight [out, in], bias [out]) -> [M, out]
 
 
 def sequence_classification(
-    first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear
+    first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear, pooler: str = "relu"
 ) -> Array:  # [B, D], the hidden state of each text's first token -> [B, C]
-    """Logits of each class for each text. The ReLU is fixed, whatever the encoder's activation.
+    """Logits of each class for each text.
+
+    `pooler` is what follows the first layer, whatever the encoder's activation: "relu" in DistilBERT, "tanh" in BERT,
+    where that layer is called the pooler.
 
     >>> same = {"weight": np.eye(2), "bias": np.zeros(2)}
     >>> sequence_classification(np.array([[3.0, -1.0]]), pre_classifier=same, classifier=same)
     array([[3., 0.]])
     """
-    return linear(relu(linear(first, **pre_classifier)), **classifier)
+    return linear(ACTIVATIONS[pooler](linear(first, **pre_classifier)), **classifier)
 
 
 def multiple_choice(
-    first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear
+    first: Array, pre_classifier: Params, classifier: Params, linear: Linear = linear, pooler: str = "relu"
 ) -> Array:  # [choices, D] -> [choices]
     """One logit for each choice; every choice was encoded as a text of its own.
 
@@ -35,7 +38,7 @@ def multiple_choice(
     >>> multiple_choice(np.array([[3.0, -1.0], [1.0, 1.0]]), pre_classifier=same, classifier=total)
     array([3., 2.])
     """
-    return sequence_classification(first, pre_classifier, classifier, linear)[:, 0]
+    return sequence_classification(first, pre_classifier, classifier, linear, pooler)[:, 0]
 
 
 def token_classification(hidden: Array, classifier: Params, linear: Linear = linear) -> Array:  # [T, D] -> [T, C]
@@ -69,6 +72,7 @@ def masked_lm(
     vocab_projector: Params,
     activation: str,
     linear: Linear = linear,
+    eps: float = EPSILON,
 ) -> Array:  # [M, D] -> [M, V]
     """Logits of each word of the vocabulary for each row. The projector's weight is the word embeddings' own.
 
@@ -76,7 +80,7 @@ def masked_lm(
     >>> masked_lm(np.array([[1.0, 3.0]]), same, unit, same, activation="relu")
     array([[-1.,  1.]])
     """
-    x = layer_norm(ACTIVATIONS[activation](linear(hidden, **vocab_transform)), **vocab_layer_norm)
+    x = layer_norm(ACTIVATIONS[activation](linear(hidden, **vocab_transform)), **vocab_layer_norm, eps=eps)
     return linear(x, **vocab_projector)
 
 
@@ -174,7 +178,13 @@ FIRST_TOKEN = ("DistilBertForSequenceClassification", "DistilBertForMultipleChoi
 
 
 def logits(
-    architecture: str, hidden: Array, head: Params, activation: str, linear: Linear = linear
+    architecture: str,
+    hidden: Array,
+    head: Params,
+    activation: str,
+    linear: Linear = linear,
+    pooler: str = "relu",
+    eps: float = EPSILON,
 ) -> Array:  # [R, D] -> [R, C]
     """What the head of an architecture says of hidden states: a row of logits for each.
 
@@ -186,11 +196,11 @@ def logits(
            [ 5., 10.]])
     """
     if architecture == "DistilBertForSequenceClassification":
-        return sequence_classification(hidden, **head, linear=linear)
+        return sequence_classification(hidden, **head, linear=linear, pooler=pooler)
     if architecture == "DistilBertForMultipleChoice":
-        return multiple_choice(hidden, **head, linear=linear)[:, None]
+        return multiple_choice(hidden, **head, linear=linear, pooler=pooler)[:, None]
     if architecture == "DistilBertForTokenClassification":
         return token_classification(hidden, **head, linear=linear)
     if architecture == "DistilBertForQuestionAnswering":
         return np.stack(question_answering(hidden, **head, linear=linear), axis=1)
-    return masked_lm(hidden, **head, activation=activation, linear=linear)
+    return masked_lm(hidden, **head, activation=activation, linear=linear, eps=eps)

@@ -79,7 +79,7 @@ def classify_file(
         >>> Path("labels.jsonl").read_text().splitlines()[0]
         '{"text": "A joy.", "label": "POSITIVE", "score": 0.9...}'
     """
-    source, target, task = Path(source), Path(target), pipe.task
+    source, target, task = Path(source), Path(target), pipe.processor
     check("on_error", choice(*ON_ERROR), on_error)
     if not isinstance(task, TextClassification):
         raise InputError(f"the task is {type(task).__name__}; files take text classification")
@@ -131,7 +131,7 @@ def _depends_on(pipe: Pipeline, source: Path, column: str, prefix: str) -> Value
     """All that the output depends on."""
     model, status = pipe.model, source.stat()
     weights = [file.stat() for file in weight_files(model.checkpoint.directory)]
-    settings = {name: v for name, v in vars(pipe.task.settings).items() if v is not UNSET and name != "batch_size"}
+    settings = {name: v for name, v in vars(pipe.processor.settings).items() if v is not UNSET and name != "batch_size"}
     return {
         "input": [str(source.resolve()), status.st_size, status.st_mtime_ns],
         "model": [str(model.checkpoint.directory.resolve()), *([each.st_size, each.st_mtime_ns] for each in weights)],

@@ -3,13 +3,16 @@
 import asyncio
 import hmac
 import json
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -27,10 +30,10 @@ from ..errors import InputError, NpdistilError
 from ..model import Model
 from ..pipelines import TASKS
 from ..tasks.explanation import PAGE
-from .batching import OverloadedError
+from .batching import SPENT, OverloadedError, Spent, UnavailableError
 from .openapi import described
-from .requests import BODIES, read
-from .service import EXPLANATION, ApiError, Service
+from .requests import BODIES, ApiError, is_openai, read
+from .service import EXPLANATION, Service
 from .settings import Settings
 
 __all__ = ["Settings", "make_app"]
@@ -39,7 +42,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[..., Awaitable[Any]]  # fields of the body -> what is answered
 STATIC = ("page.css", "page.js", "views.js")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-OPEN = ("/", "/health", "/openapi.json", *(f"/{name}" for name in STATIC))  # GET without a token
+OPEN = (
+    "/",
+    "/health",
+    "/ping",
+    "/openapi.json",
+    "/api-doc/openapi.json",
+    *(f"/{name}" for name in STATIC),
+)  # GET without a token
 SAFE = (
     (
         b"content-security-policy",
@@ -49,7 +59,8 @@ SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-UNREAD = (401, 403, 408, 413)  # answers to a request whose body may not have been read: it is not waited for
+UNREAD = (401, 403, 408, 413, 415)  # answers to a request whose body may not have been read: it is not waited for
+ID = re.compile(rb"[!-~]{1,128}")  # of a request, as a client may give it
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
 
@@ -62,36 +73,39 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     Example:
         >>> import npdistil
         >>> app = npdistil.make_app(npdistil.load())
-        >>> sorted(route.path for route in app.routes)[:3]
-        ['/', '/embed', '/explain']
+        >>> sorted(route.path for route in app.routes if route.path.startswith("/embed"))
+        ['/embed', '/embed_all', '/embed_sparse', '/embeddings']
     """
     service = Service(model, settings or Settings())
     service.warm_up()
 
-    def post(path: str, handler: Handler) -> Endpoint:
-        fields = path if path in BODIES else "/"
-
+    def post(path: str, handler: Handler | None = None) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             began = perf_counter()
             try:
-                response = _json(await _within(service.settings, request, fields, handler))
+                response = _json(await _within(service, request, path, handler))
+                _tell(response, SPENT.get(), perf_counter() - began)
             except ClientDisconnect:
                 response = Response(status_code=499)  # nobody reads it; it is counted
             except ApiError as error:
-                response = _error(error.status, error.kind, str(error))
+                response = _error(error.status, error.kind, str(error), path)
             except InputError as error:
-                response = _error(422, "validation", str(error))
+                response = _error(422, "Validation", str(error), path)
             except RecursionError:
-                response = _error(400, "validation", "the body is nested too deeply")
+                response = _error(400, "Validation", "the body is nested too deeply", path)
             except OverloadedError as error:
-                response = _error(429, "overloaded", str(error))
-            except (NpdistilError, MemoryError) as error:
-                response = _error(500, "backend", str(error))
+                response = _error(429, "Overloaded", str(error), path)
+            except UnavailableError as error:
+                response = _error(503, "Unhealthy", str(error), path)
+            except NpdistilError as error:
+                response = _error(424, "Backend", str(error), path)
+            except MemoryError as error:
+                response = _error(500, "Backend", str(error), path)
             except Exception as error:  # noqa: BLE001 - the client and the log hear of it; what it says may quote a text
                 last = traceback.extract_tb(error.__traceback__)[-1]
                 place = f"{type(error).__name__} in {last.name}, {Path(last.filename).name}:{last.lineno}"
                 print(f"npdistil: {path}: {place}", file=sys.stderr)  # noqa: T201
-                response = _error(500, "backend", f"this should not happen: {place}")
+                response = _error(500, "Backend", f"this should not happen: {place}", path)
             service.metrics.requests.labels(path, response.status_code).inc()
             service.metrics.seconds.labels(path).observe(perf_counter() - began)
             return response
@@ -104,44 +118,47 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
 
         return endpoint
 
-    def health() -> Response:
-        return Response() if service.healthy else _error(503, "unhealthy", "the service is starting or stopping")
+    async def health(request: Request) -> Response:
+        try:
+            return _json(await service.health())
+        except ApiError as error:
+            return _error(error.status, error.kind, str(error))
 
     def metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    infer, home = post("/", service.infer), get(_static("index.html"))
+    infer, home = post("/"), get(_static("index.html"))
 
     async def root(request: Request) -> Response:
         return await (infer if request.method == "POST" else home)(request)
 
-    handlers: dict[str, Handler] = {
+    posts: dict[str, Handler | None] = {
+        **{path: handler for path, handler in service.endpoints.items() if path != "/"},
         **{f"/pipeline/{name}": partial(service.infer, name=name) for name in TASKS if name != EXPLANATION},
-        "/predict": service.predict,
-        "/embed": service.embed,
-        "/tokenize": service.tokenize,
-        "/explain": service.explain,
-        "/v1/embeddings": service.openai,
+        "/invocations": None,
     }
-    description = described(__version__, model.config, service.tasks, service.own)
+    description = described(__version__, service)
     answers = {
-        "/health": health,
         "/info": lambda: _json(service.info()),
         "/metrics": metrics,
-        "/openapi.json": lambda: _json(description),
+        "/v1/models": lambda: _json(service.models()),
+        **{path: lambda: _json(description) for path in ("/openapi.json", "/api-doc/openapi.json")},
         **{f"/{name}": _static(name) for name in STATIC},
     }
     cors: dict[str, Any] = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
-    origins, token = service.settings.allow_origin, service.settings.token
+    origins = [each.rstrip("/").lower() for each in service.settings.allow_origin]  # as browsers write them
+    hosts = [each.lower() for each in service.settings.allow_host]
+    log = partial(print, flush=True) if service.settings.access_log else None
     app = Starlette(
         routes=[
             Route("/", root, methods=["GET", "POST"]),
-            *(Route(path, post(path, handler), methods=["POST"]) for path, handler in handlers.items()),
+            *(Route(path, post(path, handler), methods=["POST"]) for path, handler in posts.items()),
+            *(Route(path, health, methods=["GET"]) for path in ("/health", "/ping")),
             *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
         ],
         middleware=[
             *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
-            Middleware(Guard, token=token, origins=origins),
+            Middleware(Guard, token=service.settings.token, origins=origins, hosts=hosts, log=log),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=service.lifespan,
@@ -152,10 +169,22 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
 
 
 class Guard:
-    """Asks for the token, turns away pages of other origins, and forbids browsers what no answer of it needs."""
+    """Asks for the token, turns away pages of other origins, and forbids browsers what no answer of it needs.
 
-    def __init__(self, app: ASGIApp, token: str | None, origins: Sequence[str]) -> None:
-        self.app, self.origins = app, origins
+    A page of any origin can have its own host's name lead to this machine. Where hosts are given, its requests, which
+    are for that name, are refused. Each request gets a number, its own if it has one, which its answer and its line in
+    the log have too.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        origins: Sequence[str],
+        hosts: Sequence[str],
+        log: Callable[[str], None] | None,
+    ) -> None:
+        self.app, self.origins, self.hosts, self.log = app, origins, hosts, log
         self.token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,21 +192,36 @@ class Guard:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 
+        headers = dict(scope["headers"])
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of where it is mounted
+        began, spent = perf_counter(), Spent()
+        SPENT.set(spent)
+        number = headers.get(b"x-request-id", b"")
+        number = number if ID.fullmatch(number) else uuid4().hex.encode()
+
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *SAFE]
+                message["headers"] = [*message["headers"], (b"x-request-id", number), *SAFE]
+                if self.log:
+                    self.log(_entry(scope, number.decode(), message["status"], perf_counter() - began, spent))
             await send(message)
 
-        headers = dict(scope["headers"])
-        free = scope["method"] in ("GET", "HEAD") and scope["path"] in OPEN
-        if not free and not self._allows(headers):
+        free = scope["method"] in ("GET", "HEAD") and path in OPEN
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
+        if self.hosts and name and name not in self.hosts:
             response = _error(
-                403, "forbidden", "pages of other origins may not ask; --allow-origin names those that may"
+                403, "Forbidden", f"not for the host {name:.80}; --allow-host names more than this machine", path
+            )
+        elif not free and not self._allows(headers):
+            response = _error(
+                403, "Forbidden", "pages of other origins may not ask; --allow-origin names those that may", path
             )
         elif free or self._knows(headers.get(b"authorization", b"")):
             return await self.app(scope, receive, send_safely)
         else:
-            response = _error(401, "unauthorized", "a token is needed: Authorization: Bearer ...")
+            about = "this is not the token" if b"authorization" in headers else "a token is needed"
+            response = _error(401, "Unauthorized", f"{about}: Authorization: Bearer ...", path)
             response.headers["www-authenticate"] = "Bearer"
         return await response(scope, receive, send_safely)
 
@@ -196,27 +240,55 @@ class Guard:
         return self.token is None or (scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.token))
 
 
-async def _within(settings: Settings, request: Request, fields: str, handler: Handler) -> Any:
-    """The handler's answer to the body; both have a time limit, and a client that goes away ends the work."""
-    try:
-        data = await asyncio.wait_for(_body(request, settings.max_body_bytes), settings.timeout)
-    except asyncio.TimeoutError:
-        raise ApiError(408, "timeout", f"the body did not arrive within {settings.timeout:g} s") from None
-    work = asyncio.ensure_future(handler(**read(fields, data)))
-    gone = asyncio.ensure_future(request.receive())  # with the body read, all that may come is that the client leaves
-    try:
-        done, _ = await asyncio.wait({work, gone}, timeout=settings.timeout, return_when=asyncio.FIRST_COMPLETED)
-        if work in done:
-            return work.result()
-        if gone in done:
-            raise ClientDisconnect
-        raise ApiError(503, "timeout", f"no answer within {settings.timeout:g} s")
-    finally:
-        for task in (work, gone):
-            task.cancel()
+async def _within(service: Service, request: Request, path: str, handler: Handler | None) -> Any:
+    """The answer to the body, by the handler or by what the service takes the body for.
+
+    Both have a time limit, and a client that goes away ends the work.
+    """
+    settings = service.settings
+    with Limit(settings.timeout, ApiError(408, "Timeout", f"the body did not arrive within {settings.timeout:g} s")):
+        data = await _body(request, settings.max_body_bytes)
+    fields = path if handler else service.default(data)
+    fields = fields if fields in BODIES else "/"
+    with Limit(settings.timeout, ApiError(503, "Timeout", f"no answer within {settings.timeout:g} s")) as limit:
+        # With the body read, all that may come is that the client leaves.
+        gone = asyncio.ensure_future(request.receive())
+        gone.add_done_callback(lambda _: limit.end(ClientDisconnect()))
+        try:
+            return await (handler or service.endpoints[fields])(**read(fields, data))
+        finally:
+            limit.task = None
+            gone.cancel()
+
+
+class Limit:
+    """Ends what is awaited inside after some seconds, or when it is told to, with an error."""
+
+    def __init__(self, seconds: float, late: Exception) -> None:
+        self.task = asyncio.current_task()
+        self.error: Exception | None = None
+        self.timer = asyncio.get_running_loop().call_later(seconds, self.end, late)
+
+    def end(self, error: Exception) -> None:
+        """End it."""
+        if self.task and not self.error:
+            self.error = error
+            self.task.cancel()
+
+    def __enter__(self) -> "Limit":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.timer.cancel()
+        if self.error and kind is asyncio.CancelledError:
+            if sys.version_info >= (3, 11):
+                asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            raise self.error from None
 
 
 async def _body(request: Request, most: int) -> dict[str, Any]:
+    if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+        raise ApiError(415, "Validation", f"the body is in the content-encoding {coding:.40}; expected none")
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else 0
     body = bytearray()
@@ -226,13 +298,13 @@ async def _body(request: Request, most: int) -> dict[str, Any]:
             if (size := len(body)) > most:
                 break
     if size > most:
-        raise ApiError(413, "validation", f"the body is larger than {most} bytes")
+        raise ApiError(413, "Validation", f"the body is larger than {most} bytes")
     try:
         data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, "validation", f"the body is not JSON in UTF-8: {error}") from None
+        raise ApiError(400, "Validation", f"the body is not JSON in UTF-8: {error}") from None
     if not isinstance(data, dict):
-        raise ApiError(422, "validation", "the body should be a JSON object")
+        raise ApiError(422, "Validation", "the body should be a JSON object")
     return data
 
 
@@ -241,15 +313,67 @@ def _no_constant(name: str) -> None:
 
 
 def _json(data: Any, status: int = 200) -> Response:
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=np.ndarray.tolist)
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
     return Response(text, status, media_type="application/json")
 
 
-def _error(status: int, kind: str, message: str) -> Response:
-    # A message may quote what UTF-8 cannot hold.
-    response = _json({"error": message.encode("utf-8", "replace").decode(), "error_type": kind}, status)
+def _numbers(array: Any) -> Any:
+    """An array as lists: of float32 the 9 digits that tell it from its neighbours, not the 17 of float64."""
+    if array.dtype != np.float32:
+        return array.tolist()
+    values = array.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        digits = 8 - np.floor(np.log10(np.abs(values)))
+    scale = 10.0 ** np.clip(digits, 0, 22)  # a power of ten that float64 holds exactly
+    return np.where((digits >= 0) & (digits <= 22), np.rint(values * scale) / scale, values).tolist()
+
+
+def _entry(scope: Scope, number: str, status: int, seconds: float, spent: Spent) -> str:
+    """A request's line in the log; of its path only what the service has, as any other may be anything."""
+    entry = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "id": number,
+        "client": (scope.get("client") or ("",))[0],
+        "method": scope["method"],
+        "path": getattr(scope.get("route"), "path", None),
+        "status": status,
+        "ms": round(1000 * seconds, 2),
+        "tokenization_ms": round(1000 * spent.tokenization, 2),
+        "queue_ms": round(1000 * spent.queue, 2),
+        "inference_ms": round(1000 * spent.inference, 2),
+        "tokens": spent.tokens,
+    }
+    return json.dumps(entry)
+
+
+def _tell(response: Response, spent: Spent | None, seconds: float) -> None:
+    """What the request has cost, in the headers of the protocol; times are in milliseconds."""
+    if spent:
+        milliseconds = b"%.0f" % (1000 * seconds)
+        response.raw_headers += [
+            (b"x-compute-type", b"cpu"),
+            (b"x-compute-time", milliseconds),
+            (b"x-compute-characters", b"%d" % spent.characters),
+            (b"x-compute-tokens", b"%d" % spent.tokens),
+            (b"x-total-time", milliseconds),
+            (b"x-tokenization-time", b"%.0f" % (1000 * spent.tokenization)),
+            (b"x-queue-time", b"%.0f" % (1000 * spent.queue)),
+            (b"x-inference-time", b"%.0f" % (1000 * spent.inference)),
+        ]
+
+
+def _error(status: int, kind: str, message: str, path: str = "") -> Response:
+    """An error in the protocol's form; where OpenAI's clients ask, in theirs, which the protocol flattens, too."""
+    message = message.encode("utf-8", "replace").decode()  # it may quote what UTF-8 cannot hold
+    body: dict[str, Any] = {"error": message, "error_type": kind}
+    if is_openai(path):
+        openai = {"message": message, "type": kind, "code": status}
+        body = {"error": {**openai, "param": None}, **openai}
+    response = _json(body, status)
     if status in UNREAD:
         response.headers["connection"] = "close"
+    if status in (429, 503):
+        response.headers["retry-after"] = "1"
     return response
 
 
@@ -260,6 +384,7 @@ def _static(name: str) -> Callable[[], Response]:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     status, headers = getattr(error, "status_code", 500), getattr(error, "headers", None)
-    response = _error(status, "not_found" if status == 404 else "validation", getattr(error, "detail", ""))
+    kind = "NotFound" if status == 404 else "Validation"
+    response = _error(status, kind, getattr(error, "detail", ""), request.url.path)
     response.headers.update(headers or {})
     return response

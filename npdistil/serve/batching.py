@@ -1,10 +1,13 @@
 """Texts of many requests run together: whatever has come while the engine was busy makes its next batch."""
 
 import asyncio
+import math
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
@@ -18,10 +21,16 @@ from ..errors import InputError, NpdistilError
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 COUNTS = tuple(2**n for n in range(17))
+TURN = 512  # tokens of a request that run before others have their turn
+SHARED = 256  # tokens of a batch from which on it gains by more threads than one
 
 
 class OverloadedError(NpdistilError):
     """The queue is full."""
+
+
+class UnavailableError(NpdistilError):
+    """The queue does not run."""
 
 
 class Metrics:
@@ -46,6 +55,20 @@ class Metrics:
         self.inference_seconds = seconds("npdistil_inference_seconds", "Of a batch")
 
 
+@dataclass
+class Spent:
+    """What a request has cost: seconds, and what was read of it."""
+
+    tokenization: float = 0.0
+    queue: float = 0.0
+    inference: float = 0.0
+    characters: int = 0
+    tokens: int = 0
+
+
+SPENT: ContextVar[Spent | None] = ContextVar("SPENT", default=None)  # of the request that is being answered
+
+
 @dataclass(eq=False)
 class Queued:
     """The sequences of one request, some of which may have run.
@@ -54,29 +77,38 @@ class Queued:
         inputs: what is asked about them.
         answer: what the request waits for.
         arrived: when, by `perf_counter`.
+        began: when its first sequence ran.
         started: how many of the sequences are no longer in the queue.
-        values: what the model said of those that have run.
+        values: what the model said of those that have run, by their places.
     """
 
     inputs: Inputs
     answer: "asyncio.Future[Outputs]"
     arrived: float = field(default_factory=perf_counter)
+    began: float = 0.0
     started: int = 0
-    values: list[Array] = field(default_factory=list)
+    values: dict[int, Array] = field(default_factory=dict)
 
 
 Slice: TypeAlias = tuple[Queued, int, int]  # of a request the sequences from the first to before the last
 
 
 class Batcher:
-    """A model's forward behind a queue, and one thread that runs it, batch by batch, in the order of the requests.
+    """A model's forward behind a queue, and threads that run it, batch by batch.
 
-    Batches hold whole sequences that the same is asked about, and are bounded by tokens; a request's sequences may lie
-    in several. As no result depends on its batch, nothing of this can be seen in the answers. The thread takes its
-    batches by itself: the event loop may be busy with requests, and the engine does not wait for it.
+    Batches hold whole sequences that the same is asked about, and are bounded by tokens; attention, which is slow, is
+    given for one sequence at a time. Requests take turns, each with some tokens, until a batch is full: a large one
+    makes the others wait for no more than its turns. As no result depends on its batch, nothing of this can be seen in
+    the answers. The threads take their batches by themselves: the event loop may be busy with requests, and the engine
+    does not wait for it. They start with the first request, after a fork too, and serve any number of event loops.
+
+    Under load each thread runs its batch alone, so that none waits for another that the event loop has taken the CPU
+    from; a large batch while nothing else is to be done is shared among the engine's threads.
 
     Args:
-        forward: of the model.
+        forward: of the model, on all threads of its engine.
+        alone: the same, on the thread that calls it.
+        threads: how many run batches.
         batch_tokens: of a batch at most; a longer sequence is a batch of its own.
         queue_tokens: that may wait; when they do, `run` refuses.
         gather_seconds: to wait for company before a batch that is not full.
@@ -86,12 +118,14 @@ class Batcher:
     def __init__(
         self,
         forward: Callable[[Inputs], Outputs],
+        alone: Callable[[Inputs], Outputs],
+        threads: int,
         batch_tokens: int,
         queue_tokens: int,
         gather_seconds: float,
         metrics: Metrics,
     ) -> None:
-        self.forward = forward
+        self.forward, self.alone = forward, alone
         self.batch_tokens = batch_tokens
         self.queue_tokens = queue_tokens
         self.gather_seconds = gather_seconds
@@ -99,7 +133,11 @@ class Batcher:
         self.changed = threading.Condition()  # of all below
         self.waiting: deque[Queued] = deque()
         self.texts = self.tokens = 0  # in the queue
-        self.ended = False
+        self.most_threads = threads
+        self.threads: list[threading.Thread] = []
+        self.process: int | None = None  # in which they run
+        self.running = 0  # batches
+        self.delivered = -math.inf  # when the last batch was, by `perf_counter`
 
     async def run(self, inputs: Inputs) -> Outputs:
         """What the model says of these sequences, as its `forward`. Cancelled, it gives back its place in the queue.
@@ -107,6 +145,7 @@ class Batcher:
         Raises:
             OverloadedError: at once, if the queue is full.
             InputError: a sequence without tokens.
+            UnavailableError: there is no thread, and none can be started.
         """
         if not inputs.token_ids:
             return Outputs(inputs, [])
@@ -116,95 +155,146 @@ class Batcher:
         queued = Queued(inputs, asyncio.get_running_loop().create_future())
         with self.changed:
             self.check_capacity(tokens)
+            self.start()
             self._count(len(inputs.token_ids), tokens)
             self.waiting.append(queued)
             self.changed.notify()
         try:
-            return await queued.answer
+            outputs = await queued.answer
         finally:
             self._forget(queued)
+        if spent := SPENT.get():
+            spent.tokens += tokens
+            spent.queue += queued.began - queued.arrived
+            spent.inference += perf_counter() - queued.began
+        return outputs
 
     def check_capacity(self, tokens: int) -> None:
         """OverloadedError unless so many more tokens may wait."""
         if self.tokens + max(tokens, 1) > self.queue_tokens:
             raise OverloadedError(f"{self.tokens} tokens are waiting already; try again later")
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Batches run until the end of the block; what has not begun by then never does."""
-        thread = threading.Thread(target=self._work, args=(asyncio.get_running_loop(),), name="npdistil-engine")
-        thread.start()
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.ended = True
-                self.changed.notify()
-            thread.join()
+    def start(self) -> None:
+        """Start the threads that do not run: at first, and in a forked process.
 
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """What the thread does; all that asyncio owns is left to the event loop."""
-        while slices := self._awaited():
+        Raises:
+            UnavailableError: the system gives none.
+        """
+        if self.process == os.getpid():
+            return
+        self.threads, self.running = [], 0
+        while len(self.threads) < self.most_threads:
+            thread = threading.Thread(target=self._work, args=(self.threads,), name="npdistil-engine", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if self.threads:  # which do all
+                    break
+                raise UnavailableError(f"the thread of the engine does not start: {error}") from None
+            self.threads.append(thread)
+        self.process = os.getpid()
+
+    def stop(self) -> None:
+        """End the threads after their batches; who still waits gets UnavailableError."""
+        with self.changed:
+            threads = self.threads if self.process == os.getpid() else []
+            self.threads, self.process = [], None
+            self.changed.notify_all()
+        for thread in threads:
+            thread.join()
+        ended = UnavailableError("the service ended before it was the turn of this request")
+        self._tell([(queued, 0, 0) for queued in self.waiting], partial(self._fail, ended))
+
+    def _work(self, threads: list[threading.Thread]) -> None:
+        """What one of the threads does; all that asyncio owns is left to its event loop."""
+        while slices := self._awaited(threads):
             inputs = _together(slices)
+            tokens = sum(map(len, inputs.token_ids))
+            shared = self.running == 1 and not self.waiting and tokens >= SHARED
             began = perf_counter()
             try:
-                values = self.forward(inputs).values
+                values = (self.forward if shared else self.alone)(inputs).values
             except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
-                loop.call_soon_threadsafe(self._fail, slices, error)
+                self._tell(slices, partial(self._fail, error))
                 continue
-            self.metrics.inference_seconds.observe(perf_counter() - began)
-            loop.call_soon_threadsafe(self._deliver, slices, values, sum(map(len, inputs.token_ids)))
+            finally:
+                with self.changed:
+                    self.running -= 1
+            self.delivered = perf_counter()
+            self.metrics.inference_seconds.observe(self.delivered - began)
+            self.metrics.texts.inc(len(values))
+            self.metrics.tokens.inc(tokens)
+            self.metrics.batch_texts.observe(len(values))
+            self.metrics.batch_tokens.observe(tokens)
+            start = 0
+            for queued, first, last in slices:
+                queued.values.update(enumerate(values[start : start + last - first], first))
+                start += last - first
+            self._tell(slices, _deliver)
 
-    def _awaited(self) -> list[Slice]:
-        """The next batch, as soon as there is one; none at the end."""
+    def _awaited(self, threads: list[threading.Thread]) -> list[Slice]:
+        """The next batch, as soon as there is one; none when other threads are to run, or none."""
         with self.changed:
-            self.changed.wait_for(lambda: self.waiting or self.ended)
+            self.changed.wait_for(lambda: self.waiting or self.threads is not threads)
             if self.gather_seconds:
-                self.changed.wait_for(lambda: self.tokens >= self.batch_tokens or self.ended, self.gather_seconds)
-                self.changed.wait_for(lambda: self.waiting or self.ended)  # all may have left meanwhile
-            return [] if self.ended else self._next()
+                self.changed.wait_for(
+                    lambda: self.tokens >= self.batch_tokens or self.threads is not threads, self.gather_seconds
+                )
+                self.changed.wait_for(lambda: self.waiting or self.threads is not threads)  # all may have left
+            if self.threads is not threads:
+                return []
+            self.running += 1
+            slices = self._next()
+            if self.waiting:
+                self.changed.notify()  # another thread
+            return slices
 
     def _next(self) -> list[Slice]:
-        """The next batch."""
+        """The next batch: requests of which the same is asked as of the first, in turn."""
         slices: list[Slice] = []
+        others: list[Queued] = []  # of which something else is asked
+        asked = _asked(self.waiting[0])
+        room = self.batch_tokens if asked[0] != "attentions" else 1
         total = 0
         while self.waiting:
-            queued = self.waiting[0]
-            if slices and _asked(queued) != _asked(slices[0][0]):
-                break
-            token_ids = queued.inputs.token_ids
-            first = last = queued.started
-            while last < len(token_ids) and (total == 0 or total + len(token_ids[last]) <= self.batch_tokens):
-                total += len(token_ids[last])
-                last += 1
+            queued = self.waiting.popleft()
+            if _asked(queued) != asked:
+                others.append(queued)
+                continue
+            token_ids, first, last, turn = queued.inputs.token_ids, queued.started, queued.started, 0
+            while last < len(token_ids):
+                size = len(token_ids[last])
+                if (total and total + size > room) or (turn and turn + size > TURN):
+                    break
+                total, turn, last = total + size, turn + size, last + 1
             if last > first:
                 if first == 0:
-                    self.metrics.queue_seconds.observe(perf_counter() - queued.arrived)
+                    queued.began = perf_counter()
+                    self.metrics.queue_seconds.observe(queued.began - queued.arrived)
                 slices.append((queued, first, last))
                 queued.started = last
-                self._count(first - last, -sum(map(len, token_ids[first:last])))
-            if last < len(token_ids):
+                self._count(first - last, -turn)
+            else:  # no room: it has the first turn of the next batch
+                self.waiting.appendleft(queued)
                 break
-            self.waiting.popleft()
+            if last < len(token_ids):
+                self.waiting.append(queued)
+        self.waiting.extendleft(reversed(others))
         return slices
 
-    def _fail(self, slices: list[Slice], error: Exception) -> None:
+    def _tell(self, slices: list[Slice], what: Callable[[Queued], None]) -> None:
+        """Call `what` of each request in its event loop, of all that have the same loop at once."""
+        loops: dict[asyncio.AbstractEventLoop, list[Queued]] = {}
         for queued, _, _ in slices:
-            if not queued.answer.done():
-                queued.answer.set_exception(error)
-            self._forget(queued)
+            loops.setdefault(queued.answer.get_loop(), []).append(queued)
+        for loop, some in loops.items():
+            with suppress(RuntimeError):  # it is closed, and nobody waits
+                loop.call_soon_threadsafe(_each, what, some)
 
-    def _deliver(self, slices: list[Slice], values: Sequence[Array], tokens: int) -> None:
-        self.metrics.texts.inc(len(values))
-        self.metrics.tokens.inc(tokens)
-        self.metrics.batch_texts.observe(len(values))
-        self.metrics.batch_tokens.observe(tokens)
-        start = 0
-        for queued, first, last in slices:
-            queued.values += values[start : start + last - first]
-            start += last - first
-            if last == len(queued.inputs.token_ids) and not queued.answer.done():
-                queued.answer.set_result(Outputs(queued.inputs, queued.values))
+    def _fail(self, error: Exception, queued: Queued) -> None:
+        if not queued.answer.done():
+            queued.answer.set_exception(error)
+        self._forget(queued)
 
     def _forget(self, queued: Queued) -> None:
         """Take what is left of a request out of the queue."""
@@ -221,6 +311,16 @@ class Batcher:
         self.metrics.queue_tokens.set(self.tokens)
 
 
+def _each(what: Callable[[Queued], None], requests: Sequence[Queued]) -> None:
+    for queued in requests:
+        what(queued)
+
+
+def _deliver(queued: Queued) -> None:
+    if len(queued.values) == len(queued.inputs.token_ids) and not queued.answer.done():
+        queued.answer.set_result(Outputs(queued.inputs, [queued.values[i] for i in range(len(queued.values))]))
+
+
 def _asked(queued: Queued) -> tuple[str, bool]:
     """What has to be the same for sequences of one batch."""
     return queued.inputs.output, queued.inputs.rows is None
@@ -231,4 +331,11 @@ def _together(slices: Sequence[Slice]) -> Inputs:
     asked = slices[0][0].inputs
     token_ids = [ids for queued, first, last in slices for ids in queued.inputs.token_ids[first:last]]
     rows = [each for queued, first, last in slices for each in (queued.inputs.rows or ())[first:last]]
-    return Inputs(token_ids, output=asked.output, rows=None if asked.rows is None else rows)
+    types = None
+    if any(queued.inputs.token_type_ids for queued, _, _ in slices):
+        types = [
+            own
+            for queued, first, last in slices
+            for own in (queued.inputs.token_type_ids or [[0] * len(ids) for ids in queued.inputs.token_ids])[first:last]
+        ]
+    return Inputs(token_ids, output=asked.output, rows=None if asked.rows is None else rows, token_type_ids=types)

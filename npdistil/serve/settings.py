@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
-from ..settings import Kind, number, setting, string, strings, whole
+from ..settings import Kind, flag, number, setting, string, strings, whole
 from ..settings import Settings as Record
 
 PAUSE = number(most=1000)
@@ -22,9 +22,17 @@ class Settings(Record):
     max_request_tokens: int = setting(65_536, whole(), "tokens of one request.")
     max_request_texts: int = setting(1024, whole(), "texts of one request.")
     max_body_bytes: int = setting(1_000_000, whole(), "bytes of one request.")
+    max_connections: int = setting(1024, whole(), "connections; above, the one that has rested longest is closed.")
     gather_ms: float = setting(0.0, MILLISECONDS, "milliseconds to wait for company before a batch that is not full.")
     timeout: float = setting(30.0, number(0, 86_400), "seconds for a body to arrive, and again for its answer.")
+    served_model_name: str | None = setting(
+        None, string(), "what clients are told that the model is called; by default its directory.", None
+    )
+    access_log: bool = setting(
+        False, flag(), "write a line of JSON to standard output for every request, without texts."
+    )
     allow_origin: Sequence[str] = setting((), strings(), "pages of these origins may use it (CORS).")
+    allow_host: Sequence[str] = setting((), strings(), "host names that requests may be for; by default any.")
     token: str | None = setting(None, string(), "what clients have to send as Authorization: Bearer.", None)
 
     def __post_init__(self) -> None:
@@ -32,6 +40,9 @@ class Settings(Record):
         super().__post_init__()
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise InputError("the token is empty, or has blanks or other characters than ASCII")
+        for each in self.allow_origin:
+            if each != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", each, re.IGNORECASE):
+                raise InputError(f"allow_origin is {each!r:.80}; expected * or an origin such as https://example.org")
         if self.max_queue_tokens < self.max_request_tokens:
             raise InputError(
                 f"max_queue_tokens is {self.max_queue_tokens}; expected at least max_request_tokens, "

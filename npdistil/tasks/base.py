@@ -55,7 +55,7 @@ class Task(Generic[S]):
         architecture = checkpoint.config.architecture
         if self.architectures and architecture not in self.architectures:
             raise InputError(
-                f"{checkpoint.directory} is a {architecture}; {type(self).__name__} needs a "
+                f"{checkpoint.directory} is a {checkpoint.config.class_name}; {type(self).__name__} needs a "
                 f"{' or '.join(self.architectures)}"
             )
         self.checkpoint = checkpoint
@@ -110,9 +110,15 @@ class Task(Generic[S]):
 
     # How users call it.
 
-    def arguments(self, inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
-        """The inputs and the settings of a call."""
-        return inputs, given
+    def arguments(self, *inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
+        """The inputs and the settings of a call.
+
+        Raises:
+            InputError: arguments by place that nobody could tell apart.
+        """
+        if len(inputs) != 1:
+            raise InputError(f"found {len(inputs)} inputs; expected one, which may be a list, and settings by name")
+        return inputs[0], given
 
     def is_item(self, inputs: Any) -> bool:
         """Whether this is one item, and not several."""

@@ -12,7 +12,7 @@ from ..distilbert import heads
 from ..distilbert.encoder import Array
 from ..errors import CheckpointError, InputError
 from ..settings import Kind, check, choice, flag, setting, string, whole
-from ..text import LONG_TEXT, Part, Text, as_text, cut, laid_out, tokenize
+from ..text import LONG_TEXT, Part, Text, as_texts, cut, laid_out, tokenize
 from .base import LongTextSettings, LongTextTask
 
 POOLING = Kind(
@@ -124,7 +124,7 @@ class Embedding(LongTextTask[EmbeddingSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
-        texts = [self._prompted(as_text(item)) for item in items]
+        texts = [self._prompted(text) for text in as_texts(items)]
         cuts = cut(self.tokenizer, texts, *self.how)
         rows = [self._pooled(part) for parts in cuts for part in parts] if self.unpooled else None
         return laid_out(cuts, output=self.pooling, rows=rows)

@@ -1,12 +1,13 @@
 """Feature extraction: the hidden states of every token of a text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..arguments import tensor
 from ..batch import Inputs, Outputs
-from ..settings import flag, setting, whole
-from ..text import laid_out, tokenize, truncated
+from ..settings import choice, setting, whole
+from ..text import laid_out, tokenize, truncated, wholes
 from .base import Task, TaskSettings, truncation, truncation_strategy
 
 
@@ -14,7 +15,16 @@ from .base import Task, TaskSettings, truncation, truncation_strategy
 class FeatureExtractionSettings(TaskSettings):
     """Settings of feature extraction."""
 
-    return_tensors: bool = setting(False, flag(), "whether to give arrays instead of nested lists.")
+    return_tensors: bool | str = setting(
+        False,
+        replace(
+            choice("np", "pt"),
+            expected="known are True, False, np, pt",
+            takes=lambda value: isinstance(value, bool) or choice("np", "pt").takes(value),
+            schema={"enum": [True, False, "np", "pt"]},
+        ),
+        'True or "np" gives arrays instead of nested lists; "pt" those of torch where it is installed.',
+    )
     truncation: bool | str = setting(
         False,
         truncation(),
@@ -39,9 +49,11 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
         if strategy := truncation_strategy(self.settings.truncation):
             most, side = self.checkpoint.max_length, self.checkpoint.truncation_side
             return laid_out([[truncated(each, most, strategy, side)] for each in encodings], output="hidden_states")
-        return Inputs([each.ids for each in encodings], [1] * len(items), "hidden_states")
+        return laid_out([[each] for each in wholes(encodings)], output="hidden_states")
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
         """As `Task.postprocess`."""
         states = [each[None] for (each,) in outputs.by_item()]
+        if self.settings.return_tensors == "pt":
+            return [*map(tensor, states)]
         return states if self.settings.return_tensors else [each.tolist() for each in states]

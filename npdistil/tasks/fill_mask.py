@@ -1,7 +1,7 @@
 """Fill mask: the words that the model expects where a text has the mask token, as [MASK]."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
 from ..settings import Kind, setting, string, strings, whole
-from ..text import tokenize
+from ..text import laid_out, tokenize, wholes
 from .base import Task, TaskSettings
 
 # What `clean_up_tokenization_spaces` of tokenizer_config.json replaces, as transformers does, in this order.
@@ -89,11 +89,11 @@ class FillMask(Task[FillMaskSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; logits are wanted for the masks."""
-        token_ids = [encoding.ids for encoding in tokenize(self.tokenizer, items)]
-        masks = [[i for i, token in enumerate(ids) if token == self.ids["mask_token"]] for ids in token_ids]
+        inputs = laid_out([[each] for each in wholes(tokenize(self.tokenizer, items))])
+        masks = [[i for i, token in enumerate(ids) if token == self.ids["mask_token"]] for ids in inputs.token_ids]
         if (bare := next((i for i, found in enumerate(masks) if not found), None)) is not None:
             raise InputError(f"text {bare} has no {self.mask_token}")
-        return Inputs(token_ids, [1] * len(items), rows=masks)
+        return replace(inputs, rows=masks)
 
     def postprocess(self, outputs: Outputs) -> list[list[Any]]:
         """As `Task.postprocess`."""

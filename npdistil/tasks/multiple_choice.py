@@ -10,7 +10,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
 from ..settings import Kind, setting, strings, whole
-from ..text import tokenize
+from ..text import laid_out, tokenize, wholes
 from .base import Task, TaskSettings
 
 Answer: TypeAlias = dict[str, Any]  # {"choice": int, "text": str, "scores": list[float]}
@@ -47,8 +47,8 @@ class MultipleChoice(Task[MultipleChoiceSettings]):
             if not isinstance(item, dict) or set(item) != {"text", "choices"} or not CHOICES.takes(item["choices"]):
                 raise InputError(f'expected {{"text": str, "choices": [str, ...]}}, found {item!r:.80}')
         pairs = [(item["text"], choice) for item in items for choice in item["choices"]]
-        token_ids = [encoding.ids for encoding in tokenize(self.checkpoint.tokenizer, pairs)]
-        return Inputs(token_ids, [len(item["choices"]) for item in items], context=items)
+        read = iter(wholes(tokenize(self.checkpoint.tokenizer, pairs)))
+        return laid_out([[next(read) for _ in item["choices"]] for item in items], context=items)
 
     def postprocess(self, outputs: Outputs) -> list[Answer]:
         """As `Task.postprocess`."""

@@ -11,7 +11,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
 from ..settings import Kind, flag, setting, string, whole
-from ..text import laid_out, parts, tokenize
+from ..text import items_of, laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
 Answer: TypeAlias = dict[str, Any]  # {"score": float, "start": int, "end": int, "answer": str}
@@ -74,16 +74,16 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
             raise InputError(f"doc_stride is {self.stride}; windows have {self.length} tokens")
 
     def arguments(
-        self, inputs: Any = None, *more: Any, question: Any = None, context: Any = None, **given: Any
+        self, *inputs: Any, question: Any = None, context: Any = None, **given: Any
     ) -> tuple[Any, dict[str, Any]]:
-        """As `Task.arguments`; question and context may be two, by place or by name."""
-        if inputs is None:
+        """As `Task.arguments`; question and context may be two, by place or by name, and questions several by place."""
+        if not inputs:
             return _paired(question, context), given
-        if isinstance(inputs, str) and len(more) == 1 and question is context is None:
-            return _paired(inputs, *more), given
-        if more or question is not None or context is not None:
+        if question is not None or context is not None:
             raise InputError("give question and context, or one argument that holds both, not all three")
-        return inputs, given
+        if len(inputs) == 2 and isinstance(inputs[0], str):
+            return _paired(*inputs), given
+        return inputs[0] if len(inputs) == 1 else [*inputs], given
 
     def is_item(self, inputs: Any) -> bool:
         """As `Task.is_item`."""
@@ -102,7 +102,8 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
                 raise InputError("the context is empty")
             if most is not None and (count := sequences.count(0)) > most:
                 raise InputError(f"question {i} has {count} tokens; max_question_len allows {most}")
-        cuts = [parts(encoding, self.length, self.stride, reach_back=False, which=1) for encoding in encodings]
+        how: dict[str, Any] = {"reach_back": False, "which": 1, "side": self.checkpoint.truncation_side}
+        cuts = [parts(encoding, self.length, self.stride, **how) for encoding in encodings]
         return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
     def postprocess(self, outputs: Outputs) -> list[Answer | list[Answer]]:
@@ -128,10 +129,11 @@ def _pair(item: Any) -> tuple[str, str]:
 def _paired(question: Any, context: Any) -> Any:
     if isinstance(question, str) and isinstance(context, str):
         return {"question": question, "context": context}
-    if isinstance(question, list):
-        contexts = [context] * len(question) if isinstance(context, str) else context
-        if isinstance(contexts, list) and len(contexts) == len(question):
-            return [{"question": q, "context": c} for q, c in zip(question, contexts, strict=True)]
+    if question is not None and context is not None and not isinstance(question, str):
+        questions = [*items_of(question)]
+        contexts = [context] * len(questions) if isinstance(context, str) else [*items_of(context)]
+        if len(contexts) == len(questions):
+            return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]
     raise InputError("expected a question and a context, or lists of both of the same length")
 
 

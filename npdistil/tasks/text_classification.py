@@ -9,8 +9,8 @@ import numpy as np
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
-from ..settings import UNSET, Unset, choice, number, setting, whole
-from ..text import TRUNCATION, Text, as_text, cut, laid_out
+from ..settings import UNSET, Unset, choice, flag, number, setting, whole
+from ..text import TRUNCATION, Text, as_texts, cut, laid_out
 from .base import LongTextSettings, LongTextTask, truncation, truncation_strategy
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
@@ -31,6 +31,9 @@ class TextClassificationSettings(LongTextSettings):
         "how many labels to give, best first; None gives all. When it is given, a text's answer is a list.",
         None,
         UNSET,
+    )
+    return_all_scores: bool = setting(
+        False, flag(), "True gives all labels in the model's order, where `top_k` is not given."
     )
     function_to_apply: str | None = setting(
         None,
@@ -77,6 +80,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         """As `Task.resolve`."""
         strategy = truncation_strategy(self.settings.truncation)
         self.strategy, self.notes_cuts = strategy or TRUNCATION[0], strategy is None
+        self.gives_all = self.settings.return_all_scores and self.settings.top_k is UNSET
         super().resolve()
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
 
@@ -86,7 +90,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
-        return self.laid_out([as_text(item) for item in items])
+        return self.laid_out(as_texts(items))
 
     def laid_out(self, texts: Sequence[Text]) -> Inputs:
         """As `preprocess`, for strings and tuples of two."""
@@ -117,10 +121,11 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
     def _chosen(self, row: Array, note: Answer) -> Answer | list[Answer]:
         """The labels to give, best first; one by itself unless more may be asked for."""
         labels, top_k, threshold = self.checkpoint.config.labels, self.settings.top_k, self.settings.threshold
-        answers: list[Answer] = [{"label": labels[i], "score": float(row[i])} | note for i in best_first(row)]
+        order = range(len(row)) if self.gives_all else best_first(row)
+        answers: list[Answer] = [{"label": labels[i], "score": float(row[i])} | note for i in order]
         if threshold is not None:
             answers = [answer for answer in answers if answer["score"] >= threshold]
-        elif top_k is UNSET:
+        elif top_k is UNSET and not self.gives_all:
             return answers[0]
         return answers if isinstance(top_k, Unset) else answers[:top_k]
 
@@ -134,13 +139,18 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
             return answers
         (answer,) = answers
         wrapped = isinstance(inputs, str) and "top_k" not in given
-        return [answer] if wrapped and (isinstance(answer, dict) or self.settings.top_k is not UNSET) else answer
+        return (
+            [answer]
+            if wrapped and (isinstance(answer, dict) or self.settings.top_k is not UNSET or self.gives_all)
+            else answer
+        )
 
     @property
     def added_columns(self) -> tuple[str, ...]:
         """What an answer adds to a table's row: label and score, or "labels"; and whether the text was cut."""
         settings = self.settings
-        names = self.columns if settings.top_k is UNSET and settings.threshold is None else ("labels",)
+        one = settings.top_k is UNSET and settings.threshold is None and not self.gives_all
+        names = self.columns if one else ("labels",)
         return (*names, "truncated") if settings.long_text == "truncate" and not settings.truncation else names
 
     def added_values(self, answer: Answer | list[Answer]) -> list[Any]:

@@ -68,17 +68,14 @@ class TokenClassification(Task[TokenClassificationSettings]):
         self.ignored = OUTSIDE if self.settings.ignore_labels is None else self.settings.ignore_labels
         self.delimiter = " " if self.settings.delimiter is None else self.settings.delimiter
 
-    def arguments(self, inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
-        """As `Task.arguments`; None leaves what the pipeline was made with, as in transformers."""
-        return inputs, {name: value for name, value in given.items() if value is not None}
-
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's windows are its sequences."""
         length = self.checkpoint.max_length
         stride = default_stride(length) if self.settings.stride is None else self.settings.stride
         tokenizer, words = self.checkpoint.tokenizer, self.settings.is_split_into_words
         encodings = tokenize_words(tokenizer, items) if words else tokenize(tokenizer, items)
-        cuts = [parts(encoding, length, stride, reach_back=False) for encoding in encodings]
+        side = self.checkpoint.truncation_side
+        cuts = [parts(encoding, length, stride, reach_back=False, side=side) for encoding in encodings]
         return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
     def postprocess(self, outputs: Outputs) -> list[list[Entity]]:

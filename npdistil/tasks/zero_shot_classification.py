@@ -85,9 +85,11 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         """As `Task.rows`; a row a label."""
         return ([*pair] for pair in zip(answer["labels"], answer["scores"], strict=True))
 
-    def arguments(self, inputs: Any, candidate_labels: Any = UNSET, **given: Any) -> tuple[Any, dict[str, Any]]:
+    def arguments(self, *inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
         """As `Task.arguments`; labels may come second."""
-        return inputs, given if candidate_labels is UNSET else given | {"candidate_labels": candidate_labels}
+        if len(inputs) == 2 and "candidate_labels" not in given:
+            return inputs[0], given | {"candidate_labels": inputs[1]}
+        return super().arguments(*inputs, **given)
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; an item is a text with one of the hypotheses, and its windows are its sequences."""

@@ -33,7 +33,7 @@ def test_ids_of_pairs(directory: Path) -> None:
     side = model.checkpoint.truncation_side
 
     def ours(text: str, pair: str | None, strategy: str, max_length: int) -> list[int]:
-        (encoding,) = tokenize(model.tokenizer, [text if pair is None else (text, pair)])
+        (encoding,) = tokenize(model.checkpoint.tokenizer, [text if pair is None else (text, pair)])
         return [encoding.ids[i] for i in truncated(encoding, max_length, strategy, side).positions]
 
     def theirs(text: str, pair: str | None, strategy: str, max_length: int) -> list[int]:

@@ -4,11 +4,7 @@ import importlib.util
 
 import pytest
 
-MISSING = [
-    name
-    for name in ("starlette", "uvicorn", "httptools", "prometheus_client")
-    if importlib.util.find_spec(name) is None
-]
+MISSING = [name for name in ("starlette", "httptools", "prometheus_client") if importlib.util.find_spec(name) is None]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 

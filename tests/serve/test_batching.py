@@ -2,13 +2,16 @@
 
 import asyncio
 import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from npdistil.batch import Inputs, Outputs
 from npdistil.errors import InputError
-from npdistil.serve.batching import Batcher, Metrics, OverloadedError
+from npdistil.serve.batching import TURN, Batcher, Metrics, OverloadedError, UnavailableError
 
 BROKEN = 666
 
@@ -24,10 +27,19 @@ def found(outputs: Outputs) -> list[list[int]]:
     return [each.tolist() for each in outputs.values]
 
 
+@contextmanager
+def stopping(batcher: Batcher) -> Iterator[None]:
+    """Stop it at the end of the block."""
+    try:
+        yield
+    finally:
+        batcher.stop()
+
+
 def test_after_a_batch_that_failed_the_next_one_runs() -> None:
     async def scenario() -> None:
-        batcher = Batcher(lengths, 100, 1000, 0.0, Metrics())
-        with batcher.running():
+        batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
+        with stopping(batcher):
             with pytest.raises(RuntimeError, match="no memory"):
                 await batcher.run(Inputs([[1, BROKEN]]))
             assert found(await batcher.run(Inputs([[1, 2], [3]]))) == [[2], [1]]
@@ -38,7 +50,7 @@ def test_after_a_batch_that_failed_the_next_one_runs() -> None:
 
 def test_a_text_without_tokens_is_refused_before_it_can_fail_others() -> None:
     async def scenario() -> None:
-        batcher = Batcher(lengths, 100, 1000, 0.0, Metrics())
+        batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
         with pytest.raises(InputError, match="no tokens"):
             await batcher.run(Inputs([[1], []]))
         assert (batcher.texts, batcher.tokens) == (0, 0)
@@ -47,15 +59,28 @@ def test_a_text_without_tokens_is_refused_before_it_can_fail_others() -> None:
 
 
 def test_a_full_queue_refuses_even_what_has_not_been_looked_at() -> None:
+    busy = threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        busy.wait()
+        return lengths(inputs)
+
     async def scenario() -> None:
-        batcher = Batcher(lengths, 100, 4, 0.0, Metrics())
-        waiting = asyncio.create_task(batcher.run(Inputs([[1, 2, 3, 4]])))
-        await asyncio.sleep(0)
-        with pytest.raises(OverloadedError, match="4 tokens are waiting"):
-            batcher.check_capacity(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        batcher.check_capacity(4)
+        batcher = Batcher(slow, slow, 1, 100, 4, 0.0, Metrics())
+        with stopping(batcher):
+            first = asyncio.create_task(batcher.run(Inputs([[1]])))
+            await asyncio.sleep(0)
+            while batcher.tokens:  # until its batch is taken
+                await asyncio.sleep(0.01)
+            waiting = asyncio.create_task(batcher.run(Inputs([[1, 2, 3, 4]])))
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError, match="4 tokens are waiting"):
+                batcher.check_capacity(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            batcher.check_capacity(4)
+            busy.set()
+            await first
 
     asyncio.run(scenario())
 
@@ -65,8 +90,8 @@ def test_requests_of_any_sizes_get_their_own_rows_whatever_the_batches() -> None
         rng = random.Random(0)
         requests = [[[1] * rng.randint(1, 40) for _ in range(rng.randint(1, 12))] for _ in range(200)]
         for gather in (0.0, 0.001):
-            batcher = Batcher(lengths, 50, 100_000, gather, Metrics())
-            with batcher.running():
+            batcher = Batcher(lengths, lengths, 2, 50, 100_000, gather, Metrics())
+            with stopping(batcher):
                 tasks = [asyncio.create_task(batcher.run(Inputs(ids))) for ids in requests]
                 await asyncio.sleep(0)
                 for task in tasks[::7]:
@@ -100,8 +125,8 @@ def test_batches_hold_only_what_the_same_is_asked_about_and_rows_stay_with_their
             rows = [sorted(rng.sample(range(len(ids)), rng.randint(1, len(ids)))) for ids in token_ids]
             output = ("logits", "logits", "mean", "attentions")[i % 4]
             requests.append(Inputs(token_ids, output=output, rows=rows if i % 4 == 0 else None, context=i))
-        batcher = Batcher(picked, 60, 100_000, 0.001, Metrics())
-        with batcher.running():
+        batcher = Batcher(picked, picked, 2, 60, 100_000, 0.001, Metrics())
+        with stopping(batcher):
             answers = await asyncio.gather(*map(batcher.run, requests))
         for inputs, answer in zip(requests, answers, strict=True):
             assert answer.inputs is inputs
@@ -112,3 +137,121 @@ def test_batches_hold_only_what_the_same_is_asked_about_and_rows_stay_with_their
         ("logits", False), ("logits", True), ("mean", True), ("attentions", True)
     }  # fmt: skip
     assert all(sum(map(len, inputs.token_ids)) <= 72 for inputs in ran)
+
+
+def test_a_request_with_many_tokens_takes_turns_with_small_ones() -> None:
+    batches: list[list[int]] = []
+    busy = threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        busy.wait()
+        batches.append([ids[0] for ids in inputs.token_ids])
+        return lengths(inputs)
+
+    async def scenario() -> None:
+        batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
+        with stopping(batcher):
+            large = asyncio.create_task(batcher.run(Inputs([[0] * 500] * 90)))
+            await asyncio.sleep(0.05)  # its first batch is taken
+            small = [asyncio.create_task(batcher.run(Inputs([[i] * 25]))) for i in range(1, 41)]
+            await asyncio.sleep(0)
+            busy.set()
+            await asyncio.gather(*small, large)
+
+    asyncio.run(scenario())
+    assert batches[0] == [0, 0]
+    assert max(i for i, batch in enumerate(batches) if any(batch)) <= 2, "small requests waited for the large one"
+    assert sum(batch.count(0) for batch in batches) == 90
+    for batch in batches[1:3]:  # and it still has its turn
+        assert batch.count(0) * 500 >= TURN - 500
+
+
+def test_a_request_is_not_kept_waiting_forever_by_small_ones_that_never_end() -> None:
+    async def scenario() -> None:
+        batcher = Batcher(lengths, lengths, 2, 100, 100_000, 0.0, Metrics())
+        with stopping(batcher):
+            large = asyncio.create_task(batcher.run(Inputs([[0] * 60] * 20)))
+            stop = asyncio.Event()
+
+            async def client() -> None:
+                while not stop.is_set():
+                    await batcher.run(Inputs([[1] * 30]))
+
+            clients = [asyncio.create_task(client()) for _ in range(20)]
+            await asyncio.wait_for(large, 10)
+            stop.set()
+            await asyncio.gather(*clients)
+
+    asyncio.run(scenario())
+
+
+def test_attention_is_given_for_one_sequence_at_a_time_and_others_run_between() -> None:
+    ran: list[tuple[str, int]] = []
+    busy = threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        busy.wait()
+        ran.append((inputs.output, len(inputs.token_ids)))
+        return lengths(inputs)
+
+    async def scenario() -> None:
+        batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
+        with stopping(batcher):
+            tasks = [asyncio.create_task(batcher.run(Inputs([[1] * 9], output="attentions"))) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            tasks += [asyncio.create_task(batcher.run(Inputs([[1] * 9]))) for _ in range(4)]
+            await asyncio.sleep(0)
+            busy.set()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+    assert sorted(ran) == [("attentions", 1)] * 3 + [("logits", 4)]
+
+
+def test_any_number_of_event_loops_may_ask_and_stopping_is_not_the_end() -> None:
+    batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
+    with stopping(batcher):
+        for _ in range(3):
+            assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]
+    assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]
+    batcher.stop()
+
+
+def test_who_waits_when_it_stops_hears_of_it() -> None:
+    entered, busy = threading.Event(), threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        entered.set()
+        busy.wait()
+        return lengths(inputs)
+
+    async def scenario() -> None:
+        batcher = Batcher(slow, slow, 1, 10, 1000, 0.0, Metrics())
+        tasks = [asyncio.create_task(batcher.run(Inputs([[1] * 10]))) for _ in range(2)]
+        await asyncio.to_thread(entered.wait)
+        stop = asyncio.create_task(asyncio.to_thread(batcher.stop))
+        await asyncio.sleep(0.05)
+        busy.set()
+        await stop
+        assert found(await tasks[0]) == [[10]]
+        with pytest.raises(UnavailableError, match="ended"):
+            await tasks[1]
+        assert (batcher.texts, batcher.tokens, len(batcher.waiting)) == (0, 0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_where_no_thread_starts_a_request_is_refused_at_once_and_later_ones_try_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with pytest.raises(UnavailableError, match="does not start"):
+            asyncio.run(batcher.run(Inputs([[1]])))
+    assert (batcher.texts, batcher.tokens, len(batcher.waiting)) == (0, 0, 0)
+    with stopping(batcher):
+        assert found(asyncio.run(batcher.run(Inputs([[1]])))) == [[1]]

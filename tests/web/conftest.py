@@ -10,7 +10,7 @@ from service_client import Server, running
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
-MISSING = [name for name in ("playwright", "schemathesis", "uvicorn") if importlib.util.find_spec(name) is None]
+MISSING = [name for name in ("playwright", "schemathesis", "httptools") if importlib.util.find_spec(name) is None]
 MISSING += [] if CHROMIUM.exists() else [str(CHROMIUM)]
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 
