@@ -119,9 +119,26 @@ def lint(shell: Shell) -> None:
 
 
 def first_command(shell: Shell) -> None:
+    """The README's, and what docs/minimal.md installs instead where every megabyte counts."""
     shell.venv()
     shell.run(["bash", "-euc", readme_command(1)])
     shell.run("pip list")
+    shell.venv(name="lean")
+    page = (ROOT / "docs" / "minimal.md").read_text(encoding="utf-8")
+    for line in re.findall(r"^pip install (?:numpy|--no-deps) .*", page, re.MULTILINE):
+        shell.run(line)
+    packages = shell.run("pip list --format=freeze").split()
+    if strange := {each.partition("==")[0] for each in packages} - {
+        "numpy",
+        "safetensors",
+        "tokenizers",
+        "npdistil",
+        "pip",
+        "setuptools",
+    }:
+        raise RuntimeError(f"installed beside the core: {strange}")
+    if not (answer := shell.run(["npdistil", "classify", "I like you. I love you."])).startswith("POSITIVE"):
+        raise RuntimeError(f"the answer is {answer!r}")
 
 
 def second_command(shell: Shell) -> None:
