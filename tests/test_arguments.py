@@ -140,7 +140,11 @@ def test_names_that_transformers_had_before(make: Make) -> None:
     ner = npdistil.pipeline("ner", make(**NER), engine="numpy")
     assert ner(TEXT, grouped_entities=True) == ner(TEXT, aggregation_strategy="simple")
     assert ner(TEXT, grouped_entities=False) == ner(TEXT)
-    assert ner(TEXT, ignore_subwords=True, grouped_entities=None) == ner(TEXT, aggregation_strategy="first")
+    first = ner(TEXT, aggregation_strategy="first")
+    assert ner(TEXT, grouped_entities=True, ignore_subwords=True) == first
+    assert ner(TEXT, ignore_subwords=True, grouped_entities=True) == first
+    assert ner(TEXT, ignore_subwords=False, grouped_entities=True) == ner(TEXT, aggregation_strategy="simple")
+    assert ner(TEXT, ignore_subwords=True, grouped_entities=None) == ner(TEXT)
     nli = npdistil.pipeline("zero-shot-classification", make(id2label={0: "entailment", 1: "no"}), engine="numpy")
     asked: dict[str, Any] = {"candidate_labels": ["a", "b"]}
     assert nli(TEXT, multi_class=True, **asked) == nli(TEXT, multi_label=True, **asked)
