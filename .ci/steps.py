@@ -106,7 +106,7 @@ def lowest() -> list[str]:
     return [f"{name}=={version}" for name, version in found]
 
 
-EXTRAS_OF_TESTS = ("jit", "fast", "files", "hub", "progress", "serve", "test")
+EXTRAS_OF_TESTS = ("jit", "fast", "files", "frames", "hub", "progress", "serve", "test")
 
 
 def lint(shell: Shell) -> None:
@@ -115,12 +115,30 @@ def lint(shell: Shell) -> None:
     shell.run("ruff format --check")
     shell.run("ruff check")
     shell.run("mypy")
+    shell.run("python tests/typed/check.py")
 
 
 def first_command(shell: Shell) -> None:
+    """The README's, and what docs/minimal.md installs instead where every megabyte counts."""
     shell.venv()
     shell.run(["bash", "-euc", readme_command(1)])
     shell.run("pip list")
+    shell.venv(name="lean")
+    page = (ROOT / "docs" / "minimal.md").read_text(encoding="utf-8")
+    for line in re.findall(r"^pip install (?:numpy|--no-deps) .*", page, re.MULTILINE):
+        shell.run(line)
+    packages = shell.run("pip list --format=freeze").split()
+    if strange := {each.partition("==")[0] for each in packages} - {
+        "numpy",
+        "safetensors",
+        "tokenizers",
+        "npdistil",
+        "pip",
+        "setuptools",
+    }:
+        raise RuntimeError(f"installed beside the core: {strange}")
+    if not (answer := shell.run(["npdistil", "classify", "I like you. I love you."])).startswith("POSITIVE"):
+        raise RuntimeError(f"the answer is {answer!r}")
 
 
 def second_command(shell: Shell) -> None:
@@ -161,10 +179,18 @@ def on_spark(*requirements: str) -> Callable[[Shell], None]:
     def step(shell: Shell) -> None:
         shell.apt("java", "openjdk-17-jre-headless")
         shell.venv()
-        shell.run(["pip", "install", "-q", ".[test,spark]", *requirements])
+        shell.run(["pip", "install", "-q", ".[test,spark]", "spark-nlp", *requirements])
         shell.run("pytest -q -n 0 -p no:randomly tests/spark")
 
     return step
+
+
+def engines(shell: Shell) -> None:
+    shell.venv()
+    shell.run(
+        ["pip", "install", "-q", ".[test]", "daft", "dask[dataframe]", "datasets", "duckdb", "polars", "ray[data]"]
+    )
+    shell.run("pytest -q -n 0 -p no:randomly -rs tests/engines")
 
 
 def page(shell: Shell) -> None:
@@ -260,8 +286,9 @@ STEPS = [  # the longest first
     Step("reference", reference),
     Step("lowest", lowest_versions),
     Step("newest", newest_python),
-    Step("spark-4", on_spark("pyspark>=4")),
+    Step("spark-4", on_spark("pyspark[connect]>=4")),
     Step("spark-3", on_spark("pyspark<4", "pyarrow<18")),  # the last with NumPy 1, which this Spark wants
+    Step("engines", engines),
     Step("blas", blas),
     Step("docs", site),
     Step("page", page),

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import isas
 import matplotlib as mpl
 import report
 import sizes
@@ -382,9 +383,14 @@ def tables(results: Path) -> dict[str, str]:
     if (path := results / "stages.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
         found["stages"] = f"{_machine(result, path)}\n\n{report.stages(result['stages'])}"
+    if (path := results / "isas.json").exists():
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found["isas"] = f"{_machine(result, path)}\n\n{report.markdown(*isas.table(result['seconds']))}"
     if (path := results / "sizes.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
-        found["sizes"] = f"[{path.name}](results/{path.name})\n\n{report.markdown(*sizes.table(result))}"
+        found["sizes"] = (
+            f"[{path.name}](results/{path.name})\n\n{report.markdown(*sizes.table(result))}\n\n{report.markdown(*sizes.parts(result))}"
+        )
     return found
 
 

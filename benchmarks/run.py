@@ -32,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="All benchmarks, tables and pictures.")
     parser.add_argument("--quick", action="store_true", help="less of everything, into a scratch directory")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "npdistil-benchmarks")
-    parser.add_argument("--without", nargs="+", default=[], choices=["compare", "startup", "stages", "sizes", "ladder"])
+    parser.add_argument(
+        "--without", nargs="+", default=[], choices=["compare", "startup", "stages", "isas", "sizes", "ladder"]
+    )
     options = parser.parse_args()
     results, readme = HERE / "results", HERE / "README.md"
     if options.quick:
@@ -47,6 +49,8 @@ def main() -> None:
         run("startup.py", *cache, "--out", str(results / "startup.json"), *rounds)
     if "stages" not in options.without:
         run("stages.py", *cache, "--out", str(results / "stages.json"), *(["--rounds", "1"] if options.quick else []))
+    if "isas" not in options.without:
+        run("isas.py", *cache, "--out", str(results / "isas.json"), *(["--rounds", "1"] if options.quick else []))
     if "ladder" not in options.without:
         ladder = json.loads(run("kernels/ladder.py", "--json").splitlines()[-1])
         report.write(

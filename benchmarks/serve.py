@@ -7,6 +7,9 @@ Requests come at random (Poisson), whether earlier ones were answered or not, ov
 answer is compared with the one that the same text got alone. The client runs on the same CPUs as the service and takes
 its share of them: it is counted as the service's. So that this share is small, it writes requests that were made
 before and looks for no more in an answer than where it ends.
+
+`--mixed SECONDS` does one thing instead: short and long texts, explanations and attention together, at 50 and 120 % of
+what the service can do of them; figures for each kind. 600 are worth reporting.
 """
 
 import argparse
@@ -29,6 +32,8 @@ import report
 import npdistil
 
 SIZES = (1, 8, 32)  # texts of a request
+# Of a hundred requests with all kinds; a long text has some 2,000 tokens.
+MIXED = {"short text": 90, "long text": 3, "explanation": 4, "explanation with attention": 3}
 PAGE = Path(__file__).parents[1] / "docs" / "serve.md"
 CONNECTIONS = 64  # fewer where a request has many texts, so that they fit into the queue
 NEEDS = (
@@ -49,8 +54,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path, action="append", default=[], help="one more, beside the bundled one")
     parser.add_argument("--seconds", type=float, default=30, help="of each measurement (default 30)")
     parser.add_argument("--overload", type=float, default=600, help="seconds at 120 %% (default 600; 0: none)")
+    parser.add_argument("--mixed", type=float, metavar="SECONDS", help="this load and no other")
     parser.add_argument("--out", type=Path, help="file for the result; the table of the page is made from it too")
     options = parser.parse_args()
+    if options.mixed:
+        mixed([text for text, _ in data.sst2(options.data, "dev")], options.mixed, options.out)
+        return
     if options.out and not options.overload:
         parser.error("the page tells of the overload: --out needs --overload")
     texts = [text for text, _ in data.sst2(options.data, "dev")]
@@ -68,6 +77,47 @@ def main() -> None:
         report.write(options.out, result)
         text = report.fill(PAGE.read_text(encoding="utf-8"), {"load": table(result)})
         PAGE.write_text(text, encoding="utf-8")
+
+
+def mixed(texts: list[str], seconds: float, out: Path | None) -> None:
+    """Requests of all kinds at 50 and at 120 % of what the service can do of them."""
+    made: dict[str, list[bytes]] = {
+        "short text": [request([text]) for text in texts],
+        "long text": [request([" ".join(texts[i : i + 80])]) for i in range(0, 800, 20)],
+        "explanation": [post("/explain", {"inputs": text, "method": "occlusion"}) for text in texts[:40]],
+        "explanation with attention": [
+            post("/explain", {"inputs": text, "method": "occlusion", "attention": True}) for text in texts[40:80]
+        ],
+    }
+    names = [name for name, some in made.items() for _ in some]
+    weights = [MIXED[name] / len(made[name]) for name in names]
+    requests = [sent for some in made.values() for sent in some]
+    stolen = machine.stolen()
+    result: dict[str, Any] = {"benchmark": "serve-mixed", "machine": machine.describe(NEEDS), "of a hundred": MIXED}
+    process, port = serve([], "16384")
+    try:
+        right = asyncio.run(alone(port, requests))
+        order = random.Random(1).choices(range(len(requests)), weights, k=4000)
+        rates = [
+            asyncio.run(closed(port, [requests[i] for i in order], [right[i] for i in order], 4, seconds / 12))[
+                "answers"
+            ]
+            for _ in range(2)
+        ]
+        most = statistics.mean(rates) / (seconds / 12)
+        result["requests a second, 16 at a time"] = round(most, 1)
+        for share, length in ((0.5, seconds / 4), (1.2, seconds)):
+            before = memory(process)
+            watch = lambda: memory(process)  # noqa: E731
+            found = asyncio.run(poisson(port, requests, right, share * most, length, watch, names, weights))
+            result[f"at {share:.0%}"] = found | {"memory before": before}
+    finally:
+        process.kill()
+        process.wait()
+    result["seconds stolen"] = round(machine.stolen() - stolen, 1)
+    print(report.dumps(result))
+    if out:
+        report.write(out, result)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -138,10 +188,10 @@ def measure(model: Path | None, texts: list[str], size: int, seconds: float, ove
     return result
 
 
-def serve(chosen: list[str]) -> tuple["subprocess.Popen[str]", int]:
+def serve(chosen: list[str], queue: str = "4096") -> tuple["subprocess.Popen[str]", int]:
     """A service and its port. Its queue is short, so that too much is refused and not kept waiting."""
     command = [sys.executable, "-m", "npdistil", "serve", "--port", "0", *chosen]
-    command += ["--max-queue-tokens", "4096", "--max-request-tokens", "4096"]
+    command += ["--max-queue-tokens", queue, "--max-request-tokens", "4096"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     for line in process.stderr:
@@ -189,8 +239,14 @@ def rate_of_engine(engine: npdistil.Model, texts: list[str], seconds: float) -> 
 
 def request(texts: list[str]) -> bytes:
     """HTTP, ready to be sent."""
-    body = json.dumps({"inputs": [[text] for text in texts]}).encode()
-    return b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    return post("/predict", {"inputs": [[text] for text in texts]})
+
+
+def post(path: str, data: Any) -> bytes:
+    """The same, for any path."""
+    body = json.dumps(data).encode()
+    head = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+    return head % (path.encode(), len(body)) + body
 
 
 class Connection:
@@ -245,13 +301,24 @@ async def closed(port: int, requests: list[bytes], right: list[bytes], size: int
 
 
 async def poisson(
-    port: int, requests: list[bytes], right: list[bytes], rate: float, seconds: float, watch: Any = None
+    port: int,
+    requests: list[bytes],
+    right: list[bytes],
+    rate: float,
+    seconds: float,
+    watch: Any = None,
+    names: list[str] | None = None,
+    weights: list[float] | None = None,
 ) -> dict[str, Any]:
-    """`rate` requests a second at random times; what became of them, and how long the answers took."""
+    """`rate` requests a second at random times; what became of them, and how long the answers took.
+
+    Of requests of several kinds, `names` and `weights` give each one's kind and share.
+    """
     rng = random.Random(0)
     idle = [Connection(port)]
     counts: Counter[str] = Counter()
     took: list[float] = []
+    of_kind: dict[str, list[float]] = {}
     refused: list[float] = []
     watched: list[int] = []
 
@@ -263,6 +330,8 @@ async def poisson(
             counts["lost"] += 1
             return
         (took if status == 200 else refused).append(time.perf_counter() - due)
+        if names and status == 200:
+            of_kind.setdefault(names[i], []).append(took[-1])
         right_one = body == right[i] if status == 200 else json.loads(body)["error_type"] == "Overloaded"
         counts[str(status) if right_one and status in (200, 429) else "wrong"] += 1
         idle.append(connection)
@@ -274,7 +343,7 @@ async def poisson(
         due += rng.expovariate(rate)
         if (wait := due - time.perf_counter()) > 0:
             await asyncio.sleep(wait)
-        task = asyncio.create_task(one(rng.randrange(len(requests)), due))
+        task = asyncio.create_task(one(rng.choices(range(len(requests)), weights)[0], due))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         sent += 1
@@ -284,7 +353,8 @@ async def poisson(
     for connection in idle:
         connection.close()
     found: dict[str, Any] = {"requests a second": round(rate, 1), "seconds": seconds, "sent": sent, **counts}
-    for name, values in (("milliseconds to 200", took), ("milliseconds to 429", refused)):
+    kinds = [(f"milliseconds to 200, {name}", values) for name, values in sorted(of_kind.items())]
+    for name, values in (("milliseconds to 200", took), *kinds, ("milliseconds to 429", refused)):
         if values:
             found[name] = {f"p{p}": round(report.percentile(values, p / 100) * 1000, 2) for p in (50, 90, 99)}
     return found | ({"memory": watched} if watched else {})

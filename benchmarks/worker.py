@@ -99,15 +99,16 @@ def others_seconds() -> float:
     return machine.busy_seconds() - time.process_time()
 
 
-def latencies(runner: Runner, token_ids: Sequence[int], seconds: float, least: int) -> list[float]:
-    """Seconds of one text after the other, after three that do not count."""
+def latencies(runner: Runner, token_ids: Sequence[int], seconds: float, least: int, texts: int = 1) -> list[float]:
+    """Seconds of one call after the other, of one text or of several that are alike, after three that do not count."""
+    batch = [token_ids] * texts
     for _ in range(3):
-        runner.logits([token_ids])
+        runner.logits(batch)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < least or time.perf_counter() < end:
         start = time.perf_counter()
-        runner.logits([token_ids])
+        runner.logits(batch)
         times.append(time.perf_counter() - start)
     return times
 

@@ -161,7 +161,11 @@ ROWS = [
         "adds them always",
     ),
     Row("tokenizer_config.json", "model_max_length, max_len", "where texts are cut when cutting is asked for"),
-    Row("tokenizer_config.json", "truncation_side", "which end is cut away"),
+    Row(
+        "tokenizer_config.json",
+        "truncation_side",
+        "which end is cut away, and from which windows of a context or of a text with entities are counted",
+    ),
     Row(
         "tokenizer_config.json",
         "clean_up_tokenization_spaces",

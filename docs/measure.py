@@ -170,7 +170,7 @@ def compare(
     expected = [theirs(each, **settings) for each in inputs]
     rows = []
     for engine in ENGINES:
-        ours = npdistil.pipeline(name or task, directory, engine=engine, precision="float32")
+        ours = npdistil.pipeline(name or task, directory, engine=engine, precision="float32")  # type: ignore[call-overload]
         rows.append(row(task, model, engine, zip([ours(each, **settings) for each in inputs], expected, strict=True)))
     return rows
 

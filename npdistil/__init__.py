@@ -9,6 +9,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import results, util
 from .auto import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -23,7 +24,7 @@ from .checkpoint.hub import bundled_model
 from .checkpoint.quantize import quantize_checkpoint
 from .checkpoint.weights import Checkpoint, read_checkpoint
 from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
-from .estimators import Embedder
+from .estimators import Classifier, Embedder
 from .model import Model, load
 from .pipelines import (
     FeatureExtractionPipeline,
@@ -36,6 +37,7 @@ from .pipelines import (
     explain,
     pipeline,
 )
+from .sentence_transformer import SentenceTransformer
 from .tasks.explanation import Explanation
 from .tokenizer import Tokenizer
 
@@ -66,6 +68,7 @@ __all__ = [
     "AutoTokenizer",
     "Checkpoint",
     "CheckpointError",
+    "Classifier",
     "Config",
     "DistilBertForMaskedLM",
     "DistilBertForMultipleChoice",
@@ -86,6 +89,7 @@ __all__ = [
     "NpdistilError",
     "Pipeline",
     "QuestionAnsweringPipeline",
+    "SentenceTransformer",
     "TextClassificationPipeline",
     "TokenClassificationPipeline",
     "Tokenizer",
@@ -99,6 +103,8 @@ __all__ = [
     "pipeline",
     "quantize_checkpoint",
     "read_checkpoint",
+    "results",
+    "util",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take any name for known

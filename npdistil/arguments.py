@@ -35,6 +35,7 @@ class Argument:
         takes: whether a value may be given.
         instead: how the error for another value goes on after "NAME is VALUE; ".
         becomes: settings, or arguments of `load`, that a value stands for.
+        together: the same, of all arguments of the call.
         needs: a setting that a task must have, for the argument to mean anything there.
         same: what a model says of itself; another value is refused.
     """
@@ -45,6 +46,7 @@ class Argument:
     takes: Callable[[Any], bool] = lambda value: True
     instead: str = ""
     becomes: Callable[[Any], Mapping[str, Any]] = lambda value: {}
+    together: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda given: {}
     needs: str = ""
     same: Callable[[Any], Any] | None = None
 
@@ -79,12 +81,10 @@ def _renamed(name: str) -> Callable[[Any], dict[str, Any]]:
     return lambda value: {name: value}
 
 
-def _grouped(grouped: Any) -> dict[str, Any]:
-    return {"aggregation_strategy": "simple" if grouped else "none"}
-
-
-def _subwords(ignored: Any) -> dict[str, Any]:
-    return {"aggregation_strategy": "first"} if ignored else {}
+def _strategy(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The strategy that the two old arguments stand for together, as transformers 4 has it."""
+    joined = "first" if given.get("ignore_subwords") else "simple"
+    return {"aggregation_strategy": joined if given.get("grouped_entities") else "none"}
 
 
 def _inner(call: str) -> Callable[[Any], dict[str, Any]]:
@@ -279,19 +279,19 @@ ARGUMENTS = (
     Argument(
         "grouped_entities",
         (CALL,),
-        'True is `aggregation_strategy="simple"`, False "none"',
+        'True is `aggregation_strategy="simple"`, or "first" beside `ignore_subwords=True`; False "none"',
         _among(True, False),
         "known are False, True",
-        becomes=_grouped,
+        together=_strategy,
         needs="aggregation_strategy",
     ),
     Argument(
         "ignore_subwords",
         (CALL,),
-        'True is `aggregation_strategy="first"`',
+        'beside `grouped_entities=True`, True is `aggregation_strategy="first"`; alone it is "none", as there',
         _among(True, False),
         "known are False, True",
-        becomes=_subwords,
+        together=_strategy,
         needs="aggregation_strategy",
     ),
     Argument("multi_class", (CALL,), "`multi_label`", becomes=_renamed("multi_label"), needs="multi_label"),
@@ -361,7 +361,7 @@ def read(call: str, given: Mapping[str, Any], settings: Collection[str] = ()) ->
         elif value is not None and argument.same is None:
             if not argument.takes(value):
                 raise InputError(f"{name} is {value!r:.80}; {argument.instead}")
-            stands_for |= argument.becomes(value)
+            stands_for |= {**argument.becomes(value), **argument.together(given)}
     return stands_for | own
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .distilbert.encoder import Array
 from .errors import EngineError, InputError
 
+MOST_ITEMS = 1024  # of a task that are run at once
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -143,9 +144,12 @@ def blocks(bounds: Array, max_tokens: int) -> Iterator[tuple[int, int]]:
 
 
 def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Item], size: int) -> Iterator[Answer]:
-    """What `run` gives for each item, `size` of them at a time and only when asked for; errors say from where on."""
+    """What `run` gives for each item, `size` of them at a time and only when asked for; errors say from where on.
+
+    No more than `MOST_ITEMS` at a time: more make nothing faster, and their tokens take memory.
+    """
     start = 0
-    for chunk in chunks(items, size):
+    for chunk in chunks(items, min(size, MOST_ITEMS)):
         try:
             answers = run(chunk)
         except InputError as error:

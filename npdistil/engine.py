@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -37,6 +38,11 @@ class Encoder(Protocol):
         """How many it may use."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """Tokens that `encode` should be given at most: memory grows with them, and Ctrl-C may wait for them."""
+        ...
+
     def encode(self, ids: Array, bounds: Array, rows: Array | None = None, positions: Array | None = None) -> Array:
         """Ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`.
 
@@ -48,6 +54,10 @@ class Encoder(Protocol):
         """The operator that heads run on: float32 [M, in], [out, in], [out] -> [M, out]."""
         ...
 
+    def on_one_thread(self) -> "Encoder":
+        """The same encoder, which works on the thread that calls it and on no other."""
+        ...
+
 
 class NumpyEncoder:
     """`encoder.encode`, in blocks of whole texts, which threads share among them. A single text has one thread.
@@ -57,6 +67,7 @@ class NumpyEncoder:
     """
 
     name = "numpy"
+    at_once = 16 * MAX_TOKENS  # between its blocks it listens to signals
 
     def __init__(self, config: Config, params: Params, threads: int, max_tokens: int = MAX_TOKENS) -> None:
         int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
@@ -87,6 +98,12 @@ class NumpyEncoder:
         with blas.one_thread():
             _shared(encode_block, blocks(bounds, self.max_tokens), self.threads)
         return out
+
+    def on_one_thread(self) -> "NumpyEncoder":
+        """As `Encoder.on_one_thread`."""
+        one = copy(self)
+        one.threads = 1
+        return one
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """Row by row, for the same reason."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import blas
 from .arguments import MODEL, read
-from .batch import Inputs, Outputs, check_ids, in_chunks, pack, positions
+from .batch import Inputs, Outputs, blocks, check_ids, in_chunks, pack, positions
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
 from .checkpoint.weights import Checkpoint, Unchanging, read_checkpoint
@@ -17,10 +17,11 @@ from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
 from .errors import InputError
+from .notebook import card
 from .settings import check, choice
 from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification
-from .text import Text, as_texts, check_texts, items_of
+from .text import Text, as_texts, check_texts, items_of, tokenizing_on
 from .tokenizer import Tokenizer
 
 TokenTypes: TypeAlias = Sequence[Sequence[int]] | None
@@ -61,6 +62,18 @@ class Model(Unchanging):
 
     def __repr__(self) -> str:
         return f"<npdistil.Model {self.checkpoint.name}: {self.engine}, {self.precision}>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is."""
+        config = self.config
+        facts = {
+            "head": config.class_name,
+            "labels": ", ".join(config.labels),
+            "size": f"{config.n_layers} layers, {config.dim} wide, {config.n_heads} heads, {config.vocab_size} tokens",
+            "engine": f"{self.engine}, {self.precision}, threads: {self.threads}",
+            "directory": self.name_or_path,
+        }
+        return card(f"npdistil.Model {self.checkpoint.name}", facts)
 
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """Refused, because models here take texts.
@@ -105,6 +118,12 @@ class Model(Unchanging):
         """The `tokenizers.Tokenizer` and what goes with it; neither truncates nor pads."""
         return Tokenizer(self.checkpoint.tokenization, self.name_or_path, self.checkpoint.max_length)
 
+    def on_one_thread(self) -> "Model":
+        """The same model, whose calls run on the thread that makes them and on no other: for callers that are many."""
+        one: Model = object.__new__(type(self))
+        one.__dict__.update(self.__dict__, encoder=self.encoder.on_one_thread(), threads=1)
+        return one
+
     def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
         """A task's answers to items, all of them at once.
 
@@ -112,7 +131,8 @@ class Model(Unchanging):
             InputError: an item that the model cannot take.
             EngineError: numbers of the model's that are not finite, of which no answer can be made.
         """
-        return task.postprocess(self.forward(task.preprocess(items)))
+        with np.errstate(under="ignore"), tokenizing_on(self.threads):
+            return task.postprocess(self.forward(task.preprocess(items)))
 
     def forward(self, inputs: Inputs) -> Outputs:
         """What the model says of token ids: the one way from any task to the engine.
@@ -123,29 +143,41 @@ class Model(Unchanging):
         """
         if inputs.output == "attentions":
             return Outputs(inputs, self.attentions(inputs.token_ids, inputs.token_type_ids))
-        if inputs.output != "logits":
-            states = self.hidden_states(inputs.token_ids, inputs.token_type_ids)
-            if inputs.output == "hidden_states":
-                return Outputs(inputs, states)
-            if inputs.rows is None:
-                return Outputs(inputs, [heads.pool(each, inputs.output) for each in states])
-            pairs = zip(states, inputs.rows, strict=True)
-            return Outputs(inputs, [heads.pool(x, inputs.output, np.asarray(some)) for x, some in pairs])
-        if not self.checkpoint.head:
+        if inputs.output == "logits" and not self.checkpoint.head:
             raise InputError(
                 f"{self.checkpoint.directory} is a {self.config.class_name}, which has no head, and so no logits"
             )
         ids, bounds = pack(inputs.token_ids)
-        rows, ends = None, bounds
-        if inputs.rows is not None:
-            shifted = zip(inputs.rows, bounds[:-1], strict=True)
-            rows = np.concatenate([np.asarray(each, np.int64) + start for each, start in shifted])
-            ends = np.cumsum([0, *map(len, inputs.rows)])
+        check_ids(ids, bounds, self.config.vocab_size, self.config.max_position_embeddings)
+        positions = self._positions(bounds, inputs.token_type_ids)
+        rows = None if inputs.rows is None else [np.asarray(each, np.int64) for each in inputs.rows]
+        values: list[Array] = []
+        for i, j in blocks(bounds, self.encoder.at_once):  # what comes in between is of these alone
+            tokens = slice(bounds[i], bounds[j])
+            own = None if positions is None else positions[tokens]
+            some = None if rows is None else rows[i:j]
+            with np.errstate(under="ignore"):
+                values += self._values(inputs.output, ids[tokens], bounds[i : j + 1] - bounds[i], own, some)
+        return Outputs(inputs, values)
+
+    def _values(
+        self, output: str, ids: Array, bounds: Array, positions: Array | None, rows: list[Array] | None
+    ) -> list[Array]:
+        """`Outputs.values` of some sequences."""
+        if output != "logits":
+            hidden = self.encoder.encode(ids, bounds, positions=positions)
+            states = [hidden[start:stop] for start, stop in pairwise(bounds.tolist())]
+            if output == "hidden_states":
+                return states
+            return [heads.pool(x, output, None if rows is None else rows[i]) for i, x in enumerate(states)]
+        which, ends = None, bounds
+        if rows is not None:
+            which = np.concatenate([each + start for each, start in zip(rows, bounds[:-1], strict=True)])
+            ends = np.cumsum([0, *map(len, rows)])
         elif self.config.architecture in heads.FIRST_TOKEN:
-            rows, ends = bounds[:-1], np.arange(len(bounds))
-        own = self._positions(bounds, inputs.token_type_ids)
-        logits = self._logits(self.encoder.encode(ids, bounds, rows, own))
-        return Outputs(inputs, [logits[i:j] for i, j in pairwise(ends.tolist())])
+            which, ends = bounds[:-1], np.arange(len(bounds))
+        logits = self._logits(self.encoder.encode(ids, bounds, which, positions))
+        return [logits[i:j] for i, j in pairwise(ends.tolist())]
 
     def _logits(self, hidden: Array) -> Array:
         config, linear = self.config, self.encoder.linear
@@ -183,9 +215,7 @@ class Model(Unchanging):
         Raises:
             InputError: no tokens, more than the model has positions for, or ids that are not in the vocabulary.
         """
-        ids, bounds = pack(token_ids)
-        hidden = self.encoder.encode(ids, bounds, positions=self._positions(bounds, token_type_ids))
-        return [hidden[start:stop] for start, stop in pairwise(bounds.tolist())]
+        return [*self.forward(Inputs(token_ids, output="hidden_states", token_type_ids=token_type_ids)).values]
 
     @blas.one_thread()
     def all_hidden_states(self, token_ids: Sequence[Sequence[int]], token_type_ids: TokenTypes = None) -> list[Array]:
@@ -196,7 +226,8 @@ class Model(Unchanging):
         Raises:
             InputError: as `hidden_states`.
         """
-        return [np.stack([*states]) for states in self._states(token_ids, token_type_ids, self.params)]
+        with np.errstate(under="ignore"):
+            return [np.stack([*states]) for states in self._states(token_ids, token_type_ids, self.params)]
 
     @blas.one_thread()
     def attentions(self, token_ids: Sequence[Sequence[int]], token_type_ids: TokenTypes = None) -> list[Array]:
@@ -208,13 +239,14 @@ class Model(Unchanging):
             InputError: as `hidden_states`.
         """
         params, found = self.params, []
-        for states in self._states(token_ids, token_type_ids, params):
-            weights = []
-            for x, block in zip(states, params["layer"], strict=False):  # nothing looks at the last states
-                q, k = (encoder.linear(x, **block["attention"][name]) for name in ("q_lin", "k_lin"))
-                q, k = (encoder.split_heads(each, self.config.n_heads) for each in (q, k))
-                weights.append(encoder.attention_weights(q, k))
-            found.append(np.stack(weights))
+        with np.errstate(under="ignore"):
+            for states in self._states(token_ids, token_type_ids, params):
+                weights = []
+                for x, block in zip(states, params["layer"], strict=False):  # nothing looks at the last states
+                    q, k = (encoder.linear(x, **block["attention"][name]) for name in ("q_lin", "k_lin"))
+                    q, k = (encoder.split_heads(each, self.config.n_heads) for each in (q, k))
+                    weights.append(encoder.attention_weights(q, k))
+                found.append(np.stack(weights))
         return found
 
     def _states(
@@ -248,7 +280,8 @@ class Model(Unchanging):
         check_texts(given)
 
         def part_scores(chunk: list[Text]) -> list[Array]:
-            return task.part_scores(self.forward(task.laid_out(chunk)))
+            with np.errstate(under="ignore"), tokenizing_on(self.threads):
+                return task.part_scores(self.forward(task.laid_out(chunk)))
 
         rows = in_chunks(part_scores, given, task.settings.batch_size)
         found = [COMBINE[combine](each) for each in rows]

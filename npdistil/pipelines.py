@@ -2,21 +2,53 @@
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, ClassVar
+from inspect import Parameter, Signature
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
 from .arguments import CALL, FIRST, MODEL, PIPELINE, check_same, read
 from .auto import ENGINE, HUB, AutoTokenizer
 from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
+from .notebook import card
 from .settings import UNSET, Settings
 from .tasks.base import Task
 from .tasks.explanation import Explanation, ExplanationTask
 from .text import items_of
 from .tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .distilbert.encoder import Array
+    from .keywords import (
+        EmbeddingKeywords,
+        EmbeddingMade,
+        ExplanationKeywords,
+        ExplanationMade,
+        FeatureExtractionKeywords,
+        FeatureExtractionMade,
+        FillMaskKeywords,
+        FillMaskMade,
+        MultipleChoiceKeywords,
+        MultipleChoiceMade,
+        QuestionAnsweringKeywords,
+        QuestionAnsweringMade,
+        TextClassificationKeywords,
+        TextClassificationMade,
+        TokenClassificationKeywords,
+        TokenClassificationMade,
+        ZeroShotClassificationKeywords,
+        ZeroShotClassificationMade,
+    )
+    from .results import Chosen, Entity, Found, Judged, Label, Several, Token
+
+    Items: TypeAlias = str | Mapping[str, Any] | Iterator[Any] | Several[Any]
+
+A = TypeVar("A")  # what the answer to an item is
 
 # Task -> module of tasks/ and the class in it.
 TASKS: dict[str, tuple[str, str]] = {
@@ -108,6 +140,16 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"<npdistil.{type(self).__name__} {self.task!r} on {self.model!r}>"
 
+    def _repr_html_(self) -> str:
+        """In a notebook: what it is."""
+        record = self.processor.settings
+        chosen = {each.name: getattr(record, each.name) for each in fields(record)}
+        shown = ", ".join(
+            f"{each.name}={chosen[each.name]!r}" for each in fields(record) if chosen[each.name] != each.default
+        )
+        facts = {"task": self.task, "settings": shown or "as they come", "model": repr(self.model)}
+        return card(f"npdistil.{type(self).__name__}", facts)
+
     def __call__(self, *inputs: Any, **given: Any) -> Any:
         """Answers: one for one item, a list for a list, a lazy iterator for an iterator.
 
@@ -129,6 +171,11 @@ class Pipeline:
         answers = in_chunks(partial(self.model.run, task), several, task.settings.batch_size)
         return task.shaped([*answers], several, given) if isinstance(several, list) else answers
 
+    @property
+    def __signature__(self) -> Signature:
+        """Of a call, with the task's settings."""
+        return self.processor.settings_type.signature(Parameter("inputs", Parameter.POSITIONAL_OR_KEYWORD))
+
     def predict(self, inputs: Any) -> Any:
         """The same as a call, by scikit-learn's name."""
         return self(inputs)
@@ -145,16 +192,79 @@ class Pipeline:
         return self.model.run(self.processor, items)
 
 
-class TextClassificationPipeline(Pipeline):
+class TextClassificationPipeline(Pipeline, Generic[A]):
     """`pipeline("text-classification")`."""
 
     own = "text-classification"
 
+    if TYPE_CHECKING:
 
-class TokenClassificationPipeline(Pipeline):
+        @overload
+        def __call__(self, inputs: str, **settings: Unpack[TextClassificationKeywords]) -> list[A]: ...
+        @overload
+        def __call__(self, inputs: Mapping[str, Any], **settings: Unpack[TextClassificationKeywords]) -> A: ...
+        @overload
+        def __call__(self, inputs: Iterator[Any], **settings: Unpack[TextClassificationKeywords]) -> Iterator[A]: ...
+        @overload
+        def __call__(self, inputs: Several[Any], **settings: Unpack[TextClassificationKeywords]) -> list[A]: ...
+        @overload
+        def __call__(
+            self, inputs: str | Mapping[str, Any], *, top_k: int | None, **settings: Unpack[TextClassificationKeywords]
+        ) -> list[Label]: ...
+        @overload
+        def __call__(
+            self, inputs: Several[Any], *, top_k: int | None, **settings: Unpack[TextClassificationKeywords]
+        ) -> list[list[Label]]: ...
+        @overload
+        def __call__(
+            self,
+            inputs: Items,
+            *,
+            top_k: int | None = ...,
+            return_all_scores: bool = ...,
+            threshold: float | None = ...,
+            combine: Literal["mean", "max", "first", "none"] = ...,
+            **settings: Unpack[TextClassificationKeywords],
+        ) -> Any: ...
+        def __call__(self, *inputs: Any, **given: Any) -> Any:
+            """As `Pipeline.__call__`."""
+
+
+class TokenClassificationPipeline(Pipeline, Generic[A]):
     """`pipeline("token-classification")`."""
 
     own = "token-classification"
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, inputs: str, **settings: Unpack[TokenClassificationKeywords]) -> list[A]: ...
+        @overload
+        def __call__(
+            self, inputs: Iterator[Any], **settings: Unpack[TokenClassificationKeywords]
+        ) -> Iterator[list[A]]: ...
+        @overload
+        def __call__(self, inputs: Several[Any], **settings: Unpack[TokenClassificationKeywords]) -> list[list[A]]: ...
+        @overload
+        def __call__(
+            self,
+            inputs: str,
+            *,
+            aggregation_strategy: Literal["simple", "first", "average", "max"],
+            **settings: Unpack[TokenClassificationKeywords],
+        ) -> list[Entity]: ...
+        @overload
+        def __call__(
+            self,
+            inputs: Items,
+            *,
+            aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = ...,
+            grouped_entities: bool | None = ...,
+            ignore_subwords: bool | None = ...,
+            **settings: Unpack[TokenClassificationKeywords],
+        ) -> Any: ...
+        def __call__(self, *inputs: Any, **given: Any) -> Any:
+            """As `Pipeline.__call__`."""
 
 
 class QuestionAnsweringPipeline(Pipeline):
@@ -162,11 +272,38 @@ class QuestionAnsweringPipeline(Pipeline):
 
     own = "question-answering"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, inputs: Mapping[str, str], **settings: Unpack[QuestionAnsweringKeywords]) -> Found: ...
+        @overload
+        def __call__(self, question: str, context: str, **settings: Unpack[QuestionAnsweringKeywords]) -> Found: ...
+        @overload
+        def __call__(
+            self, *inputs: Any, top_k: int | None = ..., **settings: Unpack[QuestionAnsweringKeywords]
+        ) -> Any: ...
+        @overload
+        def __call__(
+            self,
+            *,
+            question: Any,
+            context: Any,
+            top_k: int | None = ...,
+            **settings: Unpack[QuestionAnsweringKeywords],
+        ) -> Any: ...
+        def __call__(self, *inputs: Any, **given: Any) -> Any:
+            """As `Pipeline.__call__`."""
+
 
 class FillMaskPipeline(Pipeline):
     """`pipeline("fill-mask")`."""
 
     own = "fill-mask"
+
+    if TYPE_CHECKING:
+
+        def __call__(self, inputs: Any, *, top_k: int | None = ..., **settings: Unpack[FillMaskKeywords]) -> Any:
+            """As `Pipeline.__call__`."""
 
 
 class ZeroShotClassificationPipeline(Pipeline):
@@ -174,11 +311,35 @@ class ZeroShotClassificationPipeline(Pipeline):
 
     own = "zero-shot-classification"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(  # type: ignore[overload-overlap]
+            self,
+            inputs: str,
+            candidate_labels: str | Sequence[str] = ...,
+            **settings: Unpack[ZeroShotClassificationKeywords],
+        ) -> Judged: ...
+        @overload
+        def __call__(
+            self,
+            inputs: Several[str],
+            candidate_labels: str | Sequence[str] = ...,
+            **settings: Unpack[ZeroShotClassificationKeywords],
+        ) -> list[Judged]: ...
+        def __call__(self, *inputs: Any, **given: Any) -> Any:
+            """As `Pipeline.__call__`."""
+
 
 class FeatureExtractionPipeline(Pipeline):
     """`pipeline("feature-extraction")`."""
 
     own = "feature-extraction"
+
+    if TYPE_CHECKING:
+
+        def __call__(self, inputs: Any, **settings: Unpack[FeatureExtractionKeywords]) -> Any:
+            """As `Pipeline.__call__`."""
 
 
 class EmbeddingPipeline(Pipeline):
@@ -186,11 +347,33 @@ class EmbeddingPipeline(Pipeline):
 
     own = "embedding"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, inputs: str | Mapping[str, Any], **settings: Unpack[EmbeddingKeywords]) -> Array: ...
+        @overload
+        def __call__(self, inputs: Iterator[Any], **settings: Unpack[EmbeddingKeywords]) -> Iterator[Array]: ...
+        @overload
+        def __call__(self, inputs: Several[Any], **settings: Unpack[EmbeddingKeywords]) -> list[Array]: ...
+        def __call__(self, *inputs: Any, **given: Any) -> Any:
+            """As `Pipeline.__call__`."""
+
 
 class MultipleChoicePipeline(Pipeline):
     """`pipeline("multiple-choice")`."""
 
     own = "multiple-choice"
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, inputs: Mapping[str, Any], **settings: Unpack[MultipleChoiceKeywords]) -> Chosen: ...
+        @overload
+        def __call__(self, inputs: Iterator[Any], **settings: Unpack[MultipleChoiceKeywords]) -> Iterator[Chosen]: ...
+        @overload
+        def __call__(self, inputs: Several[Any], **settings: Unpack[MultipleChoiceKeywords]) -> list[Chosen]: ...
+        def __call__(self, *inputs: Any, **given: Any) -> Any:
+            """As `Pipeline.__call__`."""
 
 
 class ExplanationPipeline(Pipeline):
@@ -198,10 +381,132 @@ class ExplanationPipeline(Pipeline):
 
     own = "explanation"
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, inputs: str, **settings: Unpack[ExplanationKeywords]) -> Explanation: ...  # type: ignore[overload-overlap]
+        @overload
+        def __call__(self, inputs: Iterator[str], **settings: Unpack[ExplanationKeywords]) -> Iterator[Explanation]: ...
+        @overload
+        def __call__(self, inputs: Several[str], **settings: Unpack[ExplanationKeywords]) -> list[Explanation]: ...
+        def __call__(self, *inputs: Any, **given: Any) -> Any:
+            """As `Pipeline.__call__`."""
+
 
 PIPELINES = {TASKS[each.own]: each for each in Pipeline.__subclasses__()}
 
 
+# What a type checker knows of `pipeline`: the class by the task's name, and of what type its answers are.
+AnyModel: TypeAlias = "str | os.PathLike[str] | Model | None"
+
+
+@overload
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: AnyModel = ...,
+    **settings: "Unpack[TextClassificationMade]",
+) -> "TextClassificationPipeline[Label]": ...
+@overload
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: AnyModel = ...,
+    *,
+    top_k: int | None,
+    **settings: "Unpack[TextClassificationMade]",
+) -> "TextClassificationPipeline[list[Label]]": ...
+@overload
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: AnyModel = ...,
+    *,
+    return_all_scores: Literal[True],
+    **settings: "Unpack[TextClassificationMade]",
+) -> "TextClassificationPipeline[list[Label]]": ...
+@overload
+def pipeline(
+    task: Literal["text-classification", "sentiment-analysis"],
+    model: AnyModel = ...,
+    *,
+    top_k: int | None = ...,
+    return_all_scores: bool = ...,
+    threshold: float | None = ...,
+    combine: Literal["mean", "max", "first", "none"] = ...,
+    **settings: "Unpack[TextClassificationMade]",
+) -> "TextClassificationPipeline[Any]": ...
+@overload
+def pipeline(
+    task: Literal["token-classification", "ner"],
+    model: AnyModel = ...,
+    **settings: "Unpack[TokenClassificationMade]",
+) -> "TokenClassificationPipeline[Token]": ...
+@overload
+def pipeline(
+    task: Literal["token-classification", "ner"],
+    model: AnyModel = ...,
+    *,
+    aggregation_strategy: Literal["simple", "first", "average", "max"],
+    **settings: "Unpack[TokenClassificationMade]",
+) -> "TokenClassificationPipeline[Entity]": ...
+@overload
+def pipeline(
+    task: Literal["token-classification", "ner"],
+    model: AnyModel = ...,
+    *,
+    aggregation_strategy: Literal["none", "simple", "first", "average", "max"] | None = ...,
+    grouped_entities: bool | None = ...,
+    ignore_subwords: bool | None = ...,
+    **settings: "Unpack[TokenClassificationMade]",
+) -> "TokenClassificationPipeline[Any]": ...
+@overload
+def pipeline(
+    task: Literal["question-answering"],
+    model: AnyModel = ...,
+    *,
+    top_k: int | None = ...,
+    **settings: "Unpack[QuestionAnsweringMade]",
+) -> "QuestionAnsweringPipeline": ...
+@overload
+def pipeline(
+    task: Literal["fill-mask"],
+    model: AnyModel = ...,
+    *,
+    top_k: int | None = ...,
+    **settings: "Unpack[FillMaskMade]",
+) -> "FillMaskPipeline": ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-classification"],
+    model: AnyModel = ...,
+    *,
+    candidate_labels: str | Sequence[str] = ...,
+    **settings: "Unpack[ZeroShotClassificationMade]",
+) -> "ZeroShotClassificationPipeline": ...
+@overload
+def pipeline(
+    task: Literal["feature-extraction"],
+    model: AnyModel = ...,
+    **settings: "Unpack[FeatureExtractionMade]",
+) -> "FeatureExtractionPipeline": ...
+@overload
+def pipeline(
+    task: Literal["embedding"],
+    model: AnyModel = ...,
+    **settings: "Unpack[EmbeddingMade]",
+) -> "EmbeddingPipeline": ...
+@overload
+def pipeline(
+    task: Literal["multiple-choice"],
+    model: AnyModel = ...,
+    **settings: "Unpack[MultipleChoiceMade]",
+) -> "MultipleChoicePipeline": ...
+@overload
+def pipeline(
+    task: Literal["explanation"],
+    model: AnyModel = ...,
+    **settings: "Unpack[ExplanationMade]",
+) -> "ExplanationPipeline": ...
+@overload
+def pipeline(task: None = ..., model: AnyModel = ..., **settings: Any) -> Pipeline: ...
 def pipeline(
     task: str | None = None,
     model: str | os.PathLike[str] | Model | None = None,

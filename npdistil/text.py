@@ -1,7 +1,10 @@
 """Texts: checked, tokenised, cut into sentences and into windows."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -15,6 +18,7 @@ LONG_TEXT = ("windows", "sentences", "truncate", "error")
 TRUNCATION = ("longest_first", "only_first", "only_second")  # which text of a pair is cut
 STRIDE = 128  # tokens that two neighbouring windows of a long text share
 MOST_READ = 64  # times that windows may read a token; each costs as much as the first
+MOST_CHARACTERS = 2**21  # of a text: a tokenizer takes 160 bytes for each
 LONG = 4096  # characters of a text from which on others should not wait for its tokens
 
 # Where a sentence may end: its marks and what closes with them, if a blank or a line break follows, or none is needed.
@@ -130,6 +134,19 @@ def as_texts(items: Iterable[Any]) -> list[Text]:
     return [as_text(item, i) for i, item in enumerate(items)]
 
 
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)
+
+
+@contextmanager
+def tokenizing_on(threads: int) -> Iterator[None]:
+    """`tokenize` in here uses at most so many threads; elsewhere the tokenizer's library decides."""
+    token = _threads.set(threads)
+    try:
+        yield
+    finally:
+        _threads.reset(token)
+
+
 def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
     """Tokens of each text or pair, special tokens included, not cut and not padded.
 
@@ -141,7 +158,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
         pair = texts[0] if isinstance(texts[0], tuple) else (texts[0],)
         if sum(map(len, pair)) < LONG:  # the batch call starts a pool of threads; this one lets no other thread run
             return [tokenizer.encode(*pair)]
-    return list(tokenizer.encode_batch(list(texts)))
+    return _encodings(tokenizer, list(texts))
 
 
 def tokenize_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list[Encoding]:
@@ -155,7 +172,23 @@ def tokenize_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list
             raise InputError(f"text {i} is a {type(words).__name__}; expected a list of words")
         for word in words:
             _check_text(word, i)
-    return list(tokenizer.encode_batch([list(words) for words in texts], is_pretokenized=True))
+    return _encodings(tokenizer, [list(words) for words in texts], is_pretokenized=True)
+
+
+def _encodings(tokenizer: Tokenizer, texts: list[Any], **how: Any) -> list[Encoding]:
+    """Of each text, on as many threads as `tokenizing_on` says."""
+    threads = _threads.get()
+    if threads != 1:
+        # A call of the library's takes a thread for each text, up to the processors that there are.
+        size = len(texts) if threads is None or threads >= (os.cpu_count() or 1) else threads
+        try:
+            batches = (texts[i : i + size] for i in range(0, len(texts), size or 1))
+            return [each for batch in batches for each in tokenizer.encode_batch(batch, **how)]
+        except BaseException as error:
+            # No Exception, but how the library says that threads cannot be started, as under a limit of processes.
+            if type(error).__name__ != "PanicException":
+                raise
+    return [tokenizer.encode(*(text if isinstance(text, tuple) else (text,)), **how) for text in texts]
 
 
 def check_texts(texts: Sequence[Text]) -> None:
@@ -172,6 +205,11 @@ def _check_text(text: Any, number: int) -> None:
         raise InputError(missing(number, text))
     if not isinstance(text, str):
         raise InputError(f"text {number} is a {type(text).__name__}; expected a string")
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(
+            f"text {number} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read, because each takes "
+            "some 160 bytes of memory: give its chapters or pages one by one"
+        )
     if text.isascii():
         return
     try:
@@ -349,14 +387,20 @@ def sentences(text: str) -> list[tuple[int, int]]:
 
 
 def window_positions(
-    encoding: Encoding, max_length: int, stride: int, reach_back: bool = True, which: int | None = None
+    encoding: Encoding,
+    max_length: int,
+    stride: int,
+    reach_back: bool = True,
+    which: int | None = None,
+    side: str = "right",
 ) -> list[Sequence[int]]:
     """Which tokens of a text go into each window; all of them, in one, where they are at most `max_length`.
 
     A longer text is cut into windows of equal length, each with the special tokens of the whole, where neighbours
     share `stride` tokens. The last one reaches back so that it is as long as the others and their scores weigh the
-    same; without `reach_back` it is what is left, as transformers has it. Of a pair, one text is cut and the other
-    stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
+    same; without `reach_back` it is what is left, as transformers has it, and with the `side` "left" windows are
+    counted from the end of the text, so that the first of them all is what is left. Of a pair, one text is cut and the
+    other stands in every window: the one with more tokens is cut, or the first (`which` is 0) or the second (1).
 
     Raises:
         InputError: the other text of a pair leaves hardly more space than `stride` tokens for the one to be cut.
@@ -377,4 +421,7 @@ def window_positions(
         )
     starts = [*range(start, stop - space, space - stride)]
     starts.append(stop - space if reach_back else starts[-1] + space - stride)
-    return [[*range(start), *range(i, min(i + space, stop)), *range(stop, total)] for i in starts]
+    spans = [(i, min(i + space, stop)) for i in starts]
+    if side == "left" and not reach_back:
+        spans = [(start + stop - last, start + stop - first) for first, last in spans]
+    return [[*range(start), *range(*span), *range(stop, total)] for span in spans]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tiny
 
+from npdistil.distilbert.encoder import ACTIVATIONS
 from npdistil.errors import NpdistilError
 
 Facts = dict[str, Any]
@@ -234,7 +235,7 @@ MODEL: dict[str, Sequence[Any]] = {
     "label2id": [None, "other way round", "strange"],
     "problem_type": [None, "multi_label_classification", "regression"],
     "layer_norm_eps": [None, 1e-5],
-    "activation": ["gelu", "relu"],
+    "activation": [*ACTIVATIONS, "prelu", "sqrtsoftplus", "swiglu"],
     "projector": [None, "of its own", "alone", "the same"],
 }
 
@@ -292,6 +293,101 @@ def write_model(directory: Path, facts: Facts) -> Path:
         if facts["architectures"] == "absent":
             del config["architectures"]
         (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+BERT: dict[str, Sequence[Any]] = {
+    "head": [
+        "ForSequenceClassification",
+        "ForMultipleChoice",
+        "ForTokenClassification",
+        "ForQuestionAnswering",
+        "ForMaskedLM",
+        "ForPreTraining",
+        "Model",
+    ],
+    "architectures": ["named", "absent", "null"],
+    "dtype": ["F32", "F16", "BF16", "F64"],
+    "prefix": [True, False],
+    "norms": [None, "gamma"],
+    "stray": [None, "loss_fct.weight", "position_ids", "seq_relationship", "pooler"],
+    "decoder": [None, "the same", "of its own", "bias twice", "bias of the decoder"],
+    "type_vocab_size": [2, 1, 3, None],
+    "layer_norm_eps": [1e-12, None, 1e-5, 1e-2],
+    "hidden_act": ["gelu", *(name for name in ACTIVATIONS if name != "gelu"), "prelu", "swiglu"],
+    "position_embedding_type": [None, "absolute", "relative_key"],
+    "is_decoder": [None, False, True],
+    "add_cross_attention": [None, True],
+    "class": [
+        "BertTokenizer",
+        "BertTokenizerFast",
+        "DistilBertTokenizer",
+        "ElectraTokenizer",
+        "PreTrainedTokenizerFast",
+        "TokenizersBackend",
+        None,
+    ],
+    "model_input_names": [None, ["input_ids", "attention_mask"], ["input_ids", "token_type_ids", "attention_mask"]],
+    "labels": [None, "one", "three"],
+    "problem_type": [None, "multi_label_classification", "regression"],
+    "cross-encoder": [None, "Identity", "Sigmoid", "old Identity", "old Sigmoid", "Tanh"],
+    "engine": ["numpy", "compiled"],
+}
+
+
+def write_bert(directory: Path, facts: Facts) -> Path:
+    """A BERT as the facts say."""
+    head = facts["head"]
+    labels = {"one": {"0": "x"}, "three": {"0": "x", "1": "y", "2": "z"}}.get(facts["labels"], {"0": "a", "1": "b"})
+    names = ["type_vocab_size", "layer_norm_eps", "hidden_act", "problem_type"]
+    names += ["position_embedding_type", "is_decoder", "add_cross_attention"]
+    changes: dict[str, Any] = {name: facts[name] for name in names} | {"id2label": labels}
+    if function := facts["cross-encoder"]:
+        kind = "linear" if "Identity" in function else "activation"
+        dotted = f"torch.nn.modules.{kind}.{function.split()[-1]}"
+        new = {"sentence_transformers": {"activation_fn": dotted, "version": "6.2.0"}}
+        changes |= {"sbert_ce_default_activation_function": dotted} if "old" in function else new
+    if facts["architectures"] != "named":
+        changes["architectures"] = None
+    arrays = tiny.bert_tensors(tiny.bert_config(head, **changes), head, prefix=facts["prefix"])
+    start = "bert." if facts["prefix"] else ""
+    if head in ("ForMaskedLM", "ForPreTraining"):
+        table, bias = arrays[f"{start}embeddings.word_embeddings.weight"], arrays["cls.predictions.bias"]
+        if facts["decoder"] in ("the same", "of its own"):
+            arrays["cls.predictions.decoder.weight"] = table * (2 if facts["decoder"] == "of its own" else 1)
+        elif facts["decoder"]:
+            arrays["cls.predictions.decoder.bias"] = bias
+            if facts["decoder"] == "bias of the decoder":
+                del arrays["cls.predictions.bias"]
+    if facts["norms"]:
+        ends = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+        for own, other in ends.items():
+            arrays = {name.replace(own, other): array for name, array in arrays.items()}
+    types: dict[str, Any] = dict.fromkeys(arrays, facts["dtype"])
+    strays: dict[Any, dict[str, Any]] = {
+        None: {},
+        "loss_fct.weight": {"loss_fct.weight": np.ones(2, np.float32)},
+        "position_ids": {f"{start}embeddings.position_ids": np.arange(24)[None]},
+        "seq_relationship": {"cls.seq_relationship.weight": np.ones((2, 8), np.float32)},
+        "pooler": {
+            f"{start}pooler.dense.weight": np.ones((8, 8), np.float32),
+            f"{start}pooler.dense.bias": np.ones(8, np.float32),
+        },
+    }
+    for name, array in strays[facts["stray"]].items():
+        if name not in arrays:
+            arrays[name], types[name] = array, "I64" if "position" in name else "F32"
+    tiny.write_bert(directory, head, arrays=arrays, dtype=types, **changes)
+    if facts["architectures"] == "null":
+        path = directory / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": None}))
+    settings: dict[str, Any] = {
+        "do_lower_case": True,
+        "tokenizer_class": facts["class"],
+        "model_input_names": facts["model_input_names"],
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     return directory
 
 

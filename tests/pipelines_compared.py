@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -30,6 +31,9 @@ def write_model(directory: Path, tokenizer: Tokenizer, architecture: str, **chan
 
 def same(ours: Any, theirs: Any) -> bool:
     """The same lists and keys in the same order, with scores that are near."""
+    if isinstance(theirs, torch.Tensor):
+        ours, theirs = np.asarray(ours), theirs.numpy()
+        return bool(ours.shape == theirs.shape and np.abs(ours - theirs).max(initial=0) <= SCORE)
     if isinstance(theirs, dict):
         return list(ours) == list(theirs) and all(same(ours[name], theirs[name]) for name in theirs)
     if isinstance(theirs, (list, tuple)):

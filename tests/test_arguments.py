@@ -1,5 +1,8 @@
 """Arguments and names of transformers: each is honoured, changes nothing, or is refused with what to write."""
 
+import inspect
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,10 +129,10 @@ def test_return_all_scores_keeps_the_models_order(five: npdistil.Model) -> None:
 def test_choices_in_any_letter_case_and_as_enumerations(make: Make, five: npdistil.Model) -> None:
     pipe = npdistil.pipeline("text-classification", five)
     member = SimpleNamespace(value="sigmoid")
-    assert pipe(TEXT, function_to_apply="SIGMOID") == pipe(TEXT, function_to_apply="sigmoid")
-    assert pipe(TEXT, function_to_apply=member) == pipe(TEXT, function_to_apply="sigmoid")
+    assert pipe(TEXT, function_to_apply="SIGMOID") == pipe(TEXT, function_to_apply="sigmoid")  # type: ignore[call-overload]
+    assert pipe(TEXT, function_to_apply=member) == pipe(TEXT, function_to_apply="sigmoid")  # type: ignore[call-overload]
     model = npdistil.load(make(**NER), engine="numpy")
-    ner = npdistil.pipeline("ner", model, aggregation_strategy="SIMPLE")
+    ner = npdistil.pipeline("ner", model, aggregation_strategy="SIMPLE")  # type: ignore[call-overload]
     assert ner(TEXT) == npdistil.pipeline("ner", model)(TEXT, aggregation_strategy="simple")
 
 
@@ -137,7 +140,11 @@ def test_names_that_transformers_had_before(make: Make) -> None:
     ner = npdistil.pipeline("ner", make(**NER), engine="numpy")
     assert ner(TEXT, grouped_entities=True) == ner(TEXT, aggregation_strategy="simple")
     assert ner(TEXT, grouped_entities=False) == ner(TEXT)
-    assert ner(TEXT, ignore_subwords=True, grouped_entities=None) == ner(TEXT, aggregation_strategy="first")
+    first = ner(TEXT, aggregation_strategy="first")
+    assert ner(TEXT, grouped_entities=True, ignore_subwords=True) == first
+    assert ner(TEXT, ignore_subwords=True, grouped_entities=True) == first
+    assert ner(TEXT, ignore_subwords=False, grouped_entities=True) == ner(TEXT, aggregation_strategy="simple")
+    assert ner(TEXT, ignore_subwords=True, grouped_entities=None) == ner(TEXT)
     nli = npdistil.pipeline("zero-shot-classification", make(id2label={0: "entailment", 1: "no"}), engine="numpy")
     asked: dict[str, Any] = {"candidate_labels": ["a", "b"]}
     assert nli(TEXT, multi_class=True, **asked) == nli(TEXT, multi_label=True, **asked)
@@ -188,7 +195,7 @@ def test_a_class_of_a_pipeline_is_what_pipeline_gives(make: Make, task: str) -> 
         "multiple-choice": {"architectures": ["DistilBertForMultipleChoice"]},
     }
     model = npdistil.load(make(**heads.get(task, FIVE)), engine="numpy")
-    made = npdistil.pipeline(task, model)
+    made = npdistil.pipeline(task, model)  # type: ignore[call-overload]
     cls = PIPELINES[TASKS[task]]
     assert type(made) is cls
     other = cls(model=model, tokenizer=model.tokenizer)
@@ -210,7 +217,7 @@ def test_a_model_says_its_task(make: Make) -> None:
 @pytest.mark.parametrize("task", ["ner", "question-answering", "fill-mask", "zero-shot-classification"])
 def test_tasks_without_a_bundled_model_say_what_to_pass(task: str) -> None:
     with pytest.raises(InputError, match=rf'no model is bundled for "{task}".*pass model=.*DistilBertFor'):
-        npdistil.pipeline(task)
+        npdistil.pipeline(task)  # type: ignore[call-overload]
 
 
 def test_auto_classes(make: Make, tmp_path: Path) -> None:
@@ -259,7 +266,7 @@ def test_a_model_of_torch_is_refused_with_how_to_save_it() -> None:
         def save_pretrained(self, directory: str) -> None: ...
 
     with pytest.raises(InputError, match=r"a DistilBertForSequenceClassification; expected .*save_pretrained"):
-        npdistil.pipeline("text-classification", DistilBertForSequenceClassification())  # type: ignore[arg-type]
+        npdistil.pipeline("text-classification", DistilBertForSequenceClassification())  # type: ignore[call-overload]
 
 
 def test_first_guesses_are_led_on(five: npdistil.Model) -> None:
@@ -302,3 +309,16 @@ def test_what_the_hub_is_asked_with(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_the_pipelines_call_takes_what_pipeline_takes() -> None:
     assert all((PIPELINE, name) not in TABLE for call, name in TABLE if call == CALL)
+
+
+def test_the_page_and_the_types_are_as_the_script_makes_them() -> None:
+    script = Path(__file__).parents[1] / "docs" / "arguments.py"
+    done = subprocess.run([sys.executable, script, "--check"], check=False, timeout=60)
+    assert done.returncode == 0, "python docs/arguments.py writes them"
+
+
+def test_a_pipelines_signature_has_its_settings(five: npdistil.Model) -> None:
+    shown = str(inspect.signature(npdistil.pipeline("text-classification", five)))
+    assert shown.startswith("(inputs, *, batch_size=256, long_text='windows'")
+    assert "top_k=UNSET" in shown
+    assert "object object" not in shown

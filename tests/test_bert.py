@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 import npdistil
 from npdistil.batch import Inputs
+from npdistil.cli.info import described
 from npdistil.distilbert import encoder, heads
 from npdistil.errors import CheckpointError, InputError
 from npdistil.text import laid_out, tokenize, wholes
@@ -299,7 +300,7 @@ def test_every_task_reads_pairs_with_types(tmp_path: Path, engine: str) -> None:
     assert got["scores"] == pytest.approx(encoder.softmax(np.array(logits)).tolist(), abs=1e-6)
 
     model = npdistil.load(tiny.write_bert(tmp_path / "choice", "ForMultipleChoice"), engine=engine)
-    got = npdistil.pipeline("multiple-choice", model)({"text": "who is john ?", "choices": ["he", "paris is"]})
+    got = npdistil.pipeline("multiple-choice", model)({"text": "who is john ?", "choices": ["he", "paris is"]})  # type: ignore[assignment]
     logits = [values(model, "who is john ?", choice)[0, 0] for choice in ("he", "paris is")]
     assert got["scores"] == pytest.approx(encoder.softmax(np.array(logits)).tolist(), abs=1e-6)
 
@@ -343,3 +344,15 @@ def test_an_adapter_of_a_bert_is_merged(tmp_path: Path) -> None:
     merged = tiny.write_bert(tmp_path / "merged", arrays=whole)
     one, other = (npdistil.load(each, engine="numpy") for each in (directory, merged))
     assert np.allclose(asked(one), asked(other), atol=1e-6)
+
+
+def test_info_says_what_was_read(tmp_path: Path) -> None:
+    arrays = tiny.bert_tensors(tiny.bert_config(id2label={"0": "x"}), "ForSequenceClassification")
+    function = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    directory = tiny.write_bert(tmp_path / "float", id2label={"0": "x"}, sentence_transformers=function)
+    npdistil.quantize_checkpoint(directory, tmp_path / "int8")
+    for name in ("float", "int8"):
+        rows = described(npdistil.read_checkpoint(tmp_path / name))
+        assert rows["architecture"] == "BertForSequenceClassification, 2 token types"
+        assert rows["labels"] == "x (none)"
+        assert rows["parameters"] == f"{sum(array.size for array in arrays.values()):,}"

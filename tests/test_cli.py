@@ -385,7 +385,7 @@ def test_a_tasks_command_prints_what_its_pipeline_answers(
     directory = make(**settings)
     texts = ["a [MASK] film", "the [MASK]"]
     inputs = [{"question": text, "context": "the film was good"} for text in texts] if command == "qa" else texts
-    expected = npdistil.pipeline(task, directory, engine="numpy", **given)(inputs)
+    expected = npdistil.pipeline(task, directory, engine="numpy", **given)(inputs)  # type: ignore[call-overload]
     run = (command, "--model", str(directory), *NUMPY, *options, *texts)
     lines = [json.loads(line) for line in output(capsys, *run, "--format", "jsonl").splitlines()]
     assert [line["text"] for line in lines] == texts

@@ -108,7 +108,7 @@ def test_texts_in_any_container_are_those_in_a_list(small: npdistil.Model, conta
 @pytest.mark.parametrize("container", LISTS)
 @pytest.mark.parametrize("task", ["text-classification", "embedding", "explanation", "feature-extraction"])
 def test_a_pipeline_gives_a_list_for_what_has_a_length(small: npdistil.Model, task: str, container: str) -> None:
-    pipe = npdistil.pipeline(task, small, batch_size=2)
+    pipe = npdistil.pipeline(task, small, batch_size=2)  # type: ignore[call-overload]
     found = pipe(LISTS[container](TEXTS))
     assert isinstance(found, list)
     np.testing.assert_equal(found, pipe(TEXTS))
@@ -199,7 +199,7 @@ def test_a_long_batch_names_the_text_of_all_where_one_is_wrong(small: npdistil.M
     with pytest.raises(InputError, match="^from text 8 on, text 2 is a int: 5"):
         pipe(["a"] * 10 + [5])
     answers = pipe(iter(["a"] * 10 + [None]))
-    assert [next(answers)["label"] for _ in range(8)]
+    assert len([next(answers)["label"] for _ in range(10)]) == 10  # what comes before it is answered
     with pytest.raises(InputError, match="^text 10 is missing"):
         next(answers)
 

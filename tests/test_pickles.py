@@ -147,7 +147,7 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any], Any]] = [
 def test_pipelines_are_pickled_with_their_settings(
     make: Make, task: str, changes: dict[str, Any], settings: dict[str, Any], items: Any
 ) -> None:
-    pipe = npdistil.pipeline(task, make(**changes), **settings)
+    pipe = npdistil.pipeline(task, make(**changes), **settings)  # type: ignore[call-overload]
     other = again(pipe)
     assert other.processor.settings == pipe.processor.settings
     assert other.processor.checkpoint is other.model.checkpoint  # read once

@@ -52,7 +52,7 @@ def test_there_is_a_case_for_every_task() -> None:
 @pytest.mark.parametrize("task", CASES)
 def test_a_pipeline_is_preprocess_forward_and_postprocess(make: Make, engine: str, task: str) -> None:
     changes, settings, items = CASES[task]
-    pipe = npdistil.pipeline(task, make(**changes), engine=engine, **settings)
+    pipe = npdistil.pipeline(task, make(**changes), engine=engine, **settings)  # type: ignore[call-overload]
     answers = pipe.processor.postprocess(pipe.model.forward(pipe.processor.preprocess(items)))
     assert len(answers) == len(items)
     assert same(answers, pipe(items))
@@ -64,7 +64,7 @@ def test_a_pipeline_is_preprocess_forward_and_postprocess(make: Make, engine: st
 def test_forward_can_be_cut_between_any_two_sequences(make: Make, engine: str, task: str) -> None:
     """What a door that mixes requests relies on: a sequence's output does not depend on those around it."""
     changes, settings, items = CASES[task]
-    pipe = npdistil.pipeline(task, make(**changes), engine=engine, **settings)
+    pipe = npdistil.pipeline(task, make(**changes), engine=engine, **settings)  # type: ignore[call-overload]
     inputs = pipe.processor.preprocess(items)
     values: list[Array] = []
     for i, ids in enumerate(inputs.token_ids):
@@ -100,7 +100,7 @@ def test_settings_of_a_call_do_not_stay(make: Make) -> None:
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_an_error_and_no_answer(make: Make, task: str, number: float) -> None:
     changes, settings, items = CASES[task]
-    pipe = npdistil.pipeline(task, make(**changes), engine="numpy", **settings)
+    pipe = npdistil.pipeline(task, make(**changes), engine="numpy", **settings)  # type: ignore[call-overload]
     outputs = pipe.model.forward(pipe.processor.preprocess(items))
     values = [np.array(each) for each in outputs.values]
     values[-1].flat[-1] = number

@@ -67,8 +67,27 @@ def test_premises(make: Make, engine: str) -> None:
     ids=["a long question", "a list of one", "many windows"],
 )
 def test_questions(make: Make, engine: str, given: dict[str, Any], answers: Any) -> None:
+    check_answers(make, engine, given, answers)
+
+
+@pytest.mark.parametrize(
+    ("context", "answers"),
+    [
+        (LONG * 3 + "john lives in paris", (0.02761712670326233, 0, 12, "the film was")),
+        (LONG * 8, (0.008212411776185036, 329, 350, "the film was good and")),
+    ],
+    ids=["two windows", "many windows"],
+)
+def test_windows_are_counted_from_the_end_where_texts_are_cut_on_the_left(
+    make: Make, engine: str, context: str, answers: Any
+) -> None:
+    given = {"question": "who lives in paris", "context": context, "doc_stride": 4}
+    check_answers(make, engine, given, answers, truncation_side="left")
+
+
+def check_answers(make: Make, engine: str, given: dict[str, Any], answers: Any, **settings: Any) -> None:
     directory = make(architectures=["DistilBertForQuestionAnswering"], max_position_embeddings=48)
-    tiny.write_tokenizer(directory, model_max_length=48)
+    tiny.write_tokenizer(directory, model_max_length=48, **settings)
     found = npdistil.pipeline("question-answering", directory, engine=engine)(**given)
 
     def near(score: float, start: int, end: int, answer: str) -> dict[str, Any]:

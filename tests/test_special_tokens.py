@@ -25,7 +25,7 @@ def opened(make: Make) -> Callable[..., Any]:
         rows = max(tokenizer.get_vocab().values()) + 1
         directory = make(architectures=[architecture], vocab_size=rows, tokenizer=None, id2label=LABELS)
         other_tokenizers.write(directory, tokenizer, **settings)
-        return npdistil.pipeline(task, directory, engine="numpy")
+        return npdistil.pipeline(task, directory, engine="numpy")  # type: ignore[call-overload]
 
     return opened
 

@@ -131,9 +131,9 @@ def test_the_function_is_chosen_by_problem_type_and_number_of_labels(
 ) -> None:
     directory = make(id2label={str(i): f"L{i}" for i in range(labels)}, problem_type=problem_type)
     classify = pipeline("text-classification", directory, engine="numpy")
-    assert classify(TEXT, top_k=None) == classify(TEXT, top_k=None, function_to_apply=function)
+    assert classify(TEXT, top_k=None) == classify(TEXT, top_k=None, function_to_apply=function)  # type: ignore[call-overload]
     others = {"none", "sigmoid", "softmax"} - {function}
-    assert all(classify(TEXT, top_k=None, function_to_apply=other) != classify(TEXT, top_k=None) for other in others)
+    assert all(classify(TEXT, top_k=None, function_to_apply=other) != classify(TEXT, top_k=None) for other in others)  # type: ignore[call-overload]
 
 
 def test_functions_do_what_they_say(five: Any) -> None:

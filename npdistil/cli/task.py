@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..batch import chunks
 from ..errors import InputError
-from ..pipelines import Pipeline, pipeline, task_type
+from ..pipelines import Pipeline, task_type
 from ..settings import Kind
 from ..tasks.base import Task
 from ..text import is_empty
@@ -148,7 +148,7 @@ def run(options: argparse.Namespace) -> None:
         elif settings.get("top_k") == 1:
             del settings["top_k"]
     beside = {field: _beside(options, field, kind) for field, kind in task.beside.items()}
-    pipe = pipeline(COMMANDS[options.command].task, loaded(options), **settings)
+    pipe = Pipeline(loaded(options), task=COMMANDS[options.command].task, **settings)
     if options.input is not None:
         _annotate_file(pipe, options)
     else:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from copy import copy
 
 import numpy as np
 
@@ -20,6 +21,7 @@ CHUNK = 256  # rows that one thread takes through the whole forward: enough to h
 TOGETHER = 128  # rows up to which all threads work on one chunk: panels then stream past once, not once a thread
 PACKED_HEADS = 4  # linear layers of heads that stay packed
 SMALL = 2**21  # products up to which a head's layer is not worth waking others
+CALL_PRODUCTS = 10**10  # of each thread in one call, which no signal interrupts: about a quarter of a second
 GUARD = 4096 if CHECKED else 0  # bytes between buffers that nothing may touch
 
 if CHECKED:
@@ -55,11 +57,20 @@ class CompiledEncoder:
         layer_stages = ATTENTION_STAGES + BLOCK_STAGES * max(1, threads - 1)
         chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, write_output
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
+        self._capacity, self._most_kept = capacity, threads
         self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
+        products = config.n_layers * config.dim * (4 * config.dim + 2 * config.hidden_dim)  # for each token
+        self.at_once = self.threads * max(2 * self.chunk, CALL_PRODUCTS // products)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
         # Those that no call is using. A helper may leave a call after the next one has begun.
         self._pool = deque(self._workspaces() for _ in range(min(2, threads)))
         self._run = loaded.run
+
+    def on_one_thread(self) -> "CompiledEncoder":
+        """As `Encoder.on_one_thread`; workspaces are its own."""
+        one = copy(self)
+        one.threads, one.chunk, one._pool = 1, min(CHUNK, self._capacity), deque()
+        return one
 
     def _workspaces(self) -> PooledWorkspaces:
         return PooledWorkspaces(*self._workspace, self.threads, GUARD)
@@ -251,7 +262,7 @@ class _RunningCall:
 
     def _leave(self) -> None:
         if self.closed and not self.inside:
-            if len(self.encoder._pool) < self.encoder.threads:
+            if len(self.encoder._pool) < self.encoder._most_kept:
                 self.encoder._pool.append(self.workspaces)
             del self.encoder, self.call, self.workspaces, self.arrays
 

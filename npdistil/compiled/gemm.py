@@ -11,8 +11,8 @@ import numpy as np
 from llvmlite import ir
 
 from .isa import compiled_for
-from .layout import NONE
-from .rowwise import activate
+from .layout import NONE, TANH
+from .rowwise import activate, activate_rarely
 from .simd import (
     F32,
     I8,
@@ -303,14 +303,18 @@ def linear_panel(
 def finish(lin: Any, column: int, n: int, x_scale: np.float32, c: int, activation: int, residual: int) -> None:
     """Sums of one row -> outputs of the layer, in place: scales and bias where it is int8, activation, residual."""
     factor = broadcast(x_scale)
+    common = activation if activation <= TANH else NONE
     for i in range(0, n * 4, VECTOR):
         if lin.int8:
             scale, bias = load(lin.scale + column * 4 + i), load(lin.bias + column * 4 + i)
             y = to_float(load_int32(c + i)) * (factor * scale) + bias
         else:
             y = load(c + i)
-        if activation != NONE:
-            y = keep(activate(activation, y), n - i // 4, 0.0)
+        if common != NONE:
+            y = keep(activate(common, y), n - i // 4, 0.0)
         if residual:
             y = y + load(residual + i)
         store(c + i, y)
+    if activation > TANH:  # a loop of their own keeps that of the common ones short; no residual follows them
+        for i in range(0, n * 4, VECTOR):
+            store(c + i, keep(activate_rarely(activation, load(c + i)), n - i // 4, 0.0))

@@ -13,7 +13,6 @@ from .layout import (
     GELU_TANH,
     HARDSWISH,
     INT8,
-    LAPLACE,
     LEAKY_RELU,
     MISH,
     QUICK_GELU,
@@ -128,7 +127,7 @@ def mish(x: Vector) -> Vector:
 
 @kernel
 def activate(activation: int, x: Vector) -> Vector:
-    """One of the activations of layout."""
+    """One of the activations of layout up to TANH."""
     if activation == GELU:
         return gelu(x)
     if activation == GELU_TANH:
@@ -139,6 +138,12 @@ def activate(activation: int, x: Vector) -> Vector:
         return x * sigmoid(x)
     if activation == SIGMOID:
         return sigmoid(x)
+    return fma(broadcast(2.0), sigmoid(x + x), broadcast(-1.0))  # tanh
+
+
+@kernel
+def activate_rarely(activation: int, x: Vector) -> Vector:
+    """One of those after it."""
     if activation == GELU_10:
         return minimum(gelu(x), broadcast(10.0))  # and never below -0.2
     if activation == QUICK_GELU:
@@ -153,9 +158,7 @@ def activate(activation: int, x: Vector) -> Vector:
         return x * minimum(maximum(x + broadcast(3.0), broadcast(0.0)), broadcast(6.0)) * broadcast(1.0 / 6.0)
     if activation == MISH:
         return mish(x)
-    if activation == LAPLACE:
-        return normal((x - broadcast(0.707107)) * broadcast(1.0 / 0.282095))
-    return fma(broadcast(2.0), sigmoid(x + x), broadcast(-1.0))  # tanh
+    return normal((x - broadcast(0.707107)) * broadcast(1.0 / 0.282095))  # laplace
 
 
 @kernel

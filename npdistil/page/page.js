@@ -73,13 +73,14 @@ async function explain(text, signal) {
   const method = text.split(/\s+/).length > MANY ? "occlusion" : "shapley";
   const label = find("label").value || undefined;
   try {
-    const [tokens] = await ask("tokenize", { inputs: text }, signal);
-    const attention = tokens.length <= LONG;
-    const found = await ask("explain", { inputs: text, method, label, attention }, signal);
-    find("explained").hidden = false;
+    let attention = find("attended").open;
+    if (attention) [{ length: attention }] = await ask("tokenize", { inputs: text }, signal);
+    const drawn = attention && attention <= LONG;
+    const found = await ask("explain", { inputs: text, method, label, attention: drawn }, signal);
+    find("explained").hidden = find("attended").hidden = false;
     showWords(find("words"), find("towards"), found);
-    find("attended").hidden = !attention;
-    if (attention) state.chosen = showAttention(find("attention"), found, state.chosen);
+    if (drawn) state.chosen = showAttention(find("attention"), found, state.chosen);
+    else find("attention").textContent = attention ? `Not drawn: the text has more than ${LONG} tokens.` : "";
   } catch (error) {
     find("attended").hidden = true;
     if (error instanceof Trouble && [413, 422].includes(error.status)) {
@@ -118,6 +119,7 @@ function parseCsv(text) {
 }
 
 async function open(file) {
+  clear();
   if (file.size > 20e6) return trouble(`${file.name} is larger than 20 MB: use npdistil classify --input.`);
   let text;
   try { text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer()); }
@@ -129,13 +131,14 @@ async function open(file) {
   const [names, ...rows] = parsed;
   if (!rows.length) return trouble(`${file.name} has no rows below its header.`);
   const length = (column) => rows.reduce((sum, row) => sum + (row[column] ?? "").length, 0);
-  const known = names.findIndex((name) => ["text", "sentence", "review"].includes(name.toLowerCase()));
+  const known = names.findIndex((name) => ["text", "sentence", "review"].includes(name.trim().toLowerCase()));
   const best = known >= 0 ? known : names.reduce((most, _, i) => (length(i) > length(most) ? i : most), 0);
+  const of = (column) => run(rows.map((row) => row[column] ?? ""), { names, rows });
   find("column").replaceChildren(...names.map((name, i) => element("option", name || `column ${i + 1}`, { value: i })));
   find("column").value = best;
   find("columns").hidden = false;
-  find("column").onchange = () => { find("texts").value = ""; run(rows.map((row) => row[find("column").value] ?? "")); };
-  return run(rows.map((row) => row[best] ?? ""));
+  find("column").onchange = () => { find("texts").value = ""; of(find("column").value); };
+  return of(best);
 }
 
 function scoreMany() {
@@ -145,11 +148,18 @@ function scoreMany() {
 
 let batch = 0;
 
-async function run(texts) {
-  const mine = ++batch;
-  state.table = { rows: [], sorted: "", down: false };
+function clear() {
+  batch++;
   find("save").hidden = find("histogram").hidden = true;
   find("table").replaceChildren();
+  find("progress").textContent = "";
+}
+
+// The texts, and the file that they are a column of.
+async function run(texts, file = { names: ["text"], rows: texts.map((text) => [text]) }) {
+  clear();
+  const mine = batch;
+  state.table = { rows: [], shown: [], sorted: "", down: false, file };
   let size = state.most;
   for (let first = 0; first < texts.length && mine === batch; ) {
     const some = texts.slice(first, first + size);
@@ -171,12 +181,13 @@ async function run(texts) {
         await new Promise((resolve) => setTimeout(resolve, 1000));
       } else {
         find("progress").textContent = "";
-        return report(error, () => { if (mine === batch) run(texts); });
+        return report(error, () => { if (mine === batch) run(texts, file); });
       }
     }
   }
   if (mine !== batch) return;
   find("progress").textContent = `${texts.length} texts`;
+  state.table.shown = [...state.table.rows];
   find("save").hidden = !texts.length;
   find("histogram").hidden = !state.table.rows.some((row) => row.labels.length);
   drawHistogram();
@@ -202,7 +213,7 @@ function drawHistogram() {
 }
 
 function drawTable() {
-  const { rows, sorted, down } = state.table;
+  const { shown: rows, sorted, down } = state.table;
   if (!rows.length) return;
   const head = element("tr");
   for (const name of ["text", "label", "score"]) {
@@ -215,7 +226,8 @@ function drawTable() {
   const body = element("tbody");
   for (const row of rows.slice(0, 1000)) {
     const line = element("tr");
-    line.append(element("td", row.text), element("td", row.label), element("td", row.labels.length ? row.score.toFixed(4) : "", { class: "number" }));
+    const text = element("td", row.text, { class: "text", dir: "auto" });
+    line.append(text, element("td", row.label, { class: "label" }), element("td", row.labels.length ? row.score.toFixed(4) : "", { class: "number" }));
     body.append(line);
   }
   const top = element("thead");
@@ -230,15 +242,23 @@ function sortBy(name) {
   const table = state.table;
   table.down = table.sorted === name ? !table.down : name === "score";
   table.sorted = name;
-  table.rows.sort((a, b) => (a[name] < b[name] ? -1 : a[name] > b[name] ? 1 : 0) * (table.down ? -1 : 1));
+  table.shown.sort((a, b) => (a[name] < b[name] ? -1 : a[name] > b[name] ? 1 : 0) * (table.down ? -1 : 1));
   drawTable();
   find("table").querySelector(`th[aria-sort$="ending"] button`).focus();
 }
 
+// What the file had, in its order, and the labels beside. A spreadsheet would run a cell that begins like a formula: that
+// gets an apostrophe, unless it is a number; and takes the file for UTF-8 by the mark at its start.
 function save() {
-  const cell = (value) => `"${String(value).replaceAll('"', '""')}"`;
-  const lines = [["text", "label", "score"], ...state.table.rows.map((row) => [row.text, row.label, row.score])];
-  const url = URL.createObjectURL(new Blob([lines.map((line) => line.map(cell).join(",") + "\r\n").join("")], { type: "text/csv" }));
+  const safe = (value) => (/^[=+\-@\t\r]/.test(value) && Number.isNaN(Number(value)) ? `'${value}` : value);
+  const cell = (value) => `"${safe(String(value)).replaceAll('"', '""')}"`;
+  const { names, rows } = state.table.file;
+  const free = (name) => (names.includes(name) ? free(`npdistil ${name}`) : name);
+  const lines = [[...names, free("label"), free("score")]];
+  state.table.rows.forEach((row, i) => {
+    lines.push([...names.map((_, column) => rows[i][column] ?? ""), row.label, row.score]);
+  });
+  const url = URL.createObjectURL(new Blob(["\ufeff", ...lines.map((line) => line.map(cell).join(",") + "\r\n")], { type: "text/csv" }));
   element("a", "", { href: url, download: "labels.csv" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
@@ -246,17 +266,22 @@ function save() {
 async function begin() {
   try {
     const info = await ask("info");
-    const names = info.model_type.classifier ? Object.values(info.model_type.classifier.id2label) : [];
+    const kind = info.model_type.classifier ?? info.model_type.reranker;
+    const names = kind ? Object.values(kind.id2label) : [];
+    find("classifier").hidden = !kind;
+    find("other").hidden = Boolean(kind);
+    find("other").textContent = `This page shows what a text classifier says; the model here is for ${info.task}: POST ${info.task === "embedding" ? "/embed" : `/pipeline/${info.task}`} answers it.`;
     state.most = Math.min(64, info.max_client_batch_size);
     find("model").textContent = `${info.model_id}, ${info.model_dtype}, ${info.engine} engine, version ${info.version}`;
     find("label").replaceChildren(element("option", "the best label", { value: "" }), ...names.map((name) => element("option", name)));
     find("access").hidden = true;
-    await score();
+    if (kind) await score();
   } catch (error) { report(error, begin); }
 }
 
 find("text").addEventListener("input", debounced(100, score));
 find("label").addEventListener("change", score);
+find("attended").addEventListener("toggle", () => { if (find("attended").open) score(); });
 find("score").addEventListener("click", scoreMany);
 find("save").addEventListener("click", save);
 find("choose").addEventListener("click", () => find("file").click());

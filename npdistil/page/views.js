@@ -30,7 +30,7 @@ function signed(value) {
 function showWords(into, about, found) {
   const most = Math.max(...found.words.map((word) => Math.abs(word.value)), 1e-9);
   const characters = Array.from(found.text); // the service counts characters, JavaScript counts half of some
-  const shown = element("p");
+  const shown = element("p", undefined, { dir: "auto" });
   let last = 0;
   for (const word of found.words) {
     const mark = element("span", characters.slice(word.start, word.end).join(""), {
@@ -55,65 +55,58 @@ function showWords(into, about, found) {
   about.textContent = `Blue words push towards ${found.label}, orange ones away from it (log-odds ${found.log_odds.toFixed(2)}, without any word ${found.base.toFixed(2)}; ${found.method}).`;
 }
 
-// A small picture of each layer (row) and head (column); below, the tokens: choose one to see where it looks. The
-// pictures are one stop for the Tab key; arrow keys go from one to the next.
+// A picture of one head, a row for each token that looks and a column for each that it looks at; below, the tokens:
+// choose one to see where it looks.
 function showAttention(into, found, chosen = { layer: 0, head: 0, token: 0 }) {
   const [layers, heads, length] = found.attention.shape;
   const bytes = Uint8Array.from(atob(found.attention.bytes), (each) => each.charCodeAt(0));
-  const weight = (layer, head, row, column) => bytes[((layer * heads + head) * length + row) * length + column];
+  const weight = (row, column) => bytes[((chosen.layer * heads + chosen.head) * length + row) * length + column];
+  const ink = getComputedStyle(document.documentElement).getPropertyValue("--towards").split(",").map(Number);
   chosen.layer = Math.min(chosen.layer, layers - 1);
   chosen.head = Math.min(chosen.head, heads - 1);
   chosen.token = Math.min(chosen.token, length - 1);
+  const canvas = element("canvas", undefined, { width: length, height: length, role: "img" });
   const about = element("p", "", { class: "hint" });
-  const maps = element("div", undefined, { class: "maps", role: "group", "aria-label": "layers and heads" });
-  maps.style.setProperty("--heads", heads);
   const tokens = element("div", undefined, { class: "tokens", role: "group", "aria-label": "tokens" });
-  const ink = getComputedStyle(document.documentElement).getPropertyValue("--towards").split(",").map(Number);
+  const of = element("p", undefined, { class: "hint" });
+  for (const [name, count] of [["layer", layers], ["head", heads]]) {
+    const select = element("select");
+    select.append(...Array.from({ length: count }, (_, i) => element("option", i + 1, { value: i })));
+    select.value = chosen[name];
+    select.addEventListener("change", () => { chosen[name] = Number(select.value); update(); });
+    const label = element("label", `${name === "layer" ? "Layer" : "Head"} `);
+    label.append(select, " ");
+    of.append(label);
+  }
 
   function update() {
-    about.textContent = `Layer ${chosen.layer + 1}, head ${chosen.head + 1}: where “${found.tokens[chosen.token]}” looks`;
-    maps.querySelectorAll("button").forEach((button, i) => {
-      const pressed = i === chosen.layer * heads + chosen.head;
-      button.setAttribute("aria-pressed", pressed);
-      button.tabIndex = pressed ? 0 : -1;
-    });
+    const image = new ImageData(length, length);
+    for (let i = 0; i < length * length; i++) {
+      image.data.set([...ink, Math.sqrt(weight(Math.floor(i / length), i % length) / 255) * 255], 4 * i);
+    }
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    const name = `Layer ${chosen.layer + 1}, head ${chosen.head + 1}`;
+    canvas.setAttribute("aria-label", `${name}: each row is a token, each column one that it looks at`);
+    about.textContent = `${name}: where \u201c${found.tokens[chosen.token]}\u201d looks`;
     tokens.querySelectorAll("button").forEach((button, i) => {
-      const looks = weight(chosen.layer, chosen.head, chosen.token, i) / 255;
+      const looks = weight(chosen.token, i) / 255;
       share(button, looks).setAttribute("aria-pressed", i === chosen.token);
       button.title = looks.toFixed(2);
     });
   }
 
-  for (let layer = 0; layer < layers; layer++) {
-    for (let head = 0; head < heads; head++) {
-      const button = element("button", undefined, { type: "button", "aria-label": `layer ${layer + 1}, head ${head + 1}` });
-      const canvas = element("canvas", undefined, { width: length, height: length });
-      const image = new ImageData(length, length);
-      for (let i = 0; i < length * length; i++) {
-        image.data.set([...ink, Math.sqrt(weight(layer, head, 0, i) / 255) * 255], 4 * i);
-      }
-      canvas.getContext("2d").putImageData(image, 0, 0);
-      button.append(canvas);
-      button.addEventListener("click", () => { chosen.layer = layer; chosen.head = head; update(); });
-      maps.append(button);
-    }
-  }
   found.tokens.forEach((token, i) => {
-    const button = element("button", token, { type: "button" });
+    const button = element("button", token, { type: "button", dir: "auto" });
     button.addEventListener("click", () => { chosen.token = i; update(); });
     tokens.append(button);
   });
-  const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  maps.addEventListener("keydown", (event) => {
-    if (!(event.key in steps)) return;
-    event.preventDefault();
-    const [down, right] = steps[event.key];
-    chosen.layer = Math.max(0, Math.min(layers - 1, chosen.layer + down));
-    chosen.head = Math.max(0, Math.min(heads - 1, chosen.head + right));
-    update();
-    maps.children[chosen.layer * heads + chosen.head].focus();
-  });
-  into.replaceChildren(maps, about, tokens);
+  const side = element("div");
+  side.append(about, tokens);
+  const map = element("div", undefined, { class: "map" });
+  const picture = element("div");
+  picture.append(canvas, element("p", "Rows look at columns; darker is more.", { class: "hint" }));
+  map.append(picture, side);
+  into.replaceChildren(of, map);
   update();
   return chosen;
 }

@@ -133,8 +133,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         return await (infer if request.method == "POST" else home)(request)
 
     posts: dict[str, Handler | None] = {
-        **{f"/pipeline/{name}": partial(service.infer, name=name) for name in TASKS if name != EXPLANATION},
         **{path: handler for path, handler in service.endpoints.items() if path != "/"},
+        **{f"/pipeline/{name}": partial(service.infer, name=name) for name in TASKS if name != EXPLANATION},
         "/invocations": None,
     }
     description = described(__version__, service)
@@ -220,7 +220,8 @@ class Guard:
         elif free or self._knows(headers.get(b"authorization", b"")):
             return await self.app(scope, receive, send_safely)
         else:
-            response = _error(401, "Unauthorized", "a token is needed: Authorization: Bearer ...", path)
+            about = "this is not the token" if b"authorization" in headers else "a token is needed"
+            response = _error(401, "Unauthorized", f"{about}: Authorization: Bearer ...", path)
             response.headers["www-authenticate"] = "Bearer"
         return await response(scope, receive, send_safely)
 
@@ -245,24 +246,44 @@ async def _within(service: Service, request: Request, path: str, handler: Handle
     Both have a time limit, and a client that goes away ends the work.
     """
     settings = service.settings
-    try:
-        data = await asyncio.wait_for(_body(request, settings.max_body_bytes), settings.timeout)
-    except asyncio.TimeoutError:
-        raise ApiError(408, "Timeout", f"the body did not arrive within {settings.timeout:g} s") from None
+    with Limit(settings.timeout, ApiError(408, "Timeout", f"the body did not arrive within {settings.timeout:g} s")):
+        data = await _body(request, settings.max_body_bytes)
     fields = path if handler else service.default(data)
     fields = fields if fields in BODIES else "/"
-    work = asyncio.ensure_future((handler or service.endpoints[fields])(**read(fields, data)))
-    gone = asyncio.ensure_future(request.receive())  # with the body read, all that may come is that the client leaves
-    try:
-        done, _ = await asyncio.wait({work, gone}, timeout=settings.timeout, return_when=asyncio.FIRST_COMPLETED)
-        if work in done:
-            return work.result()
-        if gone in done:
-            raise ClientDisconnect
-        raise ApiError(503, "Timeout", f"no answer within {settings.timeout:g} s")
-    finally:
-        for task in (work, gone):
-            task.cancel()
+    with Limit(settings.timeout, ApiError(503, "Timeout", f"no answer within {settings.timeout:g} s")) as limit:
+        # With the body read, all that may come is that the client leaves.
+        gone = asyncio.ensure_future(request.receive())
+        gone.add_done_callback(lambda _: limit.end(ClientDisconnect()))
+        try:
+            return await (handler or service.endpoints[fields])(**read(fields, data))
+        finally:
+            limit.task = None
+            gone.cancel()
+
+
+class Limit:
+    """Ends what is awaited inside after some seconds, or when it is told to, with an error."""
+
+    def __init__(self, seconds: float, late: Exception) -> None:
+        self.task = asyncio.current_task()
+        self.error: Exception | None = None
+        self.timer = asyncio.get_running_loop().call_later(seconds, self.end, late)
+
+    def end(self, error: Exception) -> None:
+        """End it."""
+        if self.task and not self.error:
+            self.error = error
+            self.task.cancel()
+
+    def __enter__(self) -> "Limit":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.timer.cancel()
+        if self.error and kind is asyncio.CancelledError:
+            if sys.version_info >= (3, 11):
+                asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            raise self.error from None
 
 
 async def _body(request: Request, most: int) -> dict[str, Any]:
@@ -328,17 +349,17 @@ def _entry(scope: Scope, number: str, status: int, seconds: float, spent: Spent)
 def _tell(response: Response, spent: Spent | None, seconds: float) -> None:
     """What the request has cost, in the headers of the protocol; times are in milliseconds."""
     if spent:
-        milliseconds = f"{1000 * seconds:.0f}"
-        response.headers.update({
-            "x-compute-type": "cpu",
-            "x-compute-time": milliseconds,
-            "x-compute-characters": str(spent.characters),
-            "x-compute-tokens": str(spent.tokens),
-            "x-total-time": milliseconds,
-            "x-tokenization-time": f"{1000 * spent.tokenization:.0f}",
-            "x-queue-time": f"{1000 * spent.queue:.0f}",
-            "x-inference-time": f"{1000 * spent.inference:.0f}",
-        })  # fmt: skip
+        milliseconds = b"%.0f" % (1000 * seconds)
+        response.raw_headers += [
+            (b"x-compute-type", b"cpu"),
+            (b"x-compute-time", milliseconds),
+            (b"x-compute-characters", b"%d" % spent.characters),
+            (b"x-compute-tokens", b"%d" % spent.tokens),
+            (b"x-total-time", milliseconds),
+            (b"x-tokenization-time", b"%.0f" % (1000 * spent.tokenization)),
+            (b"x-queue-time", b"%.0f" % (1000 * spent.queue)),
+            (b"x-inference-time", b"%.0f" % (1000 * spent.inference)),
+        ]
 
 
 def _error(status: int, kind: str, message: str, path: str = "") -> Response:

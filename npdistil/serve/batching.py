@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +21,8 @@ from ..errors import InputError, NpdistilError
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 COUNTS = tuple(2**n for n in range(17))
-TURN = 512  # tokens of a request that run before others have their turn
+TURN = 128  # tokens of a request that run before others have their turn
+SHARED = 256  # tokens of a batch from which on it gains by more threads than one
 
 
 class OverloadedError(NpdistilError):
@@ -77,7 +79,7 @@ class Queued:
         arrived: when, by `perf_counter`.
         began: when its first sequence ran.
         started: how many of the sequences are no longer in the queue.
-        values: what the model said of those that have run.
+        values: what the model said of those that have run, by their places.
     """
 
     inputs: Inputs
@@ -85,23 +87,28 @@ class Queued:
     arrived: float = field(default_factory=perf_counter)
     began: float = 0.0
     started: int = 0
-    values: list[Array] = field(default_factory=list)
+    values: dict[int, Array] = field(default_factory=dict)
 
 
 Slice: TypeAlias = tuple[Queued, int, int]  # of a request the sequences from the first to before the last
 
 
 class Batcher:
-    """A model's forward behind a queue, and one thread that runs it, batch by batch.
+    """A model's forward behind a queue, and threads that run it, batch by batch.
 
     Batches hold whole sequences that the same is asked about, and are bounded by tokens; attention, which is slow, is
     given for one sequence at a time. Requests take turns, each with some tokens, until a batch is full: a large one
     makes the others wait for no more than its turns. As no result depends on its batch, nothing of this can be seen in
-    the answers. The thread takes its batches by itself: the event loop may be busy with requests, and the engine does
-    not wait for it. It starts with the first request, after a fork too, and serves any number of event loops.
+    the answers. The threads take their batches by themselves: the event loop may be busy with requests, and the engine
+    does not wait for it. They start with the first request, after a fork too, and serve any number of event loops.
+
+    Under load each thread runs its batch alone, so that none waits for another that the event loop has taken the CPU
+    from; a large batch while nothing else is to be done is shared among the engine's threads.
 
     Args:
-        forward: of the model.
+        forward: of the model, on all threads of its engine.
+        alone: the same, on the thread that calls it.
+        threads: how many run batches.
         batch_tokens: of a batch at most; a longer sequence is a batch of its own.
         queue_tokens: that may wait; when they do, `run` refuses.
         gather_seconds: to wait for company before a batch that is not full.
@@ -111,12 +118,14 @@ class Batcher:
     def __init__(
         self,
         forward: Callable[[Inputs], Outputs],
+        alone: Callable[[Inputs], Outputs],
+        threads: int,
         batch_tokens: int,
         queue_tokens: int,
         gather_seconds: float,
         metrics: Metrics,
     ) -> None:
-        self.forward = forward
+        self.forward, self.alone = forward, alone
         self.batch_tokens = batch_tokens
         self.queue_tokens = queue_tokens
         self.gather_seconds = gather_seconds
@@ -124,7 +133,10 @@ class Batcher:
         self.changed = threading.Condition()  # of all below
         self.waiting: deque[Queued] = deque()
         self.texts = self.tokens = 0  # in the queue
-        self.thread: threading.Thread | None = None
+        self.most_threads = threads
+        self.threads: list[threading.Thread] = []
+        self.process: int | None = None  # in which they run
+        self.running = 0  # batches
         self.delivered = -math.inf  # when the last batch was, by `perf_counter`
 
     async def run(self, inputs: Inputs) -> Outputs:
@@ -163,62 +175,79 @@ class Batcher:
             raise OverloadedError(f"{self.tokens} tokens are waiting already; try again later")
 
     def start(self) -> None:
-        """Start the thread, unless it runs.
+        """Start the threads that do not run: at first, and in a forked process.
 
         Raises:
             UnavailableError: the system gives none.
         """
-        if self.thread is None or not self.thread.is_alive():  # in a forked process it is not
-            thread = threading.Thread(target=self._work, name="npdistil-engine", daemon=True)
+        if self.process == os.getpid():
+            return
+        self.threads, self.running = [], 0
+        while len(self.threads) < self.most_threads:
+            thread = threading.Thread(target=self._work, args=(self.threads,), name="npdistil-engine", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:
+                if self.threads:  # which do all
+                    break
                 raise UnavailableError(f"the thread of the engine does not start: {error}") from None
-            self.thread = thread
+            self.threads.append(thread)
+        self.process = os.getpid()
 
     def stop(self) -> None:
-        """End the thread after its batch; who still waits gets UnavailableError."""
+        """End the threads after their batches; who still waits gets UnavailableError."""
         with self.changed:
-            thread, self.thread = self.thread, None
-            self.changed.notify()
-        if thread is not None:
+            threads = self.threads if self.process == os.getpid() else []
+            self.threads, self.process = [], None
+            self.changed.notify_all()
+        for thread in threads:
             thread.join()
         ended = UnavailableError("the service ended before it was the turn of this request")
         self._tell([(queued, 0, 0) for queued in self.waiting], partial(self._fail, ended))
 
-    def _work(self) -> None:
-        """What the thread does; all that asyncio owns is left to its event loop."""
-        while slices := self._awaited():
+    def _work(self, threads: list[threading.Thread]) -> None:
+        """What one of the threads does; all that asyncio owns is left to its event loop."""
+        while slices := self._awaited(threads):
             inputs = _together(slices)
+            tokens = sum(map(len, inputs.token_ids))
+            shared = self.running == 1 and not self.waiting and tokens >= SHARED
             began = perf_counter()
             try:
-                values = self.forward(inputs).values
+                values = (self.forward if shared else self.alone)(inputs).values
             except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
                 self._tell(slices, partial(self._fail, error))
                 continue
+            finally:
+                with self.changed:
+                    self.running -= 1
             self.delivered = perf_counter()
             self.metrics.inference_seconds.observe(self.delivered - began)
             self.metrics.texts.inc(len(values))
-            self.metrics.tokens.inc(sum(map(len, inputs.token_ids)))
+            self.metrics.tokens.inc(tokens)
             self.metrics.batch_texts.observe(len(values))
-            self.metrics.batch_tokens.observe(sum(map(len, inputs.token_ids)))
+            self.metrics.batch_tokens.observe(tokens)
             start = 0
             for queued, first, last in slices:
-                queued.values += values[start : start + last - first]
+                queued.values.update(enumerate(values[start : start + last - first], first))
                 start += last - first
             self._tell(slices, _deliver)
 
-    def _awaited(self) -> list[Slice]:
-        """The next batch, as soon as there is one; none at the end."""
-        mine = threading.current_thread()
+    def _awaited(self, threads: list[threading.Thread]) -> list[Slice]:
+        """The next batch, as soon as there is one; none when other threads are to run, or none."""
         with self.changed:
-            self.changed.wait_for(lambda: self.waiting or self.thread is not mine)
+            self.changed.wait_for(lambda: self.waiting or self.threads is not threads)
             if self.gather_seconds:
                 self.changed.wait_for(
-                    lambda: self.tokens >= self.batch_tokens or self.thread is not mine, self.gather_seconds
+                    lambda: self.tokens >= self.batch_tokens or self.threads is not threads, self.gather_seconds
                 )
-                self.changed.wait_for(lambda: self.waiting or self.thread is not mine)  # all may have left meanwhile
-            return [] if self.thread is not mine else self._next()
+                self.changed.wait_for(lambda: self.waiting or self.threads is not threads)  # all may have left
+            if self.threads is not threads:
+                return []
+            self.running += 1
+            slices = self._next()
+            if self.waiting:
+                self.changed.notify()  # another thread
+            return slices
 
     def _next(self) -> list[Slice]:
         """The next batch: requests of which the same is asked as of the first, in turn."""
@@ -289,7 +318,7 @@ def _each(what: Callable[[Queued], None], requests: Sequence[Queued]) -> None:
 
 def _deliver(queued: Queued) -> None:
     if len(queued.values) == len(queued.inputs.token_ids) and not queued.answer.done():
-        queued.answer.set_result(Outputs(queued.inputs, queued.values))
+        queued.answer.set_result(Outputs(queued.inputs, [queued.values[i] for i in range(len(queued.values))]))
 
 
 def _asked(queued: Queued) -> tuple[str, bool]:

@@ -70,6 +70,7 @@ def _paths(service: Service) -> Schema:
         hosted = [body | either for body in hosted]
     asks = [*(bodies[path] for path in protocol.get(own, ())), bodies["/similarity"], *hosted]
     ranked: Schema = {"query": "Where?", "texts": ["There."]}
+    bodies["/vertex"]["properties"]["instances"] = _array({"anyOf": asks}, minItems=1)
     own_example = ranked if service.is_reranker else _example(served[own])
     post = _post("What the model was made for", {"anyOf": asks}, {}, own_example)
     pipelines = {

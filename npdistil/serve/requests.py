@@ -32,7 +32,12 @@ def is_batch(value: Any) -> bool:
 
 def is_ids(value: Any) -> bool:
     """Whether it is a list of token ids."""
-    return isinstance(value, list) and bool(value) and all(type(each) is int and each >= 0 for each in value)
+    return isinstance(value, list) and bool(value) and all(map(_is_id, value))
+
+
+def _is_id(value: Any) -> bool:
+    whole_float = type(value) is float and value.is_integer()  # JSON has one kind of numbers
+    return (type(value) is int or whole_float) and value >= 0
 
 
 def _is_text_or_pair(value: Any) -> bool:
@@ -122,7 +127,7 @@ BODIES: dict[str, dict[str, Kind]] = {  # endpoint -> its fields; null stands fo
     "/predict": {"inputs": BATCH, **CUT, "raw_scores": FLAG},
     "/rerank": {
         "query": string(),
-        "texts": strings(),
+        "texts": SEVERAL,
         **CUT,
         "raw_scores": FLAG,
         "return_text": FLAG,

@@ -137,7 +137,13 @@ class Service:
             "/": self.infer,
         }
         self.batcher = Batcher(
-            model.forward, settings.max_batch_tokens, settings.max_queue_tokens, settings.gather_ms / 1000, self.metrics
+            model.forward,
+            model.on_one_thread().forward,
+            model.threads,
+            settings.max_batch_tokens,
+            settings.max_queue_tokens,
+            settings.gather_ms / 1000,
+            self.metrics,
         )
         self.aside = ThreadPoolExecutor(1, "npdistil-aside")  # a client that leaves does not make place for another
 
@@ -196,6 +202,7 @@ class Service:
         """A text, or the one that has these token ids."""
         if isinstance(given, str):
             return given
+        given = [*map(int, given)]
         check_tokens([len(given)], self.settings.max_request_tokens)
         text = ""
         if max(given) < self.model.config.vocab_size:
@@ -423,7 +430,8 @@ class Service:
 
     async def decode(self, ids: Any, skip_special_tokens: bool = True) -> Any:
         """`/decode`: the text of each list of token ids."""
-        lists, known = ids if is_batch(ids) else [ids], self.model.config.vocab_size
+        lists = [[*map(int, each)] for each in (ids if is_batch(ids) else [ids])]
+        known = self.model.config.vocab_size
         check_tokens(map(len, lists), self.settings.max_request_tokens)
         if (most := max(map(max, lists))) >= known:
             raise InputError(f"ids has {most}; the vocabulary has ids 0 to {known - 1}")
@@ -495,8 +503,10 @@ class Service:
             except OverloadedError as error:  # busy is not ill, as long as the queue moves
                 if began - self.batcher.delivered > self.settings.timeout:
                     raise ApiError(503, "Unhealthy", str(error)) from None
-            except (NpdistilError, RuntimeError, OSError) as error:
-                raise ApiError(503, "Unhealthy", f"the model does not run: {error}") from None
+            except NpdistilError as error:
+                raise ApiError(503, "Unhealthy", str(error)) from None
+            except Exception as error:  # noqa: BLE001 - whatever it is, the model does not run
+                raise ApiError(503, "Unhealthy", f"the model does not run: {type(error).__name__}") from None
         return {
             "status": "ok",
             "model": self.name,

@@ -18,18 +18,42 @@ except ModuleNotFoundError as error:  # another ImportError, as of versions that
 
 from pyspark.sql import SparkSession
 
-from .stages import (
+from .annotation import Annotation
+from .assembly import (
+    DocumentAssembler,
+    EmbeddingsFinisher,
+    Finisher,
+    MultiDocumentAssembler,
+    SentenceDetector,
+    Tokenizer,
+)
+from .light import LightPipeline
+from .models import (
     DistilBertEmbeddings,
+    DistilBertForMultipleChoice,
+    DistilBertForQuestionAnswering,
     DistilBertForSequenceClassification,
     DistilBertForTokenClassification,
     DistilBertForZeroShotClassification,
 )
+from .sql import register
 
 __all__ = [
+    "Annotation",
     "DistilBertEmbeddings",
+    "DistilBertForMultipleChoice",
+    "DistilBertForQuestionAnswering",
     "DistilBertForSequenceClassification",
     "DistilBertForTokenClassification",
     "DistilBertForZeroShotClassification",
+    "DocumentAssembler",
+    "EmbeddingsFinisher",
+    "Finisher",
+    "LightPipeline",
+    "MultiDocumentAssembler",
+    "SentenceDetector",
+    "Tokenizer",
+    "register",
     "session",
 ]
 

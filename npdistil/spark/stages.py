@@ -1,17 +1,10 @@
-"""Stages of `pyspark.ml`: their params, and what the driver does before workers run."""
+"""What the stages of `pyspark.ml` share: params, columns, and what the driver does before workers run."""
 
-import atexit
-import hashlib
 import json
 import os
-import shutil
-import tempfile
-import warnings
-import zipfile
-from collections.abc import Callable
-from dataclasses import Field, field, fields, replace
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, field, fields
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,26 +15,27 @@ from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_type
 
-from ..checkpoint.config import read_config, read_json
-from ..checkpoint.hub import find_model
-from ..checkpoint.weights import read_checkpoint
-from ..engine import ENGINES, PRECISIONS
 from ..errors import InputError
-from ..pipelines import task_type
-from ..settings import UNSET, check, choice, flag, kind_of, setting, string
+from ..settings import UNSET, check, kind_of, setting, string, strings
 from . import worker
+from .annotation import DOCUMENT
 
 Column = tuple[str, T.DataType]  # its name and its type
 
-
-def _structs(**kinds: T.DataType) -> T.ArrayType:
-    return T.ArrayType(T.StructType([T.StructField(name, kind) for name, kind in kinds.items()]))
-
-
 TEXT, NUMBER, INTEGER, VECTOR = T.StringType(), T.DoubleType(), T.IntegerType(), T.ArrayType(T.FloatType())
-SCORES, NOTES = T.MapType(TEXT, NUMBER), T.MapType(TEXT, TEXT)
-ENTITIES = _structs(entity=TEXT, score=NUMBER, word=TEXT, start=INTEGER, end=INTEGER)
-ANNOTATIONS = _structs(annotatorType=TEXT, begin=INTEGER, end=INTEGER, result=TEXT, metadata=NOTES, embeddings=VECTOR)
+NOTES = T.MapType(TEXT, TEXT)
+ANNOTATION = T.StructType(  # as Spark NLP's Annotation.dataType
+    [
+        T.StructField("annotatorType", TEXT),
+        T.StructField("begin", INTEGER, nullable=False),
+        T.StructField("end", INTEGER, nullable=False),
+        T.StructField("result", TEXT),
+        T.StructField("metadata", NOTES),
+        T.StructField("embeddings", T.ArrayType(T.FloatType(), containsNull=False)),
+    ]
+)
+ANNOTATIONS = T.ArrayType(ANNOTATION)
+KIND = "annotatorType"  # in a column's metadata
 
 
 def of_setting(name: str, default: Any = UNSET) -> Any:
@@ -55,27 +49,21 @@ def new_column(default: str, kind: T.DataType, about: str) -> Any:
 
 
 class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
-    """What the stages share. Params are given to the class by name, or set with setInputCol and so on.
+    """Params are given to the class by name, or set with setInputCol and so on.
 
-    Subclasses declare them as fields of a record; they become pyspark's, with methods setName and getName.
+    Subclasses declare them as fields of a record; they become pyspark's, with methods setName and getName. A list may
+    be given to a setter item by item.
     """
 
-    inputCol = setting("text", string(), "name of the column with the texts.")
-    model = setting(None, string(), "directory or name on the Hugging Face Hub; by default the bundled model.", None)
-    batchSize = of_setting("batch_size")
-    engine = setting("auto", choice(*ENGINES), "what computes; by default compiled where numba is installed.")
-    precision = setting(None, choice(*PRECISIONS), "how it computes; by default the checkpoint's own.", None)
-
-    task: ClassVar[str]
-    row: ClassVar["staticmethod[[str, Any], worker.Row]"]  # `worker.AddColumns.row`
+    settings_type: ClassVar[type[Any] | None] = None  # the record that has what `of_setting` names
     defaults: ClassVar[dict[str, Any]]  # by param
     of_task: ClassVar[dict[str, str]]  # setting -> the param that stands for it
     new: ClassVar[dict[str, T.DataType]]  # param that names a new column -> its type
 
-    def __init_subclass__(cls) -> None:
-        if "task" not in vars(cls):  # it has all of its parent's
-            return
-        record = {each.name: each for each in fields(task_type(cls.task).settings_type)}
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        if abstract or not any(isinstance(each, Field) for each in vars(cls).values()):
+            return  # it declares for its subclasses, or has all of its parent's
+        record = {each.name: each for each in fields(cls.settings_type)} if cls.settings_type else {}
         declared: dict[str, Field[Any]] = {}
         for base in reversed(cls.__mro__):
             declared |= {name: each for name, each in vars(base).items() if isinstance(each, Field)}
@@ -95,14 +83,16 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
         for of_task, param in cls.of_task.items():
             about = about.replace(f"`{of_task}`", f"`{param}`")
         setattr(cls, name, Param(Params._dummy(), name, about, partial(_checked, name, own)))
+        is_list = kind_of(own).schema.get("type") == "array"
         methods: dict[str, Callable[..., Any]] = {
-            "set": lambda self, value: self._set(**{name: value}),
-            "get": lambda self: self.getOrDefault(name),
+            "set": lambda self, *value: self._set(**{name: _listed(value) if is_list else _only(name, value)}),
+            "get": lambda self: self.getOrDefault(name) if self.isDefined(name) else None,
         }
         for verb, method in methods.items():
             method.__name__ = verb + name[0].upper() + name[1:]
             method.__doc__ = f"{verb.title()} `{name}`: {about}"
-            setattr(cls, method.__name__, method)
+            if not hasattr(cls, method.__name__):
+                setattr(cls, method.__name__, method)
 
     def __init__(self, **params: Any) -> None:
         super().__init__()
@@ -120,194 +110,129 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
             raise InputError(f"unknown parameter: {', '.join(unknown)}; known are {known}")
         return self._set(**params)
 
-    def _directory(self) -> Path:
-        return find_model(self.getOrDefault("model"))
+    def _required(self, name: str) -> Any:
+        if not self.isDefined(name):
+            raise InputError(f"{name} is not set")
+        return self.getOrDefault(name)
 
-    def _columns(self) -> list[Column]:
-        return [(self.getOrDefault(name), kind) for name, kind in self.new.items()]
+    # What a subclass says of itself.
 
-    def _row(self) -> Callable[[str, Any], worker.Row]:
-        return self.row
+    def _sources(self, kinds: Mapping[str, str]) -> list[str]:
+        """The columns that are read, of those with these types of annotations or of Spark's."""
+        raise NotImplementedError
 
-    def _settings(self) -> dict[str, Any]:
-        """The task's settings."""
-        given = {name: self.getParam(param) for name, param in self.of_task.items()}
-        if missing := [param.name for param in given.values() if not self.isDefined(param)]:
-            raise InputError(f"{', '.join(missing)} are not set")
-        return {name: param.typeConverter(self.getOrDefault(param)) for name, param in given.items()}
+    def _columns(self) -> list[T.StructField]:
+        """The new columns."""
+        raise NotImplementedError
 
-    def _check(self, settings: dict[str, Any]) -> None:
-        """Refuse on the driver what a worker's task would: another head, more tokens than the model has positions."""
-        checkpoint = read_checkpoint(self._directory())
-        try:
-            task_type(self.task)(checkpoint, **settings)
-        except InputError as error:
-            name, *rest = str(error).split(" ", 1)
-            raise InputError(" ".join([self.of_task.get(name, name), *rest])) from None
+    def _make(self, spark: Any) -> Callable[..., list[worker.Row]]:
+        """What makes the new columns of the sources; without a session for use on this machine alone."""
+        raise NotImplementedError
 
-    def _work(self, threads: int) -> worker.AddColumns:
-        settings = self._settings()
-        self._check(settings)
-        loading = {
-            "model": str(self._directory()) if self.getOrDefault("model") else None,
-            "engine": self.getOrDefault("engine"),
-            "precision": self.getOrDefault("precision"),
-            "threads": threads,
-        }
-        return worker.AddColumns(
-            arguments=json.dumps({"task": self.task} | loading | settings),
-            archive=None,
-            source=self.getOrDefault("inputCol"),
-            columns={name: to_arrow_type(kind) for name, kind in self._columns()},
-            row=self._row(),
-        )
+    # What follows.
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
-        source, new = self.getOrDefault("inputCol"), self._columns()
-        names = [name for name, _ in new]
-        if source not in dataset.columns:
-            raise InputError(f"no column {source!r}; there are {', '.join(dataset.columns)}")
-        if not isinstance(dataset.schema[source].dataType, T.StringType):
-            raise InputError(f"column {source!r} is {dataset.schema[source].dataType.simpleString()}, not string")
-        if taken := [name for name in names if name in dataset.columns or names.count(name) > 1]:
-            raise InputError(f"there is a column {taken[0]!r} already; choose another name for the new one")
-        context = dataset.sparkSession.sparkContext
-        work = self._work(threads=int(context.getConf().get("spark.task.cpus", "1")))
-        if self.getOrDefault("model") and (not context.master.startswith("local") or "cluster" in context.master):
-            work = replace(work, archive=send_along(context, self._directory()))
-        added = [T.StructField(name, kind) for name, kind in new]
-        return dataset.mapInArrow(work, T.StructType([*dataset.schema.fields, *added]))
+        spark, schema, new = dataset.sparkSession, dataset.schema, self._columns()
+        fold = str if spark.conf.get("spark.sql.caseSensitive", "false") == "true" else str.lower
+        names = [fold(each.name) for each in schema]
+        sources = [_place(fold(name), names, schema) for name in self._sources(kinds(schema))]
+        taken = list(names)
+        for each in new:
+            if fold(each.name) in taken:
+                raise InputError(f"there is a column {each.name!r} already; choose another name for the new one")
+            taken.append(fold(each.name))
+        # Numbers are names meanwhile: pyspark takes none with dots here, and mixes up two that are the same.
+        work = worker.AddColumns(self._make(spark), sources, [to_arrow_type(each.dataType) for each in new])
+        whole = [T.StructField(str(i), x.dataType, x.nullable, x.metadata) for i, x in enumerate([*schema, *new])]
+        found = dataset.toDF(*map(str, range(len(names)))).mapInArrow(work, T.StructType(whole))
+        return found.toDF(*schema.names, *(each.name for each in new))
+
+    def of_plain(self, columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str]) -> dict[str, list[Any]]:
+        """The new columns of plain ones, without Spark.
+
+        Args:
+            columns: a list of values for each name.
+            kinds: their types of annotations, or "string".
+
+        Raises:
+            InputError: a column that is not there.
+        """
+        sources = self._sources(kinds)
+        if missing := [name for name in sources if name not in columns]:
+            raise InputError(f"no column {missing[0]!r}; there are {', '.join(columns)}")
+        rows = self._make(None)(*(columns[name] for name in sources))
+        return {each.name: [row[i] for row in rows] for i, each in enumerate(self._columns())}
+
+
+class Annotator(Stage, abstract=True):
+    """A stage that makes one column of annotations from others."""
+
+    inputCols = setting(UNSET, strings(1), "names of the columns with annotations, or strings, that are read.")
+    outputCol = setting(UNSET, string(), "name of the new column.")
+    reads: ClassVar[Sequence[str]] = (DOCUMENT,)  # types of annotations
+    outputAnnotatorType: ClassVar[str]
+
+    def _sources(self, kinds: Mapping[str, str]) -> list[str]:
+        return annotated(self._required("inputCols"), self.reads, kinds)
+
+    def _columns(self) -> list[T.StructField]:
+        return [annotations(self._required("outputCol"), self.outputAnnotatorType)]
+
+
+def annotations(name: str, annotator_type: str) -> T.StructField:
+    """A column of annotations."""
+    return T.StructField(name, ANNOTATIONS, metadata={KIND: annotator_type})
+
+
+def annotated(names: Sequence[str], reads: Sequence[str], kinds: Mapping[str, str]) -> list[str]:
+    """Of columns, one for each type of annotations; one of strings is one of documents.
+
+    Raises:
+        InputError: there is none of a type.
+    """
+    left, found = list(names), []
+    if missing := [name for name in names if name not in kinds]:
+        raise InputError(f"no column {missing[0]!r}; there are {', '.join(kinds)}")
+    for kind in reads:
+        fits = [name for name in left if kinds[name] == kind or (kind == DOCUMENT and kinds[name] == "string")]
+        if not fits:
+            have = ", ".join(f"{name} ({kinds[name]})" for name in names)
+            raise InputError(f"inputCols need a column of type {kind}; they are {have}")
+        left.remove(fits[0])
+        found.append(fits[0])
+    return found
+
+
+def kinds(schema: T.StructType) -> dict[str, str]:
+    """The types of columns: of annotations, or Spark's."""
+    return {each.name: each.metadata.get(KIND) or each.dataType.simpleString() for each in schema}
+
+
+def quoted(name: str) -> str:
+    """A column's name as Spark reads it, dots and all."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def _place(name: str, names: list[str], schema: T.StructType) -> int:
+    found = [i for i, each in enumerate(names) if each == name]
+    if len(found) != 1:
+        there = "no column" if not found else f"{len(found)} columns"
+        raise InputError(f"{there} {name!r}; there are {', '.join(schema.names)}")
+    return found[0]
+
+
+def _listed(value: Sequence[Any]) -> Any:
+    return value[0] if len(value) == 1 and not isinstance(value[0], str) else list(value)
+
+
+def _only(name: str, value: Sequence[Any]) -> Any:
+    if len(value) != 1:
+        raise InputError(f"{name} takes one value, and {len(value)} were given")
+    return value[0]
 
 
 def _checked(name: str, own: "Field[Any]", value: Any) -> Any:
     """A param's value, as a saved stage will have it."""
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
     check(name, kind_of(own), value, *own.metadata["also"])
     return json.loads(json.dumps(value, default=np.generic.item))
-
-
-def send_along(context: Any, directory: Path) -> str:
-    """Send a model's files along with the application, for executors that do not see this disk; returns their name."""
-    state = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in _files(directory)]
-    name = f"npdistil-{hashlib.sha256(repr(state).encode()).hexdigest()[:16]}"
-    context.addArchive(f"{_zipped(name, directory)}#{name}")
-    return name
-
-
-def _files(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file())
-
-
-@cache  # for as long as this process lives: executors may come for it at any time
-def _zipped(name: str, directory: Path) -> str:
-    scratch = tempfile.mkdtemp(prefix="npdistil-")
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    with zipfile.ZipFile(Path(scratch, f"{name}.zip"), "w", zipfile.ZIP_STORED) as archive:
-        for path in _files(directory):
-            archive.write(path, path.relative_to(directory))
-    return str(archive.filename)
-
-
-class DistilBertForSequenceClassification(Stage):
-    """Text classification.
-
-    New columns are `labelCol` and `scoreCol`, the best label and its score, and `outputCol`, a map of the scores of
-    all labels. With `threshold`, label and score are null where no label reaches it. With `annotations=True` there is
-    `outputCol` alone, an array of {annotatorType, begin, end (inclusive), result, metadata, embeddings} as users of
-    annotation pipelines know it: one for the whole text or, with `longText="sentences"` and without
-    `coalesceSentences`, one for each sentence; with `threshold` one for each label that reaches it.
-    """
-
-    task = "text-classification"
-    labelCol = new_column("label", TEXT, "name of the new column with the best label.")
-    scoreCol = new_column("score", NUMBER, "name of the new column with its score.")
-    outputCol = new_column("scores", SCORES, "name of the new column with all scores, or with annotations.")
-    annotations = setting(False, flag(), "whether `outputCol` holds annotations.")
-    maxSentenceLength = of_setting("max_length")
-    coalesceSentences = setting(False, flag(), "whether a text is scored sentence by sentence, and averaged.")
-    activation = of_setting("function_to_apply")
-    threshold = of_setting("threshold")
-    longText = of_setting("long_text")
-    caseSensitive = setting(UNSET, flag(), "what the model is taken for; it follows its files.")
-
-    def getClasses(self) -> list[str]:
-        """The labels of the model, in its order."""
-        return [*read_config(self._directory()).labels]
-
-    def annotate(self, text: str | list[str]) -> Any:
-        """{outputCol: labels} of a text, or a list of these, without Spark."""
-        found = [
-            {name: [each["result"] for each in row] for name, row in one.items()} for one in self.full_annotate(text)
-        ]
-        return found[0] if isinstance(text, str) else found
-
-    def full_annotate(self, text: str | list[str]) -> list[dict[str, Any]]:
-        """[{outputCol: annotations}] of a text or of several, without Spark."""
-        work = self.copy({self.annotations: True})._work(threads=os.cpu_count() or 1)
-        rows = work.rows([text] if isinstance(text, str) else text)
-        name = self.getOrDefault("outputCol")
-        return [{name: [each | {"metadata": dict(each["metadata"])} for each in found]} for (found,) in rows]
-
-    def _columns(self) -> list[Column]:
-        if self.getOrDefault("annotations"):
-            return [(self.getOrDefault("outputCol"), ANNOTATIONS)]
-        return super()._columns()
-
-    def _settings(self) -> dict[str, Any]:
-        get = self.getOrDefault
-        settings = super()._settings() | {"top_k": None, "threshold": None}  # rows have all labels; `_row` compares
-        if get("coalesceSentences"):
-            return settings | {"long_text": "sentences"}
-        if get("longText") != "sentences":
-            return settings
-        if not get("annotations"):
-            raise InputError('longText="sentences" gives several answers a text: set annotations or coalesceSentences')
-        return settings | {"combine": "none"}
-
-    def _check(self, settings: dict[str, Any]) -> None:
-        super()._check(settings)
-        if not self.isSet("caseSensitive"):
-            return
-        path = self._directory() / "tokenizer_config.json"
-        keeps = path.exists() and read_json(path).get("do_lower_case") is False
-        if keeps != self.getOrDefault("caseSensitive"):
-            is_it = "is" if keeps else "is not"
-            warnings.warn(
-                f"{self._directory()} {is_it} case-sensitive; caseSensitive does not change that", stacklevel=2
-            )
-
-    def _row(self) -> Callable[[str, Any], worker.Row]:
-        of_answer = worker.annotated if self.getOrDefault("annotations") else worker.labelled
-        return partial(of_answer, threshold=self.getOrDefault("threshold"))
-
-
-class DistilBertForTokenClassification(Stage):
-    """Named entities and the like: `outputCol` is an array of {entity, score, word, start, end}."""
-
-    task = "token-classification"
-    row = staticmethod(worker.entities)
-    outputCol = new_column("entities", ENTITIES, "name of the new column.")
-    aggregation = of_setting("aggregation_strategy", default="simple")
-
-
-class DistilBertForZeroShotClassification(Stage):
-    """Classification by labels of one's own: `labelCol`, `scoreCol`, and all scores in `outputCol`."""
-
-    task = "zero-shot-classification"
-    row = staticmethod(worker.judged)
-    labelCol = new_column("label", TEXT, "name of the new column with the best label.")
-    scoreCol = new_column("score", NUMBER, "name of the new column with its score.")
-    outputCol = new_column("scores", SCORES, "name of the new column with all scores.")
-    candidateLabels = of_setting("candidate_labels")
-    multiLabel = of_setting("multi_label")
-    hypothesis = of_setting("hypothesis_template")
-
-
-class DistilBertEmbeddings(Stage):
-    """One vector a text in `outputCol`: an array of float."""
-
-    task = "embedding"
-    row = staticmethod(worker.vector)
-    outputCol = new_column("embeddings", VECTOR, "name of the new column.")
-    pooling = of_setting("pooling")
-    normalize = of_setting("normalize")
-    longText = of_setting("long_text")

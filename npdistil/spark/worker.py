@@ -1,59 +1,136 @@
-"""What runs in a Python worker of Spark: Arrow batches with texts -> the same with new columns."""
+"""What runs in a Python worker of Spark: Arrow batches -> the same with new columns."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 from pyspark import SparkFiles
 
+from ..checkpoint.hub import bundled_model
+from ..errors import CheckpointError
 from ..pipelines import Pipeline, pipeline
+from .annotation import Annotation, Annotations, documents, run
+from .files import fingerprint
 
 Row = tuple[Any, ...]  # a value for each new column
 Answers = list[dict[str, Any]]
 
 
-@lru_cache(maxsize=4)  # a worker serves one application; nearly always the same pipeline
-def make_pipeline(arguments: str, archive: str | None) -> Pipeline:
-    """A pipeline from JSON of `npdistil.pipeline`'s arguments; with `archive`, its model came along under this name."""
-    given = json.loads(arguments)
-    return pipeline(**(given | {"model": SparkFiles.get(archive)} if archive else given))
-
-
 @dataclass(frozen=True)
-class AddColumns:
-    """What a stage has its workers do.
+class OnModel:
+    """A pipeline on a worker.
 
     Attributes:
         arguments: those of `npdistil.pipeline`, as JSON.
         archive: name of the model among the files that travel with the application; None: it lies where it is named.
-        source: name of the column with the texts.
-        columns: names of the new columns, with their types.
-        row: (a text, the answer to it) -> a value for each new column.
+        state: what the driver found in the model's directory: its `fingerprint`.
     """
 
     arguments: str
     archive: str | None
-    source: str
-    columns: dict[str, pa.DataType]
-    row: Callable[[str, Any], Row]
+    state: str
 
-    def rows(self, texts: Sequence[str | None]) -> list[Row]:
+    def pipeline(self) -> Pipeline:
+        """The pipeline; made once in a process."""
+        return _made(self)
+
+
+@lru_cache(maxsize=4)  # a worker serves one application; nearly always the same pipeline
+def _made(work: OnModel) -> Pipeline:
+    given = json.loads(work.arguments)
+    if work.archive:
+        given["model"] = SparkFiles.get(work.archive)
+    elif fingerprint(given["model"] or bundled_model()) != work.state:
+        raise CheckpointError(
+            f"{given['model'] or bundled_model()} is not what it was when the stage was applied: transform again"
+        )
+    return pipeline(**given)
+
+
+@dataclass(frozen=True)
+class OfTexts:
+    """New columns from a column of strings.
+
+    Attributes:
+        model: what answers.
+        row: (a text, the answer to it) -> a value for each new column.
+        count: how many there are.
+    """
+
+    model: OnModel
+    row: Callable[[str, Any], Row]
+    count: int
+
+    def __call__(self, texts: Sequence[str | None]) -> list[Row]:
         """Values for the new columns of each text; none where there is no text."""
-        given = [text for text in texts if text is not None]
-        answers = iter(make_pipeline(self.arguments, self.archive)(given))
-        nothing = (None,) * len(self.columns)
+        answers = run(self.model.pipeline(), [text for text in texts if text is not None])
+        nothing = (None,) * self.count
         return [nothing if text is None else self.row(text, next(answers)) for text in texts]
+
+
+@dataclass(frozen=True)
+class OfAnnotations:
+    """One new column of annotations from others.
+
+    Attributes:
+        make: (a pipeline, if there is a model; for each source the annotations of all rows) -> annotations of the rows.
+        model: what answers, if anything does.
+    """
+
+    make: Callable[..., list[Annotations]]
+    model: OnModel | None = None
+
+    def __call__(self, *sources: Sequence[Any]) -> list[Row]:
+        """A new column's annotations for each row; a source of strings is one of documents."""
+        given = [[_annotations(value) for value in values] for values in sources]
+        first = (self.model.pipeline(),) if self.model else ()
+        return [(row,) for row in self.make(*first, *given)]
+
+
+def each_row(rules: Callable[[Annotations], Annotations], rows: Sequence[Annotations]) -> list[Annotations]:
+    """What rules make of each row."""
+    return [rules(row) for row in rows]
+
+
+def _annotations(value: Any) -> Annotations:
+    if value is None or isinstance(value, str):
+        return documents(value)
+    return [each if isinstance(each, Annotation) else Annotation.of(each) for each in value]
+
+
+@dataclass(frozen=True)
+class AddColumns:
+    """What a stage has its workers do; columns have their numbers for names.
+
+    Attributes:
+        make: values of the source columns -> values of the new ones, row by row.
+        sources: places of the columns that are read.
+        types: of the new columns.
+    """
+
+    make: Callable[..., list[Row]]
+    sources: Sequence[int]
+    types: Sequence[pa.DataType]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Batches with the new columns; empty ones are left out."""
         for batch in batches:
             if batch.num_rows:
-                values = zip(*self.rows(batch.column(self.source).to_pylist()), strict=True)
-                new = [pa.array(each, kind) for each, kind in zip(values, self.columns.values(), strict=True)]
-                yield pa.RecordBatch.from_arrays([*batch.columns, *new], [*batch.schema.names, *self.columns])
+                values = zip(*self.make(*(batch.column(i).to_pylist() for i in self.sources)), strict=True)
+                new = [_array(each, kind) for each, kind in zip(values, self.types, strict=True)]
+                whole = [*batch.columns, *new]
+                yield pa.RecordBatch.from_arrays(whole, [*map(str, range(len(whole)))])
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if any(isinstance(value, list) and value and isinstance(value[0], Annotation) for value in values):
+        values = [
+            value and [asdict(each) | {"metadata": [*each.metadata.items()]} for each in value] for value in values
+        ]
+    return pa.array(values, kind)
 
 
 def labelled(text: str, answer: Answers, threshold: float | None) -> Row:
@@ -62,25 +139,6 @@ def labelled(text: str, answer: Answers, threshold: float | None) -> Row:
     reached = threshold is None or best["score"] >= threshold
     scores = [(each["label"], each["score"]) for each in answer]
     return best["label"] if reached else None, best["score"] if reached else None, scores
-
-
-def annotated(text: str, answer: list[Any], threshold: float | None) -> Row:
-    """One column: annotations of the text, or of each of its sentences."""
-    whole = [each | {"start": 0, "end": len(text)} for each in answer if isinstance(each, dict)]
-    annotations = [
-        {
-            "annotatorType": "category",
-            "begin": label["start"],
-            "end": label["end"] - 1,
-            "result": label["label"],
-            "metadata": [("sentence", str(number)), *((each["label"], str(each["score"])) for each in labels)],
-            "embeddings": [],
-        }
-        for number, labels in enumerate([whole] if whole else answer)
-        for label in (labels[:1] if threshold is None else labels)
-        if threshold is None or label["score"] >= threshold
-    ]
-    return (annotations,)
 
 
 def entities(text: str, answer: Answers) -> Row:
@@ -100,3 +158,15 @@ def judged(text: str, answer: dict[str, Any]) -> Row:
 def vector(text: str, answer: Any) -> Row:
     """One column: the answer as it is."""
     return (answer,)
+
+
+def assembled(count: int, about: Sequence[str], cleanup: str, *sources: Sequence[Any]) -> list[Row]:
+    """A column of documents for each of `count` columns of texts, which those with their ids and metadata follow."""
+    rows = []
+    for values in zip(*sources, strict=True):
+        beside = dict(zip(about, values[count:], strict=True))
+        metadata = dict(beside.get("metadataCol") or {})
+        if beside.get("idCol") is not None:
+            metadata["id"] = str(beside["idCol"])
+        rows.append(tuple(documents(text, cleanup, metadata) for text in values[:count]))
+    return rows

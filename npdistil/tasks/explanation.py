@@ -18,6 +18,7 @@ from ..checkpoint.config import Config
 from ..distilbert.encoder import Array
 from ..distilbert.heads import best_first, scores
 from ..errors import InputError
+from ..notebook import coloured
 from ..settings import check, choice, setting, string, whole
 from ..text import tokenize
 from .base import Task, TaskSettings
@@ -75,6 +76,10 @@ class Explanation:
         for name in ("page.css", "views.js"):
             page = page.replace(f"/* {name} */", (PAGE / name).read_text(encoding="utf-8"))
         return page.replace("{{data}}", data)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: label and score, and the words in colour."""
+        return coloured(f"{self.label} {self.scores[self.label]:.4f}", self.text, self.words)
 
     def as_text(self, colour: bool = False) -> str:
         """Label and score, then the words: coloured with ANSI codes or one a line with its value."""

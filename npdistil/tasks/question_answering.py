@@ -102,7 +102,8 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
                 raise InputError("the context is empty")
             if most is not None and (count := sequences.count(0)) > most:
                 raise InputError(f"question {i} has {count} tokens; max_question_len allows {most}")
-        cuts = [parts(encoding, self.length, self.stride, reach_back=False, which=1) for encoding in encodings]
+        how: dict[str, Any] = {"reach_back": False, "which": 1, "side": self.checkpoint.truncation_side}
+        cuts = [parts(encoding, self.length, self.stride, **how) for encoding in encodings]
         return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
     def postprocess(self, outputs: Outputs) -> list[Answer | list[Answer]]:

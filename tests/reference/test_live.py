@@ -187,14 +187,25 @@ def same(ours: Any, theirs: Any) -> None:
         assert ours == (pytest.approx(theirs, abs=2e-5) if isinstance(ours, float) else theirs)
 
 
+@pytest.fixture(params=["DistilBert", "Bert"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 def small(name: str, directory: Path, tokenizer: Path, **settings: Any) -> Path:
     """A small model of random weights with another head, as transformers saves it."""
     import transformers
 
     torch.manual_seed(0)
-    config = DistilBertConfig(n_layers=2, dim=64, n_heads=4, hidden_dim=128, initializer_range=0.3, **settings)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.3}
+    if name.startswith("Bert"):
+        config: Any = transformers.BertConfig(intermediate_size=128, layer_norm_eps=1e-5, **sizes, **settings)
+    else:
+        config = DistilBertConfig(hidden_dim=128, **sizes, **settings)
     getattr(transformers, name)(config).eval().save_pretrained(directory)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(directory)
+    own = transformers.BertTokenizer if name.startswith("Bert") else AutoTokenizer
+    own.from_pretrained(tokenizer).save_pretrained(directory)
     return directory
 
 
@@ -202,11 +213,13 @@ TEXT = "I am Sarah and I live in London, but my sister Anna lives in New York Ci
 
 
 @pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
-def test_the_token_classification_pipeline(bundled: Path, tmp_path: Path, strategy: str, engine: str) -> None:
+def test_the_token_classification_pipeline(
+    bundled: Path, tmp_path: Path, strategy: str, engine: str, kind: str
+) -> None:
     labels = dict(enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]))
-    directory = small("DistilBertForTokenClassification", tmp_path, bundled, id2label=labels)
+    directory = small(f"{kind}ForTokenClassification", tmp_path, bundled, id2label=labels)
     theirs = pipeline("token-classification", str(directory), aggregation_strategy=strategy, device="cpu")(TEXT)
-    ours = npdistil.pipeline("ner", directory, aggregation_strategy=strategy, engine=engine)(TEXT)
+    ours = npdistil.pipeline("ner", directory, aggregation_strategy=strategy, engine=engine)(TEXT)  # type: ignore[call-overload]
     assert len(ours) == len(theirs) > 0
     for one, other in zip(ours, theirs, strict=True):
         assert {k: v for k, v in one.items() if k != "score"} == {k: v for k, v in other.items() if k != "score"}
@@ -222,8 +235,10 @@ def test_the_token_classification_pipeline(bundled: Path, tmp_path: Path, strate
         lambda fill: fill("a [MASK] film", targets=["good", "bad"]),
     ],
 )
-def test_the_fill_mask_pipeline(bundled: Path, tmp_path: Path, call: Callable[[Any], Any], engine: str) -> None:
-    directory = small("DistilBertForMaskedLM", tmp_path, bundled)
+def test_the_fill_mask_pipeline(
+    bundled: Path, tmp_path: Path, call: Callable[[Any], Any], engine: str, kind: str
+) -> None:
+    directory = small(f"{kind}ForMaskedLM", tmp_path, bundled)
     same(
         call(npdistil.pipeline("fill-mask", directory, engine=engine)),
         call(pipeline("fill-mask", str(directory), device="cpu")),
@@ -239,18 +254,20 @@ def test_the_fill_mask_pipeline(bundled: Path, tmp_path: Path, call: Callable[[A
     ],
     ids=str,
 )
-def test_the_zero_shot_pipeline(bundled: Path, tmp_path: Path, settings: dict[str, Any], engine: str) -> None:
+def test_the_zero_shot_pipeline(
+    bundled: Path, tmp_path: Path, settings: dict[str, Any], engine: str, kind: str
+) -> None:
     labels = {0: "contradiction", 1: "neutral", 2: "entailment"}
     numbers = {name: i for i, name in labels.items()}
-    directory = small("DistilBertForSequenceClassification", tmp_path, bundled, id2label=labels, label2id=numbers)
+    directory = small(f"{kind}ForSequenceClassification", tmp_path, bundled, id2label=labels, label2id=numbers)
     theirs = pipeline("zero-shot-classification", str(directory), device="cpu")
     ours = npdistil.pipeline("zero-shot-classification", directory, engine=engine)
     for texts in (TEXT, [TEXT, "a film"]):
         same(ours(texts, **settings), theirs(texts, **settings))
 
 
-def test_the_feature_extraction_pipeline(bundled: Path, tmp_path: Path, engine: str) -> None:
-    directory = small("DistilBertModel", tmp_path, bundled)
+def test_the_feature_extraction_pipeline(bundled: Path, tmp_path: Path, engine: str, kind: str) -> None:
+    directory = small(f"{kind}Model", tmp_path, bundled)
     theirs = pipeline("feature-extraction", str(directory), device="cpu")
     ours = npdistil.pipeline("feature-extraction", directory, engine=engine)
     same(ours(TEXT), theirs(TEXT))

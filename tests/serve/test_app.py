@@ -104,7 +104,7 @@ def test_a_score_that_is_no_number_is_no_answer() -> None:
         shape = {"logits": (1, 2), "hidden_states": (1, 384)}.get(inputs.output, (384,))
         return Outputs(inputs, [np.full(shape, np.nan, np.float32)] * len(inputs.token_ids))
 
-    app.state.service.batcher.forward = wrong
+    app.state.service.batcher.forward = app.state.service.batcher.alone = wrong
     bodies = {
         "/predict": {"inputs": "a"},
         "/embed": {"inputs": "a"},

@@ -1,8 +1,11 @@
 """The queue: what becomes of requests whose neighbours fail."""
 
 import asyncio
+import os
 import random
+import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +14,7 @@ import pytest
 
 from npdistil.batch import Inputs, Outputs
 from npdistil.errors import InputError
-from npdistil.serve.batching import TURN, Batcher, Metrics, OverloadedError, UnavailableError
+from npdistil.serve.batching import Batcher, Metrics, OverloadedError, UnavailableError
 
 BROKEN = 666
 
@@ -38,7 +41,7 @@ def stopping(batcher: Batcher) -> Iterator[None]:
 
 def test_after_a_batch_that_failed_the_next_one_runs() -> None:
     async def scenario() -> None:
-        batcher = Batcher(lengths, 100, 1000, 0.0, Metrics())
+        batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
         with stopping(batcher):
             with pytest.raises(RuntimeError, match="no memory"):
                 await batcher.run(Inputs([[1, BROKEN]]))
@@ -50,7 +53,7 @@ def test_after_a_batch_that_failed_the_next_one_runs() -> None:
 
 def test_a_text_without_tokens_is_refused_before_it_can_fail_others() -> None:
     async def scenario() -> None:
-        batcher = Batcher(lengths, 100, 1000, 0.0, Metrics())
+        batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
         with pytest.raises(InputError, match="no tokens"):
             await batcher.run(Inputs([[1], []]))
         assert (batcher.texts, batcher.tokens) == (0, 0)
@@ -66,7 +69,7 @@ def test_a_full_queue_refuses_even_what_has_not_been_looked_at() -> None:
         return lengths(inputs)
 
     async def scenario() -> None:
-        batcher = Batcher(slow, 100, 4, 0.0, Metrics())
+        batcher = Batcher(slow, slow, 1, 100, 4, 0.0, Metrics())
         with stopping(batcher):
             first = asyncio.create_task(batcher.run(Inputs([[1]])))
             await asyncio.sleep(0)
@@ -90,7 +93,7 @@ def test_requests_of_any_sizes_get_their_own_rows_whatever_the_batches() -> None
         rng = random.Random(0)
         requests = [[[1] * rng.randint(1, 40) for _ in range(rng.randint(1, 12))] for _ in range(200)]
         for gather in (0.0, 0.001):
-            batcher = Batcher(lengths, 50, 100_000, gather, Metrics())
+            batcher = Batcher(lengths, lengths, 2, 50, 100_000, gather, Metrics())
             with stopping(batcher):
                 tasks = [asyncio.create_task(batcher.run(Inputs(ids))) for ids in requests]
                 await asyncio.sleep(0)
@@ -125,7 +128,7 @@ def test_batches_hold_only_what_the_same_is_asked_about_and_rows_stay_with_their
             rows = [sorted(rng.sample(range(len(ids)), rng.randint(1, len(ids)))) for ids in token_ids]
             output = ("logits", "logits", "mean", "attentions")[i % 4]
             requests.append(Inputs(token_ids, output=output, rows=rows if i % 4 == 0 else None, context=i))
-        batcher = Batcher(picked, 60, 100_000, 0.001, Metrics())
+        batcher = Batcher(picked, picked, 2, 60, 100_000, 0.001, Metrics())
         with stopping(batcher):
             answers = await asyncio.gather(*map(batcher.run, requests))
         for inputs, answer in zip(requests, answers, strict=True):
@@ -149,7 +152,7 @@ def test_a_request_with_many_tokens_takes_turns_with_small_ones() -> None:
         return lengths(inputs)
 
     async def scenario() -> None:
-        batcher = Batcher(slow, 1024, 100_000, 0.0, Metrics())
+        batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
         with stopping(batcher):
             large = asyncio.create_task(batcher.run(Inputs([[0] * 500] * 90)))
             await asyncio.sleep(0.05)  # its first batch is taken
@@ -163,12 +166,12 @@ def test_a_request_with_many_tokens_takes_turns_with_small_ones() -> None:
     assert max(i for i, batch in enumerate(batches) if any(batch)) <= 2, "small requests waited for the large one"
     assert sum(batch.count(0) for batch in batches) == 90
     for batch in batches[1:3]:  # and it still has its turn
-        assert batch.count(0) * 500 >= TURN - 500
+        assert 0 in batch
 
 
 def test_a_request_is_not_kept_waiting_forever_by_small_ones_that_never_end() -> None:
     async def scenario() -> None:
-        batcher = Batcher(lengths, 100, 100_000, 0.0, Metrics())
+        batcher = Batcher(lengths, lengths, 2, 100, 100_000, 0.0, Metrics())
         with stopping(batcher):
             large = asyncio.create_task(batcher.run(Inputs([[0] * 60] * 20)))
             stop = asyncio.Event()
@@ -195,7 +198,7 @@ def test_attention_is_given_for_one_sequence_at_a_time_and_others_run_between() 
         return lengths(inputs)
 
     async def scenario() -> None:
-        batcher = Batcher(slow, 1024, 100_000, 0.0, Metrics())
+        batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
         with stopping(batcher):
             tasks = [asyncio.create_task(batcher.run(Inputs([[1] * 9], output="attentions"))) for _ in range(3)]
             await asyncio.sleep(0.05)
@@ -209,7 +212,7 @@ def test_attention_is_given_for_one_sequence_at_a_time_and_others_run_between() 
 
 
 def test_any_number_of_event_loops_may_ask_and_stopping_is_not_the_end() -> None:
-    batcher = Batcher(lengths, 100, 1000, 0.0, Metrics())
+    batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
     with stopping(batcher):
         for _ in range(3):
             assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]
@@ -226,7 +229,7 @@ def test_who_waits_when_it_stops_hears_of_it() -> None:
         return lengths(inputs)
 
     async def scenario() -> None:
-        batcher = Batcher(slow, 10, 1000, 0.0, Metrics())
+        batcher = Batcher(slow, slow, 1, 10, 1000, 0.0, Metrics())
         tasks = [asyncio.create_task(batcher.run(Inputs([[1] * 10]))) for _ in range(2)]
         await asyncio.to_thread(entered.wait)
         stop = asyncio.create_task(asyncio.to_thread(batcher.stop))
@@ -247,7 +250,7 @@ def test_where_no_thread_starts_a_request_is_refused_at_once_and_later_ones_try_
     def none(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    batcher = Batcher(lengths, 100, 1000, 0.0, Metrics())
+    batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", none)
         with pytest.raises(UnavailableError, match="does not start"):
@@ -255,3 +258,18 @@ def test_where_no_thread_starts_a_request_is_refused_at_once_and_later_ones_try_
     assert (batcher.texts, batcher.tokens, len(batcher.waiting)) == (0, 0, 0)
     with stopping(batcher):
         assert found(asyncio.run(batcher.run(Inputs([[1]])))) == [[1]]
+
+
+def test_a_forked_process_starts_threads_of_its_own() -> None:
+    """As servers do that load the application before they fork."""
+    batcher = Batcher(lengths, lengths, 2, 100, 1000, 0.0, Metrics())
+    with stopping(batcher):
+        assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the threads that the child will not have
+            child = os.fork()
+        if not child:
+            signal.alarm(20)
+            os._exit(found(asyncio.run(batcher.run(Inputs([[1, 2]])))) != [[2]])
+        assert os.waitpid(child, 0)[1] == 0
+        assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]

@@ -107,7 +107,7 @@ def loaded(make: Make, head: str) -> npdistil.Model:
 def expected(model: npdistil.Model, name: str, inputs: Any, parameters: dict[str, Any]) -> Any:
     """The pipeline's answer as JSON, with labels as the Inference API gives them."""
     classifies = name in ("text-classification", "sentiment-analysis")
-    answer = npdistil.pipeline(name, model)(inputs, **({"top_k": None} if classifies else {}) | parameters)
+    answer = npdistil.pipeline(name, model)(inputs, **({"top_k": None} if classifies else {}) | parameters)  # type: ignore[call-overload]
     if classifies and isinstance(inputs, str):
         answer = [answer]
     if name == "zero-shot-classification":

@@ -129,45 +129,13 @@ def test_every_setting_has_a_getter_and_a_setter() -> None:
                 assert getattr(stage, f"set{title}")(value) is stage
 
 
-def test_annotations_are_those_of_annotation_pipelines(spark: Any, make: Make) -> None:
-    texts = ["It is good. I hate it!", "boring", ""]
-    stage = DistilBertForSequenceClassification(model=str(make()), annotations=True, outputCol="class")
-    found = rows(stage.transform(frame(spark, [*texts, None])))
-    assert found[3]["class"] is None
-    assert found[0].asDict().keys() == {"id", "text", "class"}
-    for text, row in zip(texts, found, strict=False):
-        (one,) = row["class"]
-        assert (one.annotatorType, one.begin, one.end, one.embeddings) == ("category", 0, len(text) - 1, [])
-        assert one.result in ("NEGATIVE", "POSITIVE")
-        assert one.metadata.keys() == {"sentence", "NEGATIVE", "POSITIVE"}
-    by_sentence = rows(stage.setLongText("sentences").transform(frame(spark, texts)))[0]["class"]
-    assert [texts[0][each.begin : each.end + 1] for each in by_sentence] == ["It is good.", "I hate it!"]
-    assert [each.metadata["sentence"] for each in by_sentence] == ["0", "1"]
-    coalesced = rows(stage.setCoalesceSentences(True).transform(frame(spark, texts)))[0]["class"]
-    assert len(coalesced) == 1
-    mean = sum(float(each.metadata["POSITIVE"]) for each in by_sentence) / 2
-    assert float(coalesced[0].metadata["POSITIVE"]) == pytest.approx(mean)
-
-
-def test_plain_strings_get_the_same_annotations_without_spark(spark: Any, make: Make) -> None:
-    texts = ["It is good. I hate it!", "boring"]
-    stage = DistilBertForSequenceClassification(model=str(make()), annotations=True, longText="sentences")
-    stage = stage.setOutputCol("class")
-    in_spark = rows(stage.transform(frame(spark, texts)))
-    plain = stage.full_annotate(texts)
-    assert plain == [{"class": [each.asDict() for each in row["class"]]} for row in in_spark]
-    assert stage.full_annotate(texts[0]) == plain[:1]
-    assert stage.annotate(texts) == [{"class": [each["result"] for each in one["class"]]} for one in plain]
-    assert stage.annotate(texts[1]) == {"class": [plain[1]["class"][0]["result"]]}
-
-
 def test_a_threshold_takes_labels_away_or_allows_several(spark: Any, make: Make) -> None:
     model = str(make(problem_type="multi_label_classification"))
     stage = DistilBertForSequenceClassification(model=model, threshold=1.0)
     assert all(
         row.label is None and row.score is None and row.scores for row in rows(stage.transform(frame(spark, TEXTS)))
     )
-    stage = DistilBertForSequenceClassification(model=model, threshold=0.0, annotations=True)
+    stage = DistilBertForSequenceClassification(model=model, threshold=0.01, inputCols=["text"], longText="windows")
     assert all(len(row.scores) == 2 for row in rows(stage.transform(frame(spark, TEXTS))))
 
 
@@ -183,7 +151,7 @@ def test_what_a_model_is_taken_for_does_not_change_it(make: Make, spark: Any) ->
         ({"inputCol": "review"}, "no column 'review'; there are id, text"),
         ({"inputCol": "id"}, "column 'id' is bigint, not string"),
         ({"labelCol": "id"}, "there is a column 'id' already"),
-        ({"longText": "sentences"}, "set annotations or coalesceSentences"),
+        ({"longText": "sentences"}, "set coalesceSentences or inputCols"),
         ({"batchSice": 3}, "unknown parameter: batchSice; known are"),
         ({"batchSize": "three"}, "batchSize"),
         ({"batchSize": None}, "batchSize is None; expected a whole number above 0"),

@@ -6,11 +6,17 @@ from pathlib import Path
 
 from service_client import running
 
-# Settings of a task may ask for a refusal, of long texts for instance; which ones, no schema says.
+# Settings of a task may ask for a refusal, of long texts for instance, and token ids may be those of no text; which
+# ones, no schema says. The model is no re-ranker and has no sparse embeddings.
 CONFIGURATION = """
 [[operations]]
-include-path-regex = "^/(pipeline/.*)?$"
+include-path-regex = "^/(pipeline/.*|invocations|vertex|embed|embed_all|embeddings|v1/embeddings|decode)?$"
 checks.positive_data_acceptance.expected-statuses = [200, 422]
+
+[[operations]]
+include-path-regex = "^/(rerank|embed_sparse)$"
+checks.positive_data_acceptance.expected-statuses = [424]
+checks.negative_data_rejection.expected-statuses = [400, 422, 424]
 """
 
 

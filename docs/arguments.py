@@ -1,0 +1,139 @@
+"""What calls take: `python docs/arguments.py` writes the tables of the page, and the types of keywords in the package.
+
+Both are made of the records of settings and of the table of transformers' arguments, and `--check` says whether they
+still are.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import npdistil.arguments as table
+from npdistil.pipelines import TASKS, task_type
+from npdistil.settings import UNSET, kind_of
+from npdistil.tasks.base import TaskSettings
+
+PAGE = Path(__file__).with_name("arguments.md")
+KEYWORDS = Path(table.__file__).with_name("keywords.py")
+START, END = "<!-- made by arguments.py -->\n", "<!-- until here -->\n"
+RECORDS = {task_type(task).settings_type: None for task in TASKS}
+APART = (
+    "top_k",
+    "return_all_scores",
+    "threshold",
+    "combine",
+    "aggregation_strategy",
+    "candidate_labels",
+    "grouped_entities",
+    "ignore_subwords",
+)
+
+
+def type_of(schema: Mapping[str, Any]) -> str:
+    """A kind's JSON schema as a type."""
+    if "enum" in schema:
+        names = [each for each in schema["enum"] if isinstance(each, str)]
+        booleans = ["bool"] * any(isinstance(each, bool) for each in schema["enum"])
+        return " | ".join([*booleans, f"Literal[{', '.join(f'{name!r}' for name in names)}]"])
+    if "oneOf" in schema:
+        return " | ".join(map(type_of, schema["oneOf"]))
+    known = {"integer": "int", "number": "float", "boolean": "bool", "string": "str", "array": "Sequence[str]"}
+    return known[schema["type"]]
+
+
+def foreign(call: str, settings: set[str] | None) -> list[str]:
+    """Names of arguments of a call: those that mean something everywhere (None), or for a task with these settings."""
+    return [
+        name
+        for (where, name), argument in table.TABLE.items()
+        if where == call and (argument.needs in settings if settings is not None else not argument.needs)
+    ]
+
+
+def keywords() -> str:
+    """The module of types."""
+    lines = [
+        '"""Types of the keywords that calls take. Made by docs/arguments.py of the records of settings."""',
+        "",
+        "from collections.abc import Sequence",
+        "from typing import Any, Literal, TypedDict",
+        "",
+        "",
+        "class CallKeywords(TypedDict, total=False):",
+        '    """Arguments of transformers that every call takes."""',
+        "",
+        *(f"    {name}: Any" for name in foreign(table.CALL, None)),
+        "",
+        "",
+        "class LoadingKeywords(TypedDict, total=False):",
+        '    """Arguments of transformers that `pipeline` takes besides."""',
+        "",
+        "    engine: str",
+        "    precision: str | None",
+        "    threads: int | None",
+        "    config: Any",
+        "    tokenizer: Any",
+        *(f"    {name}: Any" for name in foreign(table.PIPELINE, None)),
+    ]
+    for record in RECORDS:
+        name = record.__name__.removesuffix("Settings")
+        own = {each.name: type_of(kind_of(each).schema) for each in fields(record)}
+        more = [each for each in foreign(table.CALL, {*own}) if each not in (*own, *APART)]
+        apart = () if name in ("Embedding", "Explanation") else APART
+        lines += [
+            "",
+            "",
+            f"class {name}Keywords(CallKeywords, total=False):",
+            f'    """Settings of {words(name)}, but for those that decide of what type an answer is."""',
+            "",
+            *(f"    {each}: {kind} | None".replace("'", '"') for each, kind in own.items() if each not in apart),
+            *(f"    {each}: Any" for each in more),
+            "",
+            "",
+            f"class {name}Made({name}Keywords, LoadingKeywords, total=False):",
+            '    """The same, and what `pipeline` takes besides."""',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def words(name: str) -> str:
+    """A class's name in words."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+
+
+def settings(record: type[TaskSettings]) -> list[str]:
+    """The table of a record's fields."""
+    lines = ["| setting | default | |", "|---|---|---|"]
+    for each in fields(record):
+        default = "" if each.default in (UNSET, MISSING) else f"`{each.default!r}`"
+        lines.append(f"| `{each.name}` | {default} | {each.metadata['about']} |".replace("{0}", "`{0}`"))
+    return lines
+
+
+def tables() -> str:
+    """The tables in Markdown."""
+    lines = ["| arguments | of | what becomes of them here |", "|---|---|---|"]
+    for argument in table.ARGUMENTS:
+        names = ", ".join(f"`{name}`" for name in argument.names.split(", "))
+        about = argument.about if argument.about != "refused" else f"refused: {argument.instead}"
+        lines.append(f"| {names} | {', '.join(f'`{call}`' for call in argument.calls)} | {about} |")
+    for task in dict.fromkeys(TASKS[task] for task in TASKS):
+        called = [name for name, place in TASKS.items() if place == task]
+        lines += ["", f"## {called[0]}", "", *settings(task_type(called[0]).settings_type)]
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """The page with the tables as they should be."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(START)
+    return before + START + "\n" + tables() + "\n" + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    made = {PAGE: page(), KEYWORDS: keywords()}
+    if "--check" in sys.argv:
+        sys.exit(any(path.read_text(encoding="utf-8") != text for path, text in made.items()))
+    for target, content in made.items():
+        target.write_text(content, encoding="utf-8")
