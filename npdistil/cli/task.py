@@ -122,8 +122,8 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
         group.add_argument(
             "--on-error",
             choices=("stop", "skip", "null"),
-            help="a row that has no answer: stop (default); write why to OUTPUT.errors.jsonl and go on (skip); the same, "
-            "and keep the row with nulls (null)",
+            help="a row that has no answer: stop (default); go on, and write why to OUTPUT.errors.jsonl (skip); the "
+            "same, and keep the row, with nulls (null)",
         )
         group.add_argument("--delimiter", metavar="C", help="between cells of CSV (default: comma, in .tsv tab)")
         group.add_argument("--no-header", action="store_true", help="CSV whose columns are called 1, 2 and so on")

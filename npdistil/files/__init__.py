@@ -9,7 +9,6 @@ read. The same call made again goes on from there.
 """
 
 import codecs
-import gzip
 import hashlib
 import os
 import sys
@@ -22,20 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import atomic
 from ..errors import InputError
 from ..pipelines import Pipeline
 from ..settings import UNSET, check, choice
 from ..text import is_empty
 from . import arrow
 from .journal import PartialOutput
-from .rows import Options, Reader, Window, dumps, missing_column, pyarrow
-from .text import Csv, Json, Plain, TextReader, cell, quoted
+from .rows import Options, Reader, Window, missing_column, pyarrow
+from .text import Csv, Json, Plain
+from .writers import writer_of
 
 ON_ERROR = ("stop", "skip", "null")
 REMEMBERED, SHORT = 50_000, 500  # answers kept for texts that come again, of texts of at most so many characters
 READERS = {"csv": Csv, "tsv": Csv, "jsonl": Json, "ndjson": Json, "txt": Plain, "parquet": arrow.Parquet}
-FAMILY = {"tsv": "csv", "ndjson": "jsonl"}  # formats that are one
 
 Progress = Callable[[int, int, int], None]  # read so far and in all, in bytes (Parquet: rows); texts of this run
 
@@ -135,7 +133,7 @@ def annotate_file(
         _check_target(path, out)
     with closing(READERS[given[0]](path, options)) as reader:
         _check_columns(reader, options)
-        rows = _Rows(pipe, reader, _writer(reader, options, taken, delimiter), on_error)
+        rows = _Rows(pipe, reader, writer_of(reader, options, taken, delimiter), on_error)
         return rows.stream(sys.stdout.buffer) if out is None else rows.into(out, path, progress)
 
 
@@ -187,14 +185,7 @@ def annotate_batches(
                 if error and on_error == "stop":
                     raise InputError(f"row {first + i}: {error}")
             first += len(batch)
-            columns = [
-                *batch.columns,
-                *(
-                    arrow.column_of([row[name] for row in values], arrow.arrow_type(kind))
-                    for name, kind in added.items()
-                ),
-            ]
-            yield library.RecordBatch.from_arrays(columns, schema=schema)
+            yield library.RecordBatch.from_arrays([*batch.columns, *arrow.columns_of(added, values)], schema=schema)
 
     return library.RecordBatchReader.from_batches(schema, annotated())
 
@@ -230,15 +221,11 @@ def _check_target(source: Path | None, target: Path) -> None:
         raise InputError(f"{target} is a directory; expected the name of a file")
     if source is None:
         return
-    beside = [
-        target.with_name(target.name + each)
-        for each in ("", ".partial", ".journal", ".errors.jsonl", ".errors.partial", ".new")
-    ]
-    for path in beside:
+    for suffix in ("", ".partial", ".journal", ".errors.jsonl", ".errors.partial", ".new", ".journal.new"):
+        path = target.with_name(target.name + suffix)
         if source.resolve() == path.resolve() or (path.exists() and path.samefile(source)):
-            raise InputError(
-                f"{path} is the input{'' if path == target else ', and would be written beside the output'}; choose another name for the output"
-            )
+            why = " and would be written beside the output" if suffix else ""
+            raise InputError(f"{path} is the input{why}; choose another name for the output")
 
 
 def _check_taken(added: dict[str, Any], columns: Sequence[str], name: str) -> None:
@@ -315,7 +302,7 @@ class _Rows:
             keeps = self.on_error == "null"
             kept = [i for i, error in enumerate(errors) if not error or (keeps and not window.errors[i])]
             self.texts += len(texts)
-            self.empty += sum(not errors[i] and (texts[i] is None or is_empty(texts[i])) for i in kept)
+            self.empty += sum(not errors[i] and is_empty(texts[i] or "") for i in kept)
             report = [{"line": window.lines[i][0], "last_line": window.lines[i][1], "error": errors[i]} for i in bad]
             yield (
                 window,
@@ -332,9 +319,7 @@ class _Rows:
             out.write(data)
             out.flush()
             for each in report:
-                print(
-                    f"{self.reader.name}, {_where(each['line'], each['last_line'])}: {each['error']}", file=sys.stderr
-                )
+                sys.stderr.write(f"{self.reader.name}, {_where(each['line'], each['last_line'])}: {each['error']}\n")
             done = replace(done, rows=done.rows + kept, bad=done.bad + len(report), empty=self.empty)
         return done
 
@@ -386,142 +371,3 @@ class _Answers:
                 return [error]
             half = len(texts) // 2
             return self._compute(texts[:half]) + self._compute(texts[half:])
-
-
-# Writers.
-
-
-class _TextWriter:
-    """Records of the input's own bytes with new values behind them; or objects, cells or labels in lines."""
-
-    def __init__(self, reader: Reader, options: Options, names: Sequence[str]) -> None:
-        self.reader, self.options, self.names = reader, options, names
-        format = FAMILY.get(options.format, options.format)  # noqa: A001
-        self.labels = format == "txt"
-        own = isinstance(reader, {"csv": Csv, "jsonl": Json}.get(format, type(None)))
-        self.appends = own and (format != "csv" or options.delimiter == reader.options.delimiter)
-        self.cells = format == "csv"
-
-    def header(self) -> bytes:
-        """What stands before the rows."""
-        if self.appends:
-            return self._packed(self.reader.header(self.options.added))
-        if self.cells and self.options.header:
-            return self._packed(self._line([*self.names, *self.options.added]))
-        return b""
-
-    def _line(self, cells: Sequence[str]) -> bytes:
-        delimiter = self.options.delimiter
-        return (delimiter.join(quoted(each, delimiter) for each in cells) + "\n").encode()
-
-    def converted(self, window: Window) -> list[dict[str, str]]:
-        """As `ParquetWriter.converted`."""
-        if self.appends or self.labels:
-            return []
-        rows: list[dict[str, str]] = []
-        for i, record in enumerate(self.reader.rows(window)):
-            rows.append({})
-            try:
-                if not window.errors[i]:
-                    rows[-1] = self.reader.json(record)
-                    for name, value in rows[-1].items():
-                        _check_json(name, value, self.cells)
-            except (ValueError, RecursionError) as error:
-                window.errors[i] = str(error)
-        return rows
-
-    def encode(self, window: Window, rows: list[dict[str, str]], kept: list[int], added: list[dict[str, Any]]) -> bytes:
-        """As `ParquetWriter.encode`."""
-        if self.labels:
-            return self._packed("".join(_labels([*row.values()]) + "\n" for row in added).encode())
-        texts = [{name: dumps(value, default=np.ndarray.tolist) for name, value in row.items()} for row in added]
-        if self.appends:
-            records = window.records
-            return self._packed(
-                b"".join(self.reader.appended(records[i], new) for i, new in zip(kept, texts, strict=True))
-            )
-        lines = []
-        for i, new in zip(kept, texts, strict=True):
-            row = rows[i] | new
-            if self.cells:
-                lines.append(self._line([cell(row.get(name, "null")) for name in (*self.names, *new)]))
-            else:
-                lines.append(f"{{{', '.join(f'{dumps(name)}: {value}' for name, value in row.items())}}}\n".encode())
-        return self._packed(b"".join(lines))
-
-    def _packed(self, data: bytes) -> bytes:
-        """Compressed each for itself: what lies behind one another is read as one."""
-        if self.options.compression == "gz":
-            return gzip.compress(data, mtime=0)
-        return pyarrow()[0].compress(data, "zstd", asbytes=True) if self.options.compression else data
-
-    def finish(self, partial: Path, target: Path) -> None:
-        """The whole output from what is written; it appears at once."""
-        atomic.move(partial, target)
-
-
-def _check_json(name: str, value: str, cells: bool) -> None:
-    """ValueError for what Python takes for JSON and nobody else does."""
-    if not cells and ("NaN" in value or "Infinity" in value) and not value.startswith('"'):
-        from .text import loads
-
-        try:
-            loads(f'{{"": {value}}}')
-        except ValueError:
-            raise ValueError(f"{name!r} is {value:.80}, which JSON cannot hold; write CSV or Parquet") from None
-
-
-def _labels(cells: list[Any]) -> str:
-    """Labels and scores as `npdistil classify` prints them."""
-    labels = (
-        cells[0] if isinstance(cells[0], list) else [] if cells[0] is None else [{"label": cells[0], "score": cells[1]}]
-    )
-    return "\t".join(f"{each['label']} {each['score']:.4f}" for each in labels)
-
-
-def _writer(reader: Reader, options: Options, taken: tuple[str, str], delimiter: str | None) -> Any:
-    """What writes a format, from what a reader has."""
-    tab = "\t" if taken[0] == "tsv" else delimiter or ","
-    options = replace(options, format=taken[0], compression=taken[1], delimiter=tab)
-    family, tables = FAMILY.get(taken[0], taken[0]), taken[0] == "parquet"
-    kinds: dict[str, Any] | None = None
-    if reader.columns is not None:
-        kinds = dict.fromkeys(reader.columns, "string")
-        if (
-            len(kinds) < len(reader.columns)
-            and not (isinstance(reader, arrow.Parquet) and tables)
-            and family != FAMILY.get(reader.options.format, reader.options.format)
-        ):
-            twice = next(name for name in kinds if list(reader.columns).count(name) > 1)
-            raise InputError(f"{reader.name} has two columns {twice!r}")
-    elif tables or family == "csv":
-        kinds = _kinds(reader, tables)
-    if tables:
-        return arrow.ParquetWriter(reader, options, kinds)
-    if isinstance(reader, arrow.Parquet):
-        arrow.check_plain(reader.schema)
-    if family == "txt" and not {"label", "labels"} & {
-        name[-len(each) :] for name in options.added for each in ("label", "labels")
-    }:
-        raise InputError("plain text takes labels alone; write CSV, JSON lines or Parquet")
-    return _TextWriter(reader, options, [*(kinds or ())])
-
-
-def _kinds(reader: Reader, types: bool) -> dict[str, Any]:
-    """Names of a JSON file's columns and their types, from a first pass over all of it."""
-    path = reader.path
-    if path is None:
-        raise InputError(
-            "the columns of a table must be known before its first row: standard input goes to JSON lines, or give a file"
-        )
-    found: dict[str, Any] = {}
-    with closing(Json(path, reader.options)) as first:
-        for window in first.windows(0, 0):
-            for record, error in zip(window.records, window.errors, strict=True):
-                try:
-                    row = {} if error else first.json(record)
-                    kinds = {name: arrow.kind_of(arrow.python(value)) if types else None for name, value in row.items()}
-                    found |= {name: arrow.merged(found.get(name), kind) for name, kind in kinds.items()}
-                except (ValueError, RecursionError):  # a bad row, as will be said when it comes
-                    continue
-    return found

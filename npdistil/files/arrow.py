@@ -211,23 +211,16 @@ def check_plain(schema: Any) -> None:
             arrow.nulls(1, each.type).cast(_plain(each.type)).to_pylist()
             zone = getattr(each.type, "tz", None)
             arrow.array([0]).cast(arrow.timestamp("s", zone)).cast("string")
-        except (TypeError, arrow.ArrowException):
+        except (TypeError, arrow.ArrowException):  # noqa: PERF203
             raise InputError(
                 f"column {each.name!r} is {each.type}, which only Parquet can hold; write Parquet"
             ) from None
 
 
-def appended(batch: Any, kinds: dict[str, Any], added: list[dict[str, Any]]) -> Any:
-    """A record batch or table with new columns behind its own."""
-    arrow = pyarrow()[0]
-    for name, kind in kinds.items():
-        batch = batch.append_column(name, column_of([row[name] for row in added], arrow_type(kind)))
-    return batch
-
-
-def column_of(values: list[Any], kind: Any) -> Any:
-    """An array of Python's values."""
-    return pyarrow()[0].array(values, kind)
+def columns_of(kinds: dict[str, Any], rows: list[dict[str, Any]]) -> list[Any]:
+    """An array for each column: of the values that the rows have there."""
+    library = pyarrow()[0]
+    return [library.array([row.get(name) for row in rows], arrow_type(kind)) for name, kind in kinds.items()]
 
 
 class ParquetWriter:
@@ -236,8 +229,9 @@ class ParquetWriter:
     Where the input has no types, `kinds` has them.
     """
 
-    def __init__(self, reader: Reader, options: Options, kinds: dict[str, Any] | None) -> None:
+    def __init__(self, reader: Reader, options: Options, kinds: dict[str, Any]) -> None:
         self.reader, self.options, self.kinds = reader, options, kinds
+        self.appends = isinstance(reader, Parquet)
         new = [(name, arrow_type(kind)) for name, kind in options.added.items()]
         arrow = pyarrow()[0]
         if isinstance(reader, Parquet):
@@ -246,7 +240,7 @@ class ParquetWriter:
                 self.schema = self.schema.append(arrow.field(name, kind))
         else:
             fields = []
-            for name, kind in (kinds or {}).items():
+            for name, kind in kinds.items():
                 if empty := _empty(kind):
                     raise InputError(f"column {name!r} has {empty}, which Parquet cannot hold; write JSON lines")
                 fields.append((name, arrow_type(kind)))
@@ -269,9 +263,8 @@ class ParquetWriter:
             try:
                 values = {name: python(value) for name, value in self.reader.json(record).items()}
                 for name, value in values.items():
-                    kind = (self.kinds or {}).get(name)
-                    if merged(kind, kind_of(value)) != kind:
-                        raise ValueError(f"found {_name(kind_of(value))} where {_name(kind)} was")
+                    kind = self.kinds.get(name)
+                    _check_kind(value, kind)
                 rows[-1] = values
             except (ValueError, RecursionError) as error:
                 window.errors[i] = f"{name!r}: {error}" if name else str(error)
@@ -282,13 +275,11 @@ class ParquetWriter:
         arrow = pyarrow()[0]
         if isinstance(self.reader, Parquet):
             runs = [[i for _, i in run] for _, run in groupby(enumerate(kept), lambda each: each[1] - each[0])]
-            table = arrow.concat_tables([window.records.slice(run[0], len(run)) for run in runs])
+            columns = arrow.concat_tables([window.records.slice(run[0], len(run)) for run in runs]).columns
         else:
-            columns = [[_number(rows[i].get(name)) for i in kept] for name in self.kinds or {}]
-            kinds = [each.type for each in self.schema][: len(columns)]
-            table = arrow.table([*map(column_of, columns, kinds)], schema=arrow.schema([*self.schema][: len(columns)]))
-        table = appended(table, self.options.added, added)
-        return _stream(self.schema, [arrow.Table.from_arrays(table.columns, schema=self.schema)])
+            columns = columns_of(self.kinds, [_number(rows[i]) for i in kept])
+        columns = [*columns, *columns_of(self.options.added, added)]
+        return _stream(self.schema, [arrow.Table.from_arrays(columns, schema=self.schema)])
 
     def finish(self, partial: Path, target: Path) -> None:
         """The whole output from what is written; it appears at once."""
@@ -314,6 +305,13 @@ class ParquetWriter:
             atomic.move(beside, target)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _check_kind(value: Any, kind: Any) -> None:
+    """ValueError unless a column of the type can hold a value as it is."""
+    found = kind_of(value)
+    if merged(kind, found) != kind:
+        raise ValueError(f"found {_name(found)} where {_name(kind)} was")
 
 
 def _empty(kind: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import MissingExtraError
 
 ROWS, SIZE = 2048, 2**22  # a window ends with the row that reaches either; bytes, of all columns
+FAMILY = {"tsv": "csv", "ndjson": "jsonl"}  # formats that are one
 dumps = partial(json.dumps, ensure_ascii=False)
 
 
@@ -92,12 +93,13 @@ class Reader(ABC):
     def json(self, record: Any) -> dict[str, str]:
         """A row's values by column, as JSON writes them; ValueError where it cannot."""
 
+    @abstractmethod
     def close(self) -> None:
         """No more is read."""
 
     def rows(self, window: Window) -> Iterable[Any]:
         """What `json` takes, row by row."""
-        return window.records  # type: ignore[no-any-return]
+        return window.records
 
 
 def missing_column(column: str, columns: Iterable[str]) -> str:

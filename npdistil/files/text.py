@@ -42,9 +42,11 @@ class Recoded(io.RawIOBase):
         self.decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
 
     def readable(self) -> bool:
+        """As `io.RawIOBase.readable`."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """As `io.RawIOBase.readinto`."""
         while not self.rest:
             raw = self.stream.read(BLOCK)
             self.rest = self.decoder.decode(raw, final=not raw).encode("utf-8", "surrogateescape")
@@ -190,11 +192,13 @@ class Plain(TextReader):
     columns = ("text",)
 
     def records(self, lines: Lines) -> Iterator[Record | None]:
+        """As `TextReader.records`."""
         for line in lines:
             text = line.removesuffix("\n").removesuffix("\r")
             yield Record(lines.raw[0], text, text, "")
 
     def json(self, record: Record) -> dict[str, str]:
+        """As `TextReader.json`."""
         return {"text": dumps(record.text)}
 
 
@@ -202,6 +206,7 @@ class Json(TextReader):
     """One JSON object a line."""
 
     def records(self, lines: Lines) -> Iterator[Record | None]:
+        """As `TextReader.records`."""
         for line in lines:
             if not line.strip():
                 yield None
@@ -221,12 +226,14 @@ class Json(TextReader):
             yield Record(lines.raw[0], line, text, error)
 
     def json(self, record: Record) -> dict[str, str]:
+        """As `TextReader.json`."""
         _, twice = loads(record.fields)
         if twice:
             raise ValueError(f"it has {next(iter(twice))!r} twice")
         return members(record.fields)
 
     def appended(self, record: Record, added: dict[str, str]) -> bytes:
+        """As `TextReader.appended`."""
         body = record.raw.rstrip()
         end = record.raw[len(body) :] or b"\n"
         more = "".join(f", {dumps(name)}: {value}" for name, value in added.items())
@@ -280,6 +287,7 @@ class Csv(TextReader):
     columns: Sequence[str]
 
     def start(self, lines: Lines) -> None:
+        """As `TextReader.start`."""
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # the whole process's; Python has no other
         try:
             self.columns = next(self._reader(lines), [])
@@ -301,6 +309,7 @@ class Csv(TextReader):
         return csv.reader(lines, strict=True, delimiter=self.options.delimiter)
 
     def records(self, lines: Lines) -> Iterator[Record | None]:
+        """As `TextReader.records`."""
         reader, column = self._reader(lines), self.columns.index(self.options.column)
         while True:
             try:
@@ -316,13 +325,16 @@ class Csv(TextReader):
                 yield Record(b"".join(lines.raw), fields, fields[column], "") if fields else None
 
     def json(self, record: Record) -> dict[str, str]:
+        """As `TextReader.json`."""
         return dict(zip(self.columns, map(dumps, record.fields), strict=True))
 
     def appended(self, record: Record, added: dict[str, str]) -> bytes:
+        """As `TextReader.appended`."""
         body = record.raw.removesuffix(b"\n").removesuffix(b"\r")
         return body + self._more(map(cell, added.values())) + (record.raw[len(body) :] or self.end)
 
     def header(self, added: Iterable[str]) -> bytes:
+        """As `TextReader.header`."""
         if not self.options.header:
             return b""
         return self.first.removesuffix(b"\n").removesuffix(b"\r") + self._more(added) + self.end
