@@ -218,6 +218,10 @@ def test_every_type_null_and_nesting_of_parquet_comes_out_as_it_went_in(
     assert found["label"].is_null().to_list() == [False, True, False]
 
 
+def has_infinity(values: list[Any]) -> bool:
+    return "inf" in str(values).replace("tzinfo", "")
+
+
 @pytest.mark.parametrize("target", ["out.csv", "out.jsonl"])
 @pytest.mark.parametrize(("leaf", "case"), TORTURE, ids=[f"{leaf[0]}-{case[0]}" for leaf, case in TORTURE])
 def test_every_type_goes_to_text_or_is_refused(tmp_path: Path, pipe: Any, leaf: Any, case: Any, target: str) -> None:
@@ -229,7 +233,7 @@ def test_every_type_goes_to_text_or_is_refused(tmp_path: Path, pipe: Any, leaf: 
             annotate_file(pipe, tmp_path / "in.parquet", out)
         return
     done = annotate_file(pipe, tmp_path / "in.parquet", out, on_error="skip")
-    if "inf" in str(values) and target == "out.jsonl":
+    if has_infinity(values) and target == "out.jsonl":
         assert done.bad
         assert all("which JSON cannot hold" in error for error in report(out).values())
         return
@@ -377,9 +381,9 @@ def test_empty_texts_have_no_answer_and_bad_ones_can_be_kept(tmp_path: Path, mak
     out = tmp_path / "out.jsonl"
     done = annotate_file(pipe, tmp_path / "in.jsonl", out, on_error="null")
     found = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["label"] is None for row in found] == [False, True, True, True, True]
+    assert [row["label"] is None for row in found] == [False, True, True, True, True, True]
     assert [*report(out)] == [5, 6, 7]
-    assert (done.rows, done.bad, done.empty) == (5, 3, 3)
+    assert (done.rows, done.bad, done.empty) == (6, 3, 3)
 
 
 def test_standard_input_and_output(tmp_path: Path, make: Make) -> None:
@@ -466,7 +470,7 @@ def test_tables_of_every_library_meet_it_without_a_file(pipe: Any, library: str)
     data = {
         "pandas": lambda: table.to_pandas(),
         "polars": lambda: pl.from_arrow(table),
-        "duckdb": lambda: duckdb.sql("from table"),
+        "duckdb": lambda: duckdb.from_arrow(table),
         "pyarrow": lambda: table,
         "reader": lambda: table.to_reader(max_chunksize=2),
     }[library]()
@@ -475,7 +479,7 @@ def test_tables_of_every_library_meet_it_without_a_file(pipe: Any, library: str)
     rows = found.read_all().select(["id", "label", "score"]).to_pylist()
     good, bad = pipe(["good", "bad"])
     assert rows == [{"id": 1, **good}, {"id": 2, "label": None, "score": None}, {"id": 3, **bad}]
-    back: Any = pl.from_arrow(annotate_batches(table, pipe))
+    back: Any = pl.DataFrame(annotate_batches(table, pipe))
     assert back["label"].to_list() == [good["label"], None, bad["label"]]
     result = annotate_batches(table, pipe)  # noqa: F841 - duckdb finds it by its name
     assert duckdb.sql("select count(label) from result").fetchall() == [(2,)]

@@ -295,7 +295,10 @@ class _Rows:
             rows = self.writer.converted(window)
             texts = [None if error else text for text, error in zip(window.texts, window.errors, strict=True)]
             values, problems = _added_values(self.pipe, self.answers, self.reader.options.added, texts)
-            errors = [error or problem for error, problem in zip(window.errors, problems, strict=True)]
+            errors = [
+                error or refused or problem
+                for error, refused, problem in zip(window.errors, window.refused, problems, strict=True)
+            ]
             bad = [i for i, error in enumerate(errors) if error]
             if bad and self.on_error == "stop":
                 raise InputError(f"{self.reader.name}, {_where(*window.lines[bad[0]])}: {errors[bad[0]]}")

@@ -126,7 +126,7 @@ class Parquet(Reader):
         table = pyarrow()[0].Table.from_batches(batches)
         texts, errors = column_texts(table[self.options.column])
         lines = [(i, i) for i in range(last - len(table) + 1, last + 1)]
-        return Window(lines, texts, errors, table, last, last, last)
+        return Window(lines, texts, [""] * len(lines), errors, table, last, last, last)
 
     def rows(self, window: Window) -> Iterable[Any]:
         """As `Reader.rows`: a value of each column, or what reading it raises."""

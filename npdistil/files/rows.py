@@ -45,6 +45,7 @@ class Window:
         lines: of each the first and last line (Parquet: the number of the row).
         texts: what the column has; None: nothing.
         errors: why a row is none, or cannot be written; "" if all is well.
+        refused: why what the column has is no text; "" if it is one.
         records: what the reader has of each row; Parquet: one table of all.
         place: where the next row starts: bytes (Parquet: rows).
         line: the last line.
@@ -54,6 +55,7 @@ class Window:
     lines: list[tuple[int, int]] = field(default_factory=list)
     texts: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     records: Any = field(default_factory=list)
     place: int = 0
     line: int = 0
@@ -61,11 +63,11 @@ class Window:
 
     def add(self, line: int, last_line: int, record: Any, text: Any, error: str) -> None:
         """One more row."""
-        if not error and not isinstance(text, (str, type(None))):
-            error = f"its text is a {type(text).__name__}, not a text"
+        is_text = text is None or isinstance(text, str)
         self.lines.append((line, last_line))
-        self.texts.append(None if error else text)
+        self.texts.append(text if is_text and not error else None)
         self.errors.append(error)
+        self.refused.append("" if is_text else f"its text is a {type(text).__name__}, not a text")
         self.records.append(record)
 
 
