@@ -154,7 +154,7 @@ REFUSED: list[tuple[Any, str]] = [
     (pd.DataFrame(TWO), "found a DataFrame of pandas with the columns text, stars: give one of them, as data['text']"),
     (pl.DataFrame(TWO), "found a DataFrame of polars with the columns text, stars: give one of them, as data['text']"),
     (pa.table(TWO), "found a Table of pyarrow with the columns text, stars: give one of them, as data['text']"),
-    (pa.record_batch(TWO), "found a RecordBatch of pyarrow with the columns text, stars"),
+    (pa.RecordBatch.from_pydict(TWO), "found a RecordBatch of pyarrow with the columns text, stars"),
     (pd.DataFrame({"a": ["b"], "c": ["d"]}), "with the columns a, c: give one of them, as data['a']"),
     (pd.DataFrame(index=[1, 2]), "found a DataFrame of pandas of the shape [2, 0]"),
     (np.array([["a", "b"]]), "found a ndarray of numpy of the shape [1, 2]: give one column of it"),

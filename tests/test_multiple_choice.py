@@ -67,9 +67,9 @@ def test_lists_iterators_and_batches_give_the_same(choose: Any) -> None:
         ({"text": 5, "choices": ["b"]}, "text 0 is a int"),
         ({"text": "a", "choices": ["\ud800"]}, "surrogate"),
         ({"text": "good " * 40, "choices": ["a"]}, "tokens; the model takes 1 to 24"),
-        ("a", "found str"),
+        ("a", "found a string"),
         ([5], "expected"),
-        (None, "found NoneType"),
+        (None, "found a NoneType"),
     ],
 )
 def test_wrong_inputs_are_refused(choose: Any, inputs: Any, says: str) -> None:

@@ -84,6 +84,6 @@ def test_a_checkpoint_is_quantised(tmp_path: Path) -> None:
 
 def test_memory_is_unknown_to_the_benchmark(tmp_path: Path) -> None:
     tiny.write(tmp_path / "model")
-    printed = run("bench", "--engine", "numpy", "--model", "model", "--seconds", "0.1", cwd=tmp_path)
-    assert "peak memory of the process is not known here" in printed
-    assert json.loads(printed.splitlines()[-1])["peak_memory_mb"] is None
+    command = ("bench", "--engine", "numpy", "--model", "model", "--seconds", "0.1")
+    assert "peak memory of the process is not known here" in run(*command, cwd=tmp_path)
+    assert json.loads(run(*command, "--json", cwd=tmp_path).splitlines()[-1])["peak_memory_mb"] is None

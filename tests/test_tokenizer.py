@@ -1,6 +1,7 @@
 """Tokenizers from a directory: tokenizer.json or vocab.txt, casing and accents, and what is refused."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -385,3 +386,23 @@ def test_special_tokens_are_known_by_their_role(tmp_path: Path) -> None:
     roles = {f"{name}_token": f"<{name}>" for name in ("cls", "sep", "unk", "pad", "mask")}
     tiny.write_tokenizer(tmp_path, "vocab", vocabulary, **roles)
     assert read_tokenization(Folder(tmp_path), 6).special_tokens == roles
+
+
+def test_a_template_without_its_special_tokens_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    made = json.loads(written(tmp_path, "json").to_str())
+    letter = {"Sequence": {"id": "A", "type_id": 0}}
+    first = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
+    made["post_processor"] = {"type": "TemplateProcessing", "single": [first, letter], "pair": [], "special_tokens": {}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(made))
+    with pytest.raises(CheckpointError, match="cannot tokenise a text"):
+        read_tokenizer(tmp_path, 30522)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json", "model.safetensors"])
+def test_a_named_pipe_in_a_directory_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    tiny.write(tmp_path / "model")
+    (tmp_path / "model" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "model" / name)
+    with pytest.raises(CheckpointError, match="no regular file"):
+        npdistil.load(tmp_path / "model")

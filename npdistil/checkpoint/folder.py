@@ -47,6 +47,7 @@ class Folder:
         """
         path = self.path / name
         try:
+            check_regular(path)
             content = path.read_bytes()
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} {reason(path, error)}") from None
@@ -90,6 +91,13 @@ def reason(path: Path, error: Exception) -> str:
             mode = ""
         return f"cannot be read: this user has no permission{mode}"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def check_regular(path: Path) -> None:
+    """OSError where opening a path might wait for ever, as a named pipe or a device does."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a directory is an error with its own words
+        raise OSError(f"it is no regular file (mode {mode:06o})")
 
 
 def check_pointer(path: Path, start: bytes) -> None:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..distilbert.encoder import Array
 from ..errors import CheckpointError
-from .folder import LFS_POINTER, Folder, check_pointer, printable, reason
+from .folder import LFS_POINTER, Folder, check_pointer, check_regular, printable, reason
 
 # Types of the format that are read -> NumPy's; it has no bfloat16, the upper half of a float32.
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}
@@ -59,6 +59,7 @@ class TensorFile:
     def __init__(self, folder: Folder, name: str) -> None:
         self.path = folder.path / name
         try:
+            check_regular(self.path)
             self._file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             weakref.finalize(self, os.close, self._file)
             self.size = os.fstat(self._file).st_size

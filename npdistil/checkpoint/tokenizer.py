@@ -99,6 +99,7 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
     tokenizer.no_truncation()
     tokenizer.no_padding()
     _add_tokens(tokenizer, folder, settings, vocab_size)
+    _try(tokenizer, folder.path)
     if _flag(settings, "split_special_tokens", False):
         tokenizer.encode_special_tokens = True
     # One by one, which takes a third of the time and memory that the vocabulary as a dict does.
@@ -139,6 +140,20 @@ def _token_types(folder: Folder, settings: Mapping[str, Any], class_name: str) -
     if not isinstance(names, list):
         raise CheckpointError(f"{folder.path / SETTINGS}: model_input_names is {names!r:.80}; expected a list")
     return "token_type_ids" in names
+
+
+def _try(tokenizer: Tokenizer, directory: Path) -> None:
+    """CheckpointError where not even one letter can be tokenised.
+
+    A template that names special tokens which it does not have makes the library panic, with an exception of its own
+    that is no Exception and cannot be imported.
+    """
+    try:
+        tokenizer.encode("a")
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic is no Exception
+        raise CheckpointError(f"{directory}: its tokenizer cannot tokenise a text: {error}") from None
 
 
 def _max_length(folder: Folder, settings: Mapping[str, Any]) -> int | None:

@@ -4,6 +4,7 @@ import asyncio
 import math
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -93,6 +94,21 @@ class Queued:
 Slice: TypeAlias = tuple[Queued, int, int]  # of a request the sequences from the first to before the last
 
 
+_batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In a forked process: one of the threads that are not there may have held a lock, and nobody waits for answers."""
+    for batcher in _batchers:
+        batcher.changed = threading.Condition()
+        batcher.waiting.clear()
+        batcher.texts = batcher.tokens = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 class Batcher:
     """A model's forward behind a queue, and threads that run it, batch by batch.
 
@@ -138,6 +154,7 @@ class Batcher:
         self.process: int | None = None  # in which they run
         self.running = 0  # batches
         self.delivered = -math.inf  # when the last batch was, by `perf_counter`
+        _batchers.add(self)
 
     async def run(self, inputs: Inputs) -> Outputs:
         """What the model says of these sequences, as its `forward`. Cancelled, it gives back its place in the queue.

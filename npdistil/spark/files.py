@@ -27,12 +27,12 @@ def files_of(directory: str | os.PathLike[str]) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def fingerprint(directory: str | os.PathLike[str]) -> str:
-    """What changes when a model's files do: a digest of their names, sizes and times."""
+def fingerprint(directory: str | os.PathLike[str], times: bool = True) -> str:
+    """What changes when a model's files do: a digest of their names, sizes and, if they mean anything, times."""
     state = []
     for path in files_of(directory):
         status = path.stat()
-        state.append((str(path.relative_to(directory)), status.st_size, status.st_mtime_ns))
+        state.append((str(path.relative_to(directory)), status.st_size, status.st_mtime_ns if times else 0))
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 

@@ -206,11 +206,12 @@ class ModelStage(Stage, abstract=True):
                 'metadata, as truncated; setLongText("windows") has all of a text read',
                 stacklevel=2,
             )
+        is_bundled = not (self.carried or self.getOrDefault("model"))  # each machine has installed its own
         return worker.OnModel(
             arguments=json.dumps(
                 {
                     "task": self.task,
-                    "model": str(directory) if self.carried or self.getOrDefault("model") else None,
+                    "model": None if is_bundled else str(directory),
                     "engine": self.getOrDefault("engine"),
                     "precision": self.getOrDefault("precision"),
                     "threads": int(spark.conf.get("spark.task.cpus", "1")) if spark else None,
@@ -218,7 +219,7 @@ class ModelStage(Stage, abstract=True):
                 | settings
             ),
             archive=None,
-            state=fingerprint(directory),
+            state=fingerprint(directory, times=not is_bundled),
         )
 
     def _make(self, spark: Any) -> Callable[..., list[worker.Row]]:

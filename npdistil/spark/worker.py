@@ -43,7 +43,7 @@ def _made(work: OnModel) -> Pipeline:
     given = json.loads(work.arguments)
     if work.archive:
         given["model"] = SparkFiles.get(work.archive)
-    elif fingerprint(given["model"] or bundled_model()) != work.state:
+    elif fingerprint(given["model"] or bundled_model(), times=bool(given["model"])) != work.state:
         raise CheckpointError(
             f"{given['model'] or bundled_model()} is not what it was when the stage was applied: transform again"
         )

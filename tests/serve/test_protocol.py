@@ -126,6 +126,7 @@ def provoked(asked: Asked, endpoint: Endpoint, status: int, monkeypatch: pytest.
                 raise EngineError("inference failed")
 
             patch.setattr(asked.service.batcher, "forward", failing)
+            patch.setattr(asked.service.batcher, "alone", failing)
         elif status == 429:
             patch.setattr(asked.service.batcher, "tokens", asked.service.settings.max_queue_tokens)
         changed = {400: nothing, 413: several, 422: {endpoint.several: {"wrong": 1}}}.get(status, {})
@@ -176,6 +177,7 @@ def test_what_is_read_with_get(services: dict[str, Asked], monkeypatch: pytest.M
                     service = services["classifier"].service
                     patch.setattr(service.batcher, "delivered", -1e9)
                     patch.setattr(service.batcher, "forward", lambda inputs: 1 / 0)
+                    patch.setattr(service.batcher, "alone", lambda inputs: 1 / 0)
                 came, _, answer = services["classifier"]("GET", path)
             if came != status:
                 found[path, f"GET, status {status}"] = came
