@@ -315,7 +315,7 @@ def test_compressed_text_goes_in_and_out(
     head = ["text"] if suffix in ("csv", "tsv") else []
     data = "".join(line + "\n" for line in head + lines).encode()
     source, out = tmp_path / f"in.{suffix}.{compression}", tmp_path / f"out.{suffix}.{compression}"
-    packed = {"gz": gzip.compress, "zst": lambda data: pa.compress(data, "zstd", asbytes=True)}[compression]
+    packed: Any = {"gz": gzip.compress, "zst": lambda data: pa.compress(data, "zstd", asbytes=True)}[compression]
     source.write_bytes(packed(data[:20]) + packed(data[20:]))
 
     def interrupt(read: int, total: int, texts: int) -> None:
@@ -432,7 +432,7 @@ TASKS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("name", "model", "settings", "column"), TASKS, ids=[task[0] for task in TASKS])
 def test_every_task_that_takes_text_takes_rows(
-    tmp_path: Path, make: Make, name: str, model: dict[str, Any], settings: dict[str, Any], column: str
+    tmp_path: Path, make: Make, name: Any, model: dict[str, Any], settings: dict[str, Any], column: str
 ) -> None:
     pipe = npdistil.pipeline(name, make(max_position_embeddings=64, **model), engine="numpy", **settings)
     pq.write_table(pa.table({"text": ["the film is good", None, "bad"]}), tmp_path / "in.parquet")

@@ -4,14 +4,16 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
+
+import numpy as np
 
 from ..errors import MissingExtraError
 
 ROWS, SIZE = 2048, 2**22  # a window ends with the row that reaches either; bytes, of all columns
 FAMILY = {"tsv": "csv", "ndjson": "jsonl"}  # formats that are one
-dumps = partial(json.dumps, ensure_ascii=False)
+# An answer may have arrays in it. One encoder for all: `json.dumps` would make another at every call.
+dumps = json.JSONEncoder(ensure_ascii=False, default=np.ndarray.tolist).encode
 
 
 @dataclass(frozen=True)

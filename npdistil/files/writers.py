@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import atomic
 from ..errors import InputError
 from . import arrow
@@ -62,7 +60,7 @@ class TextWriter:
         """As `ParquetWriter.encode`."""
         if self.labels:
             return self._packed("".join(_labels([*row.values()]) + "\n" for row in added).encode())
-        texts = [{name: dumps(value, default=np.ndarray.tolist) for name, value in row.items()} for row in added]
+        texts = [{name: dumps(value) for name, value in row.items()} for row in added]
         if self.appends:
             records = window.records
             return self._packed(
