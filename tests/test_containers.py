@@ -164,7 +164,7 @@ REFUSED: list[tuple[Any, str]] = [
     (["a", None], "text 1 is missing: it is None; leave such rows out, or give them a string"),
     (iter(["a", "b", None]), "text 2 is missing: it is None"),
     (["a"] * 700 + [None], "text 700 is missing"),
-    (pd.Series(["a", None]), "text 1 is missing: it is nan"),
+    (pd.Series(["a", float("nan")]), "text 1 is missing: it is nan"),
     (pd.Series(["a", None], dtype=object), "text 1 is missing: it is None"),
     (pd.Series(["a", pd.NA], dtype="string[python]"), "text 1 is missing: it is "),
     (pd.Series(["a", pd.NA], dtype=object), "text 1 is missing: it is <NA>"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -251,7 +252,7 @@ STRANGE: list[Any] = [
     pa.array([[None], None], pa.list_(pa.null())),
     pa.FixedShapeTensorArray.from_numpy_ndarray(__import__("numpy").ones((2, 2, 2), "float32")),
     pa.array([[1.5] * 3, None], pa.list_(pa.float32(), 3)),
-    pa.array([1.5, None], pa.float16()),
+    pa.array([np.float16(1.5), None], pa.float16()),
     pa.array([{"a": None}, None], pa.struct([("a", pa.null())])),
 ]
 
@@ -264,6 +265,10 @@ def test_strange_columns_stay_in_parquet_and_elsewhere_are_errors_of_our_own(
     table = pa.table({"v": values, "text": ["good", "bad"]})
     pq.write_table(table, tmp_path / "in.parquet")
     out = tmp_path / target
+    try:
+        pq.read_table(tmp_path / "in.parquet")
+    except pa.ArrowException as error:
+        pytest.skip(f"pyarrow {pa.__version__} cannot read what it has written: {error}")
     try:
         done = annotate_file(pipe, tmp_path / "in.parquet", out, on_error="skip")
     except InputError as error:

@@ -20,13 +20,14 @@ TOGETHER = {frozenset(("int", "int64")): "int64", frozenset(("int", "float")): "
 def arrow_type(kind: Any) -> Any:
     """The type of a column in Arrow: "string", "bool", "int" or "int64", "float", "float32"; None: no value says what.
 
-    A tuple is a list of what it has, of as many as its second item says; a dict a struct.
+    A tuple is a list of what it has; a dict a struct. Lists of a fixed size would be natural for vectors, but pyarrow
+    before 24 cannot read a column of Parquet that has such lists and nulls.
     """
     arrow = pyarrow()[0]
     if isinstance(kind, dict):
         return arrow.struct([(name, arrow_type(each)) for name, each in kind.items()])
     if isinstance(kind, (tuple, list)):
-        return arrow.list_(arrow_type(kind[0]), *kind[1:])
+        return arrow.list_(arrow_type(kind[0]))
     names = {"int": "int64", "float": "float64", None: "string"}  # text can hold all that comes
     return arrow.type_for_alias(names.get(kind, kind))
 

@@ -12,8 +12,17 @@ from ..errors import MissingExtraError
 
 ROWS, SIZE = 2048, 2**22  # a window ends with the row that reaches either; bytes, of all columns
 FAMILY = {"tsv": "csv", "ndjson": "jsonl"}  # formats that are one
-# An answer may have arrays in it. One encoder for all: `json.dumps` would make another at every call.
-dumps = json.JSONEncoder(ensure_ascii=False, default=np.ndarray.tolist).encode
+
+
+def _plain(value: Any) -> Any:
+    """What NumPy has in an answer, or Arrow in a column, as JSON can hold it."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
+
+
+# One encoder for all: `json.dumps` would make another at every call.
+dumps = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ class Task(Generic[S]):
     def added_columns(self) -> dict[str, Any]:
         """What an answer adds to a row of a table: the columns and their types; none: tables do not take the task.
 
-        A type is "string", "bool", "int", "float" (float64) or "float32"; a tuple with one a list of these, with a
-        second item of so many; a dict of types a record.
+        A type is "string", "bool", "int", "float" (float64) or "float32"; a tuple with one a list of these; a dict of
+        types a record.
         """
         return {}
 

@@ -125,7 +125,7 @@ class Embedding(LongTextTask[EmbeddingSettings]):
     @property
     def added_columns(self) -> dict[str, Any]:
         """As `Task.added_columns`: the vector."""
-        return {"vector": ("float32", self.width)}
+        return {"vector": ("float32",)}
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""
