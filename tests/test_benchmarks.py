@@ -192,7 +192,10 @@ def test_bench_reports_throughput_latency_and_memory(make: Callable[..., Path]) 
     assert result["texts_per_second"] > 0
     assert result["tokens_per_second"] > result["texts_per_second"]
     longest = model.config.max_position_embeddings
-    assert list(result["latency_ms"]) == [str(n) for n in (8, 16, 32, 64, 128, 256, 512) if n <= longest]
+    lengths = [str(n) for n in (8, 16, 32, 64, 128, 256, 512) if n <= longest]
+    # A machine on which one run takes longer than the time that is left stops there, however long that was.
+    assert list(result["latency_ms"]) == lengths[: len(result["latency_ms"])]
+    assert "8" in result["latency_ms"]
     for each in result["latency_ms"].values():
         assert 0 < each["median"] <= each["p90"] <= each["p99"]
     assert "numpy float32" in table(result)
