@@ -43,6 +43,7 @@ from .tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from .files import annotate_batches, annotate_file
+    from .files.frames import annotate
     from .serve.app import make_app
 
 # Other names, as transformers has them.
@@ -94,6 +95,7 @@ __all__ = [
     "TokenClassificationPipeline",
     "Tokenizer",
     "ZeroShotClassificationPipeline",
+    "annotate",
     "annotate_batches",
     "annotate_file",
     "bundled_model",
@@ -111,7 +113,12 @@ if not TYPE_CHECKING:  # a type checker would take any name for known
 
     def __getattr__(name: str) -> Any:
         """What needs modules that most programs do without, imported when it is first asked for."""
-        places = {"annotate_batches": ".files", "annotate_file": ".files", "make_app": ".serve.app"}
+        places = {
+            "annotate": ".files.frames",
+            "annotate_batches": ".files",
+            "annotate_file": ".files",
+            "make_app": ".serve.app",
+        }
         if name not in places:
             raise AttributeError(f"module 'npdistil' has no attribute {name!r}")
         return getattr(importlib.import_module(places[name], __name__), name)
