@@ -9,7 +9,7 @@ import numpy as np
 from ..batch import MOST_ITEMS, chunks
 from ..errors import InputError
 from ..pipelines import Pipeline, pipeline
-from ..settings import check, choice
+from ..settings import check, choice, string
 from ..text import is_missing, values_of
 from . import _added, _added_values, _Answers, _check_taken, annotate_batches
 from .rows import pyarrow
@@ -53,6 +53,7 @@ def annotate(
         [{'text': 'I like you. I love you.', 'label': 'POSITIVE', 'score': 0.9...}]
     """
     check("on_error", choice("stop", "null"), on_error)
+    check("prefix", string(), prefix)
     if isinstance(data, (str, bytes)):
         values_of(data)  # which refuses it
     pipe = _pipeline(model, settings)
