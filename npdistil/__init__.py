@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
     from .estimators import Classifier, Embedder
     from .files import annotate_batches, annotate_file
+    from .files.frames import annotate
     from .model import Model, load
     from .pipelines import (
         FeatureExtractionPipeline,
@@ -90,6 +91,7 @@ __all__ = [
     "TokenClassificationPipeline",
     "Tokenizer",
     "ZeroShotClassificationPipeline",
+    "annotate",
     "annotate_batches",
     "annotate_file",
     "bundled_model",
@@ -129,6 +131,7 @@ _MODULES = {
     ".errors": ("CheckpointError", "EngineError", "InputError", "MissingExtraError", "NpdistilError"),
     ".estimators": ("Classifier", "Embedder"),
     ".files": ("annotate_batches", "annotate_file"),
+    ".files.frames": ("annotate",),
     ".model": ("Model", "load"),
     ".pipelines": (
         "FeatureExtractionPipeline",

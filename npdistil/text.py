@@ -45,6 +45,12 @@ def items_of(batch: Any) -> list[Any] | Iterator[Any]:
         InputError: a single text or anything else that is none of these, a frame of several columns, by their names;
             or a missing item (None, NaN, NA), by its place, with an iterator when it is reached.
     """
+    items = values_of(batch)
+    return [*_present(items)] if isinstance(items, list) else _present(items)
+
+
+def values_of(batch: Any) -> list[Any] | Iterator[Any]:
+    """As `items_of`, with missing items in it."""
     kind = type(batch)
     expected = "expected a list, an array, a Series or an iterator of texts"
     if isinstance(batch, (str, bytes)):
@@ -56,14 +62,14 @@ def items_of(batch: Any) -> list[Any] | Iterator[Any]:
     if hasattr(kind, "shape") and isinstance(batch.shape, tuple) and len(batch.shape) != 1:
         batch = _only_column(batch)
     if isinstance(batch, Iterator):
-        return _present(batch)
+        return batch
     for method in ("to_pylist", "to_list", "tolist"):  # of Arrow, of pandas and Polars, of NumPy
         if hasattr(type(batch), method):
-            return [*_present(getattr(batch, method)())]
+            return [*getattr(batch, method)()]
     if hasattr(kind, "__iter__"):
-        return [*_present(batch)] if hasattr(kind, "__len__") else _present(batch)
+        return [*batch] if hasattr(kind, "__len__") else iter(batch)
     if hasattr(kind, "__getitem__") and hasattr(kind, "__len__"):
-        return _present(batch[i] for i in range(len(batch)))
+        return (batch[i] for i in range(len(batch)))
     raise InputError(f"{expected}; found a {kind.__name__}: {batch!r:.80}")
 
 
