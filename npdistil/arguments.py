@@ -23,6 +23,8 @@ SENTENCES = "SentenceTransformer"
 ENCODE = "encode"  # of a SentenceTransformer
 LOADING = (PIPELINE, MODEL, TOKENIZER, SENTENCES)
 FIRST = ("inputs", "sequences", "X", "data")  # names that transformers has for the first argument of a pipeline's call
+ENGINE = ("engine", "precision", "threads")  # of `load`, as are those of the Hub
+HUB = ("revision", "token", "cache_dir", "local_files_only")
 HALVES = ("auto", "float32", "float", "float16", "half", "bfloat16")
 
 

@@ -8,15 +8,13 @@ from functools import partial
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
-from .arguments import CALL, FIRST, MODEL, PIPELINE, check_same, read
-from .auto import ENGINE, HUB, AutoTokenizer
+from .arguments import CALL, ENGINE, FIRST, HUB, MODEL, PIPELINE, check_same, read
 from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
 from .notebook import card
 from .settings import UNSET, Settings, shown
 from .tasks.base import Task
-from .tasks.explanation import Explanation, ExplanationTask
 from .text import items_of
 from .tokenizer import Tokenizer
 
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
         ZeroShotClassificationMade,
     )
     from .results import Chosen, Entity, Found, Judged, Label, Several, Token
+    from .tasks.explanation import Explanation
 
     Items: TypeAlias = str | Mapping[str, Any] | Iterator[Any] | Several[Any]
 
@@ -574,6 +573,8 @@ def check_tokenizer(tokenizer: Any, name: Any, model: Model) -> None:
         return
     other = tokenizer
     if isinstance(tokenizer, (str, os.PathLike)):
+        from .auto import AutoTokenizer
+
         other = AutoTokenizer.from_pretrained(tokenizer)
     if not model.tokenizer.belongs(other):
         raise InputError(
@@ -594,7 +595,7 @@ def _without_none(given: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def explain(
     model: Model, text: str, label: str | None = None, *, attention: bool = False, **settings: Any
-) -> Explanation:
+) -> "Explanation":
     """How much each word of a text adds to the log-odds of a label.
 
     Args:
@@ -613,6 +614,8 @@ def explain(
         >>> found.label, max(found.words, key=lambda word: word.value).text
         ('NEGATIVE', 'tedious')
     """
+    from .tasks.explanation import ExplanationTask
+
     task = ExplanationTask(model.checkpoint, label=label, **settings)
     inputs = task.preprocess([text])
     (found,) = task.postprocess(model.forward(inputs))

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import ENCODE, SENTENCES, check_same, read, tensor
-from .auto import ENGINE, HUB
+from .arguments import ENCODE, ENGINE, HUB, SENTENCES, check_same, read, tensor
 from .distilbert.encoder import Array
 from .errors import InputError
 from .pipelines import EmbeddingPipeline, as_model
