@@ -9,6 +9,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .forks import loading
+
 if TYPE_CHECKING:
     from . import results, util
     from .auto import (
@@ -158,7 +160,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for known
             return importlib.import_module(f".{name}", __name__)
         if name not in _PLACES:
             raise AttributeError(f"module 'npdistil' has no attribute {name!r}")
-        found = globals()[name] = getattr(importlib.import_module(_PLACES[name], __name__), name)
+        with loading:
+            found = globals()[name] = getattr(importlib.import_module(_PLACES[name], __name__), name)
         return found
 
     def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from .checkpoint.config import Config
 from .distilbert import encoder
 from .distilbert.encoder import Array, Params
 from .errors import InputError
+from .forks import loading, loads
 from .settings import check, choice, whole
 
 ENGINES = ("auto", "numpy", "compiled")
@@ -129,7 +130,8 @@ def _shared(work: Callable[[Item], None], items: Iterable[Item], threads: int) -
     if helpers < 1:
         turns()
         return
-    from concurrent.futures import Future, ThreadPoolExecutor
+    with loading:
+        from concurrent.futures import Future, ThreadPoolExecutor
 
     helping: list[Future[None]] = []
     with ThreadPoolExecutor(helpers, "npdistil") as pool:
@@ -148,6 +150,7 @@ def _floats(node: Params) -> Params:
     }
 
 
+@loads
 def make_encoder(config: Config, params: Params, engine: str, threads: int | None) -> Encoder:
     """The encoder for `engine`; params are in the wanted precision already.
 
@@ -169,6 +172,7 @@ def make_encoder(config: Config, params: Params, engine: str, threads: int | Non
     return CompiledEncoder(config, params, threads, MAX_TOKENS)
 
 
+@loads
 def why_not_compiled() -> str | None:
     """Why "auto" takes the numpy engine on this machine; None where it takes the compiled one.
 

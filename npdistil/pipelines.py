@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, Ty
 from .arguments import CALL, ENGINE, FIRST, HUB, MODEL, PIPELINE, check_same, read
 from .batch import in_chunks
 from .errors import InputError
+from .forks import loading
 from .model import Model, load
 from .notebook import card
 from .settings import UNSET, Settings, shown
@@ -87,7 +88,8 @@ def task_type(task: str) -> type[Task[Any]]:
     if not isinstance(task, str) or task not in TASKS:
         raise InputError(f"task is {shown(task)}; known are {', '.join(TASKS)}")
     module, name = TASKS[task]
-    found: type[Task[Any]] = getattr(importlib.import_module(f".tasks.{module}", __package__), name)
+    with loading:
+        found: type[Task[Any]] = getattr(importlib.import_module(f".tasks.{module}", __package__), name)
     return found
 
 

@@ -66,7 +66,7 @@ def test_every_public_name_exists_and_says_what_it_is() -> None:
 
 
 LAYERS = [  # each imports only what stands before it
-    ["errors", "distilbert"],
+    ["errors", "distilbert", "forks"],
     ["settings", "arguments", "util", "results", "keywords", "notebook"],
     ["checkpoint"],
     ["batch", "tokenizer"],

@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ..errors import CheckpointError
+from ..forks import loads
 from .folder import Folder
 
 FILES = ("tokenizer.json", "vocab.txt")  # the first that is there is read
@@ -64,6 +65,7 @@ def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
     return read_tokenization(Folder(directory), vocab_size).tokenizer
 
 
+@loads
 def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = None) -> Tokenization:
     """The tokenizer of a model with `vocab_size` rows in its embedding table.
 
