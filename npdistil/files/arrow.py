@@ -90,7 +90,7 @@ class Parquet(Reader):
         rows = max(1, min(ROWS // 4, SIZE // max(1, widest)))
         batches: list[Any] = []
         try:
-            for batch in self.file.iter_batches(rows, row_groups=[*range(begin, len(groups))]):
+            for batch in self.file.iter_batches(rows, row_groups=[*range(begin, len(groups))], use_threads=False):
                 batches.append(batch[max(0, place - first) :])
                 first += len(batch)
                 if sum(each.nbytes for each in batches) >= SIZE or sum(map(len, batches)) >= ROWS:

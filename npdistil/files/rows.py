@@ -35,6 +35,11 @@ dumps = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
 finite = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
+def cell(value: Any) -> str:
+    """A CSV cell of a value: a text as it is, nothing for null, JSON of all else."""
+    return value if isinstance(value, str) else "" if value is None else dumps(value)
+
+
 @dataclass(frozen=True)
 class Options:
     """How a file is read, or written.
@@ -110,19 +115,19 @@ class Reader(ABC):
     def close(self) -> None:
         """No more is read."""
 
-    def json(self, record: Any) -> dict[str, str]:
-        """A row's values by column, as JSON writes them; NaN and infinity as Python does."""
-        return {name: dumps(value) for name, value in self.values(record).items()}
+    def cells(self, record: Any) -> dict[str, str]:
+        """A row's values by column, as CSV has them."""
+        return {name: cell(value) for name, value in self.values(record).items()}
 
-    def finite(self, record: Any) -> dict[str, str]:
-        """As `json`; ValueError for NaN and infinity, which JSON does not have."""
+    def json(self, record: Any) -> dict[str, str]:
+        """A row's values by column, as JSON writes them; ValueError for NaN and infinity, which it does not have."""
         try:
             return {name: finite(value) for name, value in self.values(record).items()}
         except ValueError as error:
             raise ValueError(f"{error}; write CSV or Parquet") from None
 
     def records(self, window: Window) -> Iterable[Any]:
-        """What `values` and `json` take, row by row."""
+        """What `values`, `cells` and `json` take, row by row."""
         return window.records
 
     def converted(self, window: Window, convert: Callable[[Any], Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..errors import InputError
-from .rows import ROWS, SIZE, Options, Reader, Window, dumps, missing_column, pyarrow
+from .rows import ROWS, SIZE, Options, Reader, Window, cell, dumps, missing_column, pyarrow
 
 log = logging.getLogger(__name__)
 LONGEST = 2**24  # bytes of a line, characters of a CSV field: an unclosed quote would take in the rest of the file
@@ -150,7 +150,7 @@ class TextReader(Reader):
         """The records that follow."""
 
     @abstractmethod
-    def appended(self, record: Record, added: dict[str, str]) -> bytes:
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
         """A record's own bytes with new values behind them."""
 
     def header(self, added: Iterable[str]) -> bytes:
@@ -197,13 +197,17 @@ class Plain(TextReader):
         """As `Reader.values`."""
         return {"text": record.text}
 
-    def appended(self, record: Record, added: dict[str, str]) -> bytes:
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
         """As `TextReader.appended`; there is no place for them."""
         raise NotImplementedError
 
 
 class Json(TextReader):
     """One JSON object a line."""
+
+    def start(self) -> None:
+        """As `TextReader.start`."""
+        self.read, self.read_exactly = _Objects(_whole, float), _Objects(int, _exact)
 
     def rows(self) -> Iterator[Record]:
         """As `TextReader.rows`."""
@@ -214,11 +218,11 @@ class Json(TextReader):
                 continue
             error, text = "", None
             try:
-                values, twice = loads(line)
+                values = self.read(line)
                 text = values.get(column)
                 if not values:
                     error = "not a JSON object with a text in it"
-                elif column in twice:
+                elif column in self.read.twice:
                     error = f"it has {column!r} twice"
                 elif column not in values:
                     error = missing_column(column, values)
@@ -230,15 +234,17 @@ class Json(TextReader):
 
     def values(self, record: Record) -> dict[str, Any]:
         """As `Reader.values`; no number that a float64 would change."""
-        values, twice = loads(record.value, parse_int=int, parse_float=_exact)
-        if twice:
-            raise ValueError(f"it has {next(iter(twice))!r} twice")
+        return self._unique(self.read_exactly, record.value)
+
+    def _unique(self, read: "_Objects", line: str) -> dict[str, Any]:
+        values = read(line)
+        if read.twice:
+            raise ValueError(f"it has {next(iter(read.twice))!r} twice")
         return values
 
     def json(self, record: Record) -> dict[str, str]:
         """As `Reader.json`: each value as it is written in the line."""
-        if twice := loads(record.value)[1]:
-            raise ValueError(f"it has {next(iter(twice))!r} twice")
+        self._unique(self.read, record.value)
         line, decoder, found = record.value, json.JSONDecoder(parse_int=_whole), {}
 
         def after(at: int) -> int:
@@ -253,14 +259,19 @@ class Json(TextReader):
             at = after(at)
         return found
 
-    finite = json  # others were refused
+    def cells(self, record: Record) -> dict[str, str]:
+        """As `Reader.cells`: all but texts as they are written in the line."""
+        return {
+            name: json.loads(value) if value.startswith('"') else "" if value == "null" else value
+            for name, value in self.json(record).items()
+        }
 
-    def appended(self, record: Record, added: dict[str, str]) -> bytes:
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
         """As `TextReader.appended`."""
         body = record.raw.rstrip()
         end = record.raw[len(body) :] or b"\n"
-        more = "".join(f", {dumps(name)}: {value}" for name, value in added.items())
-        return b"".join((body[:-1], more.encode(), b"}", end))
+        more = f", {dumps(added)[1:]}"
+        return body[:-1] + more.encode() + end
 
 
 def _exact(digits: str) -> float:
@@ -276,26 +287,34 @@ def _whole(digits: str) -> float:
     return int(digits) if len(digits) < 4000 else float(digits)
 
 
-def loads(line: str, parse_int: Any = _whole, parse_float: Any = float) -> tuple[dict[str, Any], set[str]]:
-    """A JSON object, and names that stand twice in one object; ValueError where it is none."""
-    twice: set[str] = set()
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no value of JSON")
 
-    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+
+class _Objects:
+    """Reads JSON objects; `twice` has names that stood twice in one of the last one's."""
+
+    def __init__(self, parse_int: Any, parse_float: Any) -> None:
+        self.twice: set[str] = set()
+        # `json.loads` would make another at every call.
+        self.decode = json.JSONDecoder(
+            object_pairs_hook=self._made, parse_constant=_refuse, parse_int=parse_int, parse_float=parse_float
+        ).decode
+
+    def _made(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
             names = [name for name, _ in pairs]
-            twice.update(name for name in found if names.count(name) > 1)
+            self.twice.update(name for name in found if names.count(name) > 1)
         return found
 
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is no value of JSON")
-
-    values = json.loads(
-        line, object_pairs_hook=made, parse_constant=refuse, parse_int=parse_int, parse_float=parse_float
-    )
-    if "\\ud" in line.lower():  # may be half of a character, which no file can hold
-        dumps(values).encode()
-    return (values, twice) if isinstance(values, dict) else ({}, twice)
+    def __call__(self, line: str) -> dict[str, Any]:
+        """An object, {} for any other value; ValueError where it is not JSON."""
+        self.twice = set()
+        values = self.decode(line)
+        if "\\ud" in line or "\\uD" in line:  # may be half of a character, which no file can hold
+            dumps(values).encode()
+        return values if isinstance(values, dict) else {}
 
 
 class Csv(TextReader):
@@ -349,7 +368,7 @@ class Csv(TextReader):
         """As `Reader.values`."""
         return dict(zip(self.columns, record.value, strict=True))
 
-    def appended(self, record: Record, added: dict[str, str]) -> bytes:
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
         """As `TextReader.appended`."""
         return self._longer(record.raw, map(cell, added.values()))
 
@@ -361,11 +380,6 @@ class Csv(TextReader):
         body = line.removesuffix(b"\n").removesuffix(b"\r")
         more = "".join(self.options.delimiter + quoted(each, self.options.delimiter) for each in cells)
         return body + more.encode() + (line[len(body) :] or self.end)
-
-
-def cell(value: str) -> str:
-    """A CSV cell of a value as JSON writes it: a text as it is, nothing for null."""
-    return json.loads(value) if value.startswith('"') else "" if value == "null" else value
 
 
 def quoted(value: str, delimiter: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from .. import atomic
 from ..errors import InputError
 from . import arrow
-from .rows import Options, Reader, Window, dumps, pyarrow
-from .text import Csv, Json, cell, quoted
+from .rows import Options, Reader, Window, cell, dumps, pyarrow
+from .text import Csv, Json, quoted
 
 LABELS = ({"label": "string", "score": "float"},)  # the type of several labels
 
@@ -23,8 +23,10 @@ class TextWriter:
         csv, json = options.format == "csv", options.format == "jsonl"
         same = isinstance(reader, Csv) and options.delimiter == reader.options.delimiter
         self.appends = (csv and same) or (json and isinstance(reader, Json))
-        self.line = self._appended if self.appends else self._cells if csv else self._object if json else _labels
-        self.convert: Callable[[Any], Any] = reader.json if csv else reader.finite
+        self.line: Callable[[Any, dict[str, Any]], bytes] = self._cells if csv else self._object if json else _labels
+        if self.appends:
+            self.line = reader.appended  # type: ignore[attr-defined]
+        self.convert: Callable[[Any], Any] = reader.cells if csv else reader.json
 
     def header(self) -> bytes:
         """What stands before the rows."""
@@ -54,17 +56,12 @@ class TextWriter:
             return gzip.compress(data, mtime=0)
         return pyarrow()[0].compress(data, "zstd", asbytes=True) if self.options.compression else data
 
-    def _appended(self, record: Any, added: dict[str, Any]) -> bytes:
-        more = {name: dumps(value) for name, value in added.items()}
-        return self.reader.appended(record, more)  # type: ignore[attr-defined]
-
     def _object(self, row: dict[str, str], added: dict[str, Any]) -> bytes:
-        members = [*row.items(), *((name, dumps(value)) for name, value in added.items())]
-        return f"{{{', '.join(f'{dumps(name)}: {value}' for name, value in members)}}}\n".encode()
+        own = ", ".join(f"{dumps(name)}: {value}" for name, value in row.items())
+        return f"{{{own}, {dumps(added)[1:]}\n".encode()
 
     def _cells(self, row: dict[str, str], added: dict[str, Any]) -> bytes:
-        values = [*(row.get(name, "null") for name in self.names), *map(dumps, added.values())]
-        return self._row([cell(value) for value in values])
+        return self._row([*(row.get(name, "") for name in self.names), *map(cell, added.values())])
 
     def _row(self, cells: Sequence[str]) -> bytes:
         delimiter = self.options.delimiter
