@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from .. import atomic
 from ..errors import InputError
 from ..pipelines import Pipeline
-from ..settings import check, choice
+from ..settings import check, choice, string
 from . import arrow, many
 from .journal import beside, journal_of
 from .rows import COMPRESSIONS, FORMATS, Options, pyarrow
@@ -92,6 +92,8 @@ def annotate_file(
         '{"text": "A joy.", "label": "POSITIVE", "score": 0.9...}'
     """
     check("on_error", choice(*ON_ERROR), on_error)
+    for name, value in (("prefix", prefix), ("delimiter", delimiter), ("encoding", encoding)):
+        check(name, string(), value, None)
     if encoding is not None:
         try:
             codecs.lookup(encoding)
@@ -193,6 +195,7 @@ def annotate_batches(
         ['POSITIVE', None]
     """
     check("on_error", choice("stop", "null"), on_error)
+    check("prefix", string(), prefix)
     library = pyarrow()[0]
     answers = Answers(pipe, prefix)
     if not hasattr(data, "__arrow_c_stream__"):
