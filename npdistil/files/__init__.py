@@ -57,8 +57,8 @@ def annotate_file(
     Args:
         pipe: text, token or zero-shot classification, or embedding, with the settings to use.
         source: file to read, or "-" for standard input; plain text is one text a line. A directory stands for the
-            files in it and below, but those whose names begin with "_" or "."; a pattern, as "reviews/*.parquet" or
-            "reviews/**/*.csv", for the files that it matches.
+            files in it and below, but those whose names begin with "_" or "."; a pattern, as ``reviews/**/*.csv``, for
+            the files that it matches.
         target: file to write, or "-" for standard output. A file appears when it is whole; until then see the module's
             description. For a directory or pattern the directory in which each file's output has its place and name.
         column: the column that has the texts.
