@@ -1,9 +1,10 @@
 """The forward, step for step as distilbert/encoder.py has it, on a chunk of texts whose rows lie end to end.
 
 Read from `run` at the end upwards; docs/kernels.md follows a text of 30 tokens through it on two threads. Every thread
-runs all of this code. Each step is a stage, cut into items: `claimed(stage, n)` gives a thread items that no other gets,
-`wait(stage, n)` returns once all are done, `shared` is both (share.py). Where there are more chunks than threads, each
-thread takes chunks from ids to hidden states by itself, with counters of its own; what is left over they take together.
+runs all of this code. Each step is a stage, cut into items: `claimed(stage, n)` gives a thread items that no other
+gets, `wait(stage, n)` returns once all are done, `shared` is both (share.py). Where there are more chunks than threads,
+each thread takes chunks from ids to hidden states by itself, with counters of its own; what is left over they take
+together.
 
 The arguments are records of layout.py: `workspace` is where a chunk's rows are, `own` what the thread alone writes to.
 An `operand` is rows as a product takes them: bytes with a scale each for int8, or the float32 rows themselves. Numbers
