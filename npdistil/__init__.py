@@ -9,52 +9,49 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import results, util
-from .auto import (
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForMultipleChoice,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-)
-from .checkpoint.config import Config
-from .checkpoint.hub import bundled_model
-from .checkpoint.quantize import quantize_checkpoint
-from .checkpoint.weights import Checkpoint, read_checkpoint
-from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
-from .estimators import Classifier, Embedder
-from .model import Model, load
-from .pipelines import (
-    FeatureExtractionPipeline,
-    FillMaskPipeline,
-    Pipeline,
-    QuestionAnsweringPipeline,
-    TextClassificationPipeline,
-    TokenClassificationPipeline,
-    ZeroShotClassificationPipeline,
-    explain,
-    pipeline,
-)
-from .sentence_transformer import SentenceTransformer
-from .tasks.explanation import Explanation
-from .tokenizer import Tokenizer
-
 if TYPE_CHECKING:
+    from . import results, util
+    from .auto import (
+        AutoModel,
+        AutoModelForMaskedLM,
+        AutoModelForMultipleChoice,
+        AutoModelForQuestionAnswering,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+        AutoTokenizer,
+        DistilBertForMaskedLM,
+        DistilBertForMultipleChoice,
+        DistilBertForQuestionAnswering,
+        DistilBertForSequenceClassification,
+        DistilBertForTokenClassification,
+        DistilBertModel,
+        DistilBertTokenizer,
+        DistilBertTokenizerFast,
+    )
+    from .checkpoint.config import Config
+    from .checkpoint.hub import bundled_model
+    from .checkpoint.quantize import quantize_checkpoint
+    from .checkpoint.weights import Checkpoint, read_checkpoint
+    from .errors import CheckpointError, EngineError, InputError, MissingExtraError, NpdistilError
+    from .estimators import Classifier, Embedder
     from .files import annotate_batches, annotate_file
+    from .files.frames import annotate
+    from .model import Model, load
+    from .pipelines import (
+        FeatureExtractionPipeline,
+        FillMaskPipeline,
+        Pipeline,
+        QuestionAnsweringPipeline,
+        TextClassificationPipeline,
+        TokenClassificationPipeline,
+        ZeroShotClassificationPipeline,
+        explain,
+        pipeline,
+    )
+    from .sentence_transformer import SentenceTransformer
     from .serve.app import make_app
-
-# Other names, as transformers has them.
-DistilBertModel, DistilBertForMaskedLM, DistilBertForMultipleChoice = (
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForMultipleChoice,
-)
-DistilBertForQuestionAnswering = AutoModelForQuestionAnswering
-DistilBertForSequenceClassification = AutoModelForSequenceClassification
-DistilBertForTokenClassification = AutoModelForTokenClassification
-DistilBertTokenizer = DistilBertTokenizerFast = AutoTokenizer
+    from .tasks.explanation import Explanation
+    from .tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 
@@ -94,6 +91,7 @@ __all__ = [
     "TokenClassificationPipeline",
     "Tokenizer",
     "ZeroShotClassificationPipeline",
+    "annotate",
     "annotate_batches",
     "annotate_file",
     "bundled_model",
@@ -107,11 +105,61 @@ __all__ = [
     "util",
 ]
 
+# A name is imported when it is first asked for, so that a program pays for what it uses.
+_MODULES = {
+    ".auto": (
+        "AutoModel",
+        "AutoModelForMaskedLM",
+        "AutoModelForMultipleChoice",
+        "AutoModelForQuestionAnswering",
+        "AutoModelForSequenceClassification",
+        "AutoModelForTokenClassification",
+        "AutoTokenizer",
+        "DistilBertForMaskedLM",
+        "DistilBertForMultipleChoice",
+        "DistilBertForQuestionAnswering",
+        "DistilBertForSequenceClassification",
+        "DistilBertForTokenClassification",
+        "DistilBertModel",
+        "DistilBertTokenizer",
+        "DistilBertTokenizerFast",
+    ),
+    ".checkpoint.config": ("Config",),
+    ".checkpoint.hub": ("bundled_model",),
+    ".checkpoint.quantize": ("quantize_checkpoint",),
+    ".checkpoint.weights": ("Checkpoint", "read_checkpoint"),
+    ".errors": ("CheckpointError", "EngineError", "InputError", "MissingExtraError", "NpdistilError"),
+    ".estimators": ("Classifier", "Embedder"),
+    ".files": ("annotate_batches", "annotate_file"),
+    ".files.frames": ("annotate",),
+    ".model": ("Model", "load"),
+    ".pipelines": (
+        "FeatureExtractionPipeline",
+        "FillMaskPipeline",
+        "Pipeline",
+        "QuestionAnsweringPipeline",
+        "TextClassificationPipeline",
+        "TokenClassificationPipeline",
+        "ZeroShotClassificationPipeline",
+        "explain",
+        "pipeline",
+    ),
+    ".sentence_transformer": ("SentenceTransformer",),
+    ".serve.app": ("make_app",),
+    ".tasks.explanation": ("Explanation",),
+    ".tokenizer": ("Tokenizer",),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
 if not TYPE_CHECKING:  # a type checker would take any name for known
 
     def __getattr__(name: str) -> Any:
-        """What needs modules that most programs do without, imported when it is first asked for."""
-        places = {"annotate_batches": ".files", "annotate_file": ".files", "make_app": ".serve.app"}
-        if name not in places:
+        if name in ("results", "util"):
+            return importlib.import_module(f".{name}", __name__)
+        if name not in _PLACES:
             raise AttributeError(f"module 'npdistil' has no attribute {name!r}")
-        return getattr(importlib.import_module(places[name], __name__), name)
+        found = globals()[name] = getattr(importlib.import_module(_PLACES[name], __name__), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

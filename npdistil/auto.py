@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from .arguments import MODEL, TOKENIZER, check_same, read
+from .arguments import ENGINE, HUB, MODEL, TOKENIZER, check_same, read
 from .checkpoint.folder import Folder
 from .checkpoint.hub import find_model
 from .checkpoint.sentence import read_modules
@@ -12,9 +12,6 @@ from .checkpoint.tokenizer import read_tokenization
 from .errors import InputError
 from .model import Model, load
 from .tokenizer import Tokenizer
-
-ENGINE = ("engine", "precision", "threads")
-HUB = ("revision", "token", "cache_dir", "local_files_only")
 
 
 class AutoModel:
@@ -120,3 +117,13 @@ def _own(call: str, given: Mapping[str, Any], names: Sequence[str]) -> dict[str,
     if unknown := [name for name in own if name not in names]:
         raise InputError(f"unknown argument: {', '.join(unknown)}; known are {', '.join(names)} and transformers' own")
     return own
+
+
+# Other names, as transformers has them.
+DistilBertModel = AutoModel
+DistilBertForMaskedLM = AutoModelForMaskedLM
+DistilBertForMultipleChoice = AutoModelForMultipleChoice
+DistilBertForQuestionAnswering = AutoModelForQuestionAnswering
+DistilBertForSequenceClassification = AutoModelForSequenceClassification
+DistilBertForTokenClassification = AutoModelForTokenClassification
+DistilBertTokenizer = DistilBertTokenizerFast = AutoTokenizer

@@ -1,7 +1,6 @@
 """What objects look like in a notebook: HTML without scripts, for light and dark pages."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 TOWARDS, AWAY = "64, 146, 245", "236, 128, 40"  # as on the service's page
@@ -10,6 +9,8 @@ LEFT = 'style="text-align: left"'
 
 def card(title: str, facts: Mapping[str, Any]) -> str:
     """A name, and what there is to say, a line each."""
+    from html import escape  # and its table of entities, which few programs need
+
     rows = "".join(
         f"<tr><th {LEFT}>{escape(name)}</th><td {LEFT}>{escape(str(value))}</td></tr>" for name, value in facts.items()
     )
@@ -18,6 +19,8 @@ def card(title: str, facts: Mapping[str, Any]) -> str:
 
 def coloured(head: str, text: str, words: Sequence[Any]) -> str:
     """A text whose words (`explanation.Word`) are blue where they push towards a label, and orange elsewhere."""
+    from html import escape
+
     most = max((abs(word.value) for word in words), default=0.0) or 1.0
     shown, last = "", 0
     for word in words:

@@ -8,15 +8,13 @@ from functools import partial
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
-from .arguments import CALL, FIRST, MODEL, PIPELINE, check_same, read
-from .auto import ENGINE, HUB, AutoTokenizer
+from .arguments import CALL, ENGINE, FIRST, HUB, MODEL, PIPELINE, check_same, read
 from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
 from .notebook import card
-from .settings import UNSET, Settings
+from .settings import UNSET, Settings, shown
 from .tasks.base import Task
-from .tasks.explanation import Explanation, ExplanationTask
 from .text import items_of
 from .tokenizer import Tokenizer
 
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
         ZeroShotClassificationMade,
     )
     from .results import Chosen, Entity, Found, Judged, Label, Several, Token
+    from .tasks.explanation import Explanation
 
     Items: TypeAlias = str | Mapping[str, Any] | Iterator[Any] | Several[Any]
 
@@ -86,7 +85,7 @@ def task_type(task: str) -> type[Task[Any]]:
         InputError: none of `TASKS`.
     """
     if not isinstance(task, str) or task not in TASKS:
-        raise InputError(f"task is {task!r:.80}; known are {', '.join(TASKS)}")
+        raise InputError(f"task is {shown(task)}; known are {', '.join(TASKS)}")
     module, name = TASKS[task]
     found: type[Task[Any]] = getattr(importlib.import_module(f".tasks.{module}", __package__), name)
     return found
@@ -131,8 +130,8 @@ class Pipeline:
         own = read(PIPELINE, given, known)
         self.model = as_model(model, own)
         check_same(MODEL, given.get("model_kwargs") or {}, self.model)
-        if not (config is None or config == name or config is self.model.config):
-            raise InputError(f"config is {config!r:.80}; what config.json in the model's directory says is used")
+        if not (config is None or config is self.model.config or (isinstance(config, str) and config == str(name))):
+            raise InputError(f"config is {shown(config)}; what config.json in the model's directory says is used")
         check_tokenizer(tokenizer, name, self.model)
         settings = {each: value for each, value in own.items() if each not in (*ENGINE, *HUB)}
         self.processor = task_type(self.task)(self.model.checkpoint, **_without_none(settings, self.task))
@@ -574,10 +573,12 @@ def check_tokenizer(tokenizer: Any, name: Any, model: Model) -> None:
         return
     other = tokenizer
     if isinstance(tokenizer, (str, os.PathLike)):
+        from .auto import AutoTokenizer
+
         other = AutoTokenizer.from_pretrained(tokenizer)
     if not model.tokenizer.belongs(other):
         raise InputError(
-            f"tokenizer is {tokenizer!r:.80}, which is not that of {model.name_or_path}; the one in the model's "
+            f"tokenizer is {shown(tokenizer)}, which is not that of {model.name_or_path}; the one in the model's "
             "directory is used: leave it out, or save the other into a copy of that directory"
         )
 
@@ -594,7 +595,7 @@ def _without_none(given: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def explain(
     model: Model, text: str, label: str | None = None, *, attention: bool = False, **settings: Any
-) -> Explanation:
+) -> "Explanation":
     """How much each word of a text adds to the log-odds of a label.
 
     Args:
@@ -613,6 +614,8 @@ def explain(
         >>> found.label, max(found.words, key=lambda word: word.value).text
         ('NEGATIVE', 'tedious')
     """
+    from .tasks.explanation import ExplanationTask
+
     task = ExplanationTask(model.checkpoint, label=label, **settings)
     inputs = task.preprocess([text])
     (found,) = task.postprocess(model.forward(inputs))

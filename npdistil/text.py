@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from .batch import Inputs
 from .errors import InputError
+from .settings import shown
 
 Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
 LONG_TEXT = ("windows", "sentences", "truncate", "error")
@@ -45,6 +46,12 @@ def items_of(batch: Any) -> list[Any] | Iterator[Any]:
         InputError: a single text or anything else that is none of these, a frame of several columns, by their names;
             or a missing item (None, NaN, NA), by its place, with an iterator when it is reached.
     """
+    items = values_of(batch)
+    return [*_present(items)] if isinstance(items, list) else _present(items)
+
+
+def values_of(batch: Any) -> list[Any] | Iterator[Any]:
+    """As `items_of`, with missing items in it."""
     kind = type(batch)
     expected = "expected a list, an array, a Series or an iterator of texts"
     if isinstance(batch, (str, bytes)):
@@ -52,19 +59,19 @@ def items_of(batch: Any) -> list[Any] | Iterator[Any]:
             f"expected a list of texts, found {'a string' if isinstance(batch, str) else 'bytes'}; put it in a list"
         )
     if isinstance(batch, (Mapping, set, frozenset)):
-        raise InputError(f"{expected}; found a {kind.__name__}: {batch!r:.80}")
+        raise InputError(f"{expected}; found a {kind.__name__}: {shown(batch)}")
     if hasattr(kind, "shape") and isinstance(batch.shape, tuple) and len(batch.shape) != 1:
         batch = _only_column(batch)
     if isinstance(batch, Iterator):
-        return _present(batch)
+        return batch
     for method in ("to_pylist", "to_list", "tolist"):  # of Arrow, of pandas and Polars, of NumPy
         if hasattr(type(batch), method):
-            return [*_present(getattr(batch, method)())]
+            return [*getattr(batch, method)()]
     if hasattr(kind, "__iter__"):
-        return [*_present(batch)] if hasattr(kind, "__len__") else _present(batch)
+        return [*batch] if hasattr(kind, "__len__") else iter(batch)
     if hasattr(kind, "__getitem__") and hasattr(kind, "__len__"):
-        return _present(batch[i] for i in range(len(batch)))
-    raise InputError(f"{expected}; found a {kind.__name__}: {batch!r:.80}")
+        return (batch[i] for i in range(len(batch)))
+    raise InputError(f"{expected}; found a {kind.__name__}: {shown(batch)}")
 
 
 def _only_column(frame: Any) -> Any:
@@ -120,11 +127,13 @@ def as_text(item: Any, number: int = 0) -> Text:
         return item
     if isinstance(item, dict) and "text" in item and set(item) <= {"text", "text_pair"}:
         pair = item.get("text_pair")
-        return item["text"] if pair is None or pair == "" else (item["text"], pair)  # as transformers has it
+        return (
+            item["text"] if pair is None or (isinstance(pair, str) and not pair) else (item["text"], pair)
+        )  # as transformers has it
     if is_missing(item):
         raise InputError(missing(number, item))
     raise InputError(
-        f"text {number} is a {type(item).__name__}: {item!r:.80}; expected a string, or a pair as "
+        f"text {number} is a {type(item).__name__}: {shown(item)}; expected a string, or a pair as "
         '{"text": ..., "text_pair": ...}'
     )
 

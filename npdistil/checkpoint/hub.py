@@ -2,16 +2,20 @@
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, InputError, MissingExtraError
+from ..settings import Kind, check, string
 from .folder import Folder
 from .sentence import MODULES, read_modules
 from .tokenizer import FILES as TOKENIZER_FILES
 from .weights import weight_names
 
 BUNDLED = "minilm-l6-sst2"
+CARDS_NAME = "en.classify.distilbert_sequence.sst2"  # by which a classifier of sentiments is loaded beside Spark NLP
+PLACE = Kind("expected a directory", lambda value: isinstance(value, (str, os.PathLike)), str, {"type": "string"})
 HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WANTED = ("*.json", "*.safetensors", "*vocab.txt")  # of a repository on the Hub, in folders too
 TOKENIZER = "a tokenizer"
@@ -42,6 +46,8 @@ def find_model(
 ) -> Path:
     """The directory of a model: None, or its name, is the bundled one; a directory is itself; else a Hub name.
 
+    The bundled model also stands, with a warning, for the one that NLU and Spark NLP call `CARDS_NAME`.
+
     A Hub name ("distilbert-base-uncased-finetuned-sst-2-english", "owner/name") is looked up in the Hub's local
     cache, then downloaded with `huggingface_hub`. HF_HUB_OFFLINE=1 forbids the download. A path never touches the
     network.
@@ -58,7 +64,13 @@ def find_model(
         InputError: neither a path nor a name.
         MissingExtraError: a download without `huggingface_hub`.
     """
-    if path_or_name is None or (path_or_name == BUNDLED and not os.path.exists(BUNDLED)):  # noqa: PTH110
+    if path_or_name is None:
+        return bundled_model()
+    check("revision", string(), revision, None)
+    check("cache_dir", PLACE, cache_dir, None)
+    if isinstance(path_or_name, str) and path_or_name in (BUNDLED, CARDS_NAME) and not os.path.exists(path_or_name):  # noqa: PTH110
+        if path_or_name == CARDS_NAME:
+            warnings.warn(f"{CARDS_NAME} is not what Spark NLP has under it, but the bundled model", stacklevel=3)
         return bundled_model()
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
@@ -136,10 +148,10 @@ def _in_cache(name: str, cache: Path, revision: str) -> Path | None:
         repository = cache / f"models--{full_name.replace('/', '--')}"
         try:
             commit = (repository / "refs" / revision).read_text().strip()
-        except OSError:
+        except (OSError, ValueError):
             commit = revision
         snapshot = repository / "snapshots" / commit
-        if (snapshot / "config.json").exists() or (snapshot / MODULES).exists():
+        if any(os.path.exists(snapshot / name) for name in ("config.json", MODULES)):  # noqa: PTH110 - never raises
             return snapshot
     return None
 

@@ -8,14 +8,11 @@ do the heads.
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from .. import atomic
 from ..distilbert.encoder import Array, Params, quantize_rows
@@ -104,6 +101,11 @@ def quantize_checkpoint(src: str | os.PathLike[str], dst: str | os.PathLike[str]
         >>> npdistil.load("my-distilbert-int8").precision
         'int8'
     """
+    import shutil  # these here, since every model that is loaded needs the functions above
+    import tempfile
+
+    from safetensors.numpy import save
+
     src, dst = Path(src), Path(dst)
     checkpoint = read_checkpoint(src)
     encoder = Path(checkpoint.encoder_folder)

@@ -35,6 +35,9 @@ FILE_NAME = re.compile(r"\S+\.(csv|tsv|jsonl?|txt|parquet)(\.gz|\.zst)?", re.IGN
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C."""
+    # OpenBLAS makes threads when NumPy is imported, which costs a short command a tenth of its time; both engines have
+    # threads of their own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         options = _parsed([*(sys.argv[1:] if arguments is None else arguments)])
         if sys.stdout is None:
@@ -53,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except (NpdistilError, OSError, MemoryError) as error:
         said = "out of memory" if isinstance(error, MemoryError) else ""
-        print("npdistil: error:", ": ".join(filter(None, (said, " ".join(str(error).split())))), file=sys.stderr)
+        line = ": ".join(filter(None, (said, " ".join(str(error).split()))))
+        print("npdistil: error:", line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()

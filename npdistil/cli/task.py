@@ -142,7 +142,8 @@ def run(options: argparse.Namespace) -> None:
         _check_file_options(options)
     if options.command == "classify":
         if options.input is None:  # as many labels as asked for, in a list
-            settings.setdefault("top_k", None if settings.get("threshold") is not None else 1)
+            if not settings.get("return_all_scores"):
+                settings.setdefault("top_k", None if settings.get("threshold") is not None else 1)
             if settings.get("combine") == "none" and options.format not in ("json", "jsonl"):
                 raise InputError("--combine none gives places in the text too: use --format jsonl or json")
         elif settings.get("top_k") == 1:

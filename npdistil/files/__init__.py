@@ -23,7 +23,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..pipelines import Pipeline
-from ..settings import UNSET, check, choice
+from ..settings import UNSET, check, choice, string
 from ..text import is_empty
 from . import arrow
 from .journal import PartialOutput
@@ -113,6 +113,8 @@ def annotate_file(
         '{"text": "A joy.", "label": "POSITIVE", "score": 0.9...}'
     """
     check("on_error", choice(*ON_ERROR), on_error)
+    for name, value in (("prefix", prefix), ("delimiter", delimiter), ("encoding", encoding)):
+        check(name, string(), value, None)
     added = _added(pipe, prefix)
     path = None if os.fspath(source) == "-" else Path(source)
     out = None if os.fspath(target) == "-" else Path(target)
@@ -165,6 +167,7 @@ def annotate_batches(
         ['POSITIVE', None]
     """
     check("on_error", choice("stop", "null"), on_error)
+    check("prefix", string(), prefix)
     library = pyarrow()[0]
     added = _added(pipe, prefix)
     if not hasattr(data, "__arrow_c_stream__"):

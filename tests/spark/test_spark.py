@@ -154,7 +154,7 @@ def test_what_a_model_is_taken_for_does_not_change_it(make: Make, spark: Any) ->
         ({"longText": "sentences"}, "set coalesceSentences or inputCols"),
         ({"batchSice": 3}, "unknown parameter: batchSice; known are"),
         ({"batchSize": "three"}, "batchSize"),
-        ({"batchSize": None}, "batchSize is None; expected a whole number above 0"),
+        ({"batchSize": None}, "batchSize is None; expected a whole number from 1 to"),
         ({"labelCol": "result", "outputCol": "result"}, "there is a column 'result' already"),
         ({"maxSentenceLength": 513}, "maxSentenceLength is 513; expected a whole number from 4 to 24"),
         ({"activation": "relu"}, "activation is 'relu'; known are none, sigmoid, softmax"),
