@@ -259,13 +259,12 @@ def _emit_amx(builder: Value, rows: Value, vectors: Value, operands: list[Value]
                     _emit_amx_tiles(builder, True, rows_a, rows_c, rest)
                 with otherwise:
                     _emit_amx_tiles(builder, False, rows_a, rows_c, rest)
-    with builder.if_then(few), cgutils.for_range(builder, rows) as copied:
-        with cgutils.for_range(builder, vectors) as vector:
-            at = builder.mul(vector.index, number(VECTOR))
-            source = builder.add(builder.add(spare, builder.mul(copied.index, out_stride)), at)
-            target = builder.add(builder.add(c, builder.mul(copied.index, c_stride)), at)
-            sums = builder.load(pointer(builder, source, i32x16.llvm_type), align=VECTOR)
-            builder.store(sums, pointer(builder, target, i32x16.llvm_type), align=4)
+    with builder.if_then(few), cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, vectors) as vector:
+        at = builder.mul(vector.index, number(VECTOR))
+        source = builder.add(builder.add(spare, builder.mul(row.index, out_stride)), at)
+        target = builder.add(builder.add(c, builder.mul(row.index, c_stride)), at)
+        sums = builder.load(pointer(builder, source, i32x16.llvm_type), align=VECTOR)
+        builder.store(sums, pointer(builder, target, i32x16.llvm_type), align=4)
     builder.ret_void()
 
 
@@ -337,7 +336,7 @@ int8_tile = _tile_operation(int8=True)
 
 @operation(void, reference=lambda: None)
 def configure_tiles(builder: Value) -> None:
-    """Give this thread's tiles of AMX, where the kernels are for it, their shape: 16 rows of 64 bytes, all 8 of them."""
+    """Give this thread's 8 tiles of AMX, where the kernels are for it, their shape: 16 rows of 64 bytes."""
     if ISA.tiles:
         content = bytearray(64)
         content[0] = 1  # the palette

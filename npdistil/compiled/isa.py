@@ -52,7 +52,18 @@ class ISA:
 # The best first. Without fused multiply-add in hardware nothing here is fast, so there is none without.
 ISAS = (
     # tdpbusd: 16 x 64 unsigned times 64 x 16 signed bytes; few rows take vpdpbusd
-    ISA("amx", "x86_64", "x86-64-v4", "+avx512vnni,+amx-int8,+amx-tile", X86_64_V4 | AMX | {"avx512vnni"}, 6, 4, 4, 128, 64),
+    ISA(
+        "amx",
+        "x86_64",
+        "x86-64-v4",
+        "+avx512vnni,+amx-int8,+amx-tile",
+        X86_64_V4 | AMX | {"avx512vnni"},
+        6,
+        4,
+        4,
+        128,
+        64,
+    ),
     # vpdpbusd: unsigned times signed bytes
     ISA("avx512vnni", "x86_64", "x86-64-v4", "+avx512vnni", X86_64_V4 | {"avx512vnni"}, 6, 4, 4, 128, 4),
     ISA("avxvnni", "x86_64", "x86-64-v3", "+avxvnni", X86_64_V3 | {"avxvnni"}, 6, 1, 4, 128, 4),

@@ -1,4 +1,4 @@
-"""The tile registers of AMX: a process asks the system for them once, and makes sure that they compute what they should.
+"""The tile registers of AMX: a process asks the system for them once, and makes sure that they compute what is right.
 
 The permission is the whole process's, and that of processes forked from it. Threads give the tiles their shape at the
 start of each forward and release them at its end (forward.run).
