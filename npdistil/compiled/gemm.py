@@ -50,7 +50,8 @@ ACTIVATION_BYTES = ISA.activation_bytes
 TILE_ROWS, TILE_VECTORS = ISA.rows, ISA.vectors
 INT8_VECTOR = LANES * INTERLEAVE  # bytes of a panel that one step of 16 columns takes
 AMX_ROWS, AMX_BYTES = 16, 64  # of a tile of AMX
-INT8_TILE_ROWS = 4 * AMX_ROWS if ISA.tiles else TILE_ROWS  # as many as stay in the L1 cache with their sums
+# With 2 vectors and more; AMX goes through as many as stay in the L1 cache with their sums.
+INT8_TILE_ROWS = 4 * AMX_ROWS if ISA.tiles else TILE_ROWS
 
 
 def _parts(builder: Value, x: Value, count: int) -> list[Value]:
@@ -275,8 +276,7 @@ def _emit_float(builder: Value, rows: Value, vectors: Value, *operands: Value) -
 def _emit_int8(builder: Value, rows: Value, vectors: Value, *operands: Value) -> None:
     """The same, and on AMX what is more than one tile of the other kind, which takes no longer there."""
     if ISA.tiles:
-        larger = builder.icmp_signed(">", rows, ir.Constant(I64, TILE_ROWS))
-        with builder.if_then(builder.and_(larger, builder.icmp_signed(">", vectors, ir.Constant(I64, 1)))):
+        with builder.if_then(builder.icmp_signed(">", rows, ir.Constant(I64, TILE_ROWS))):
             _emit_amx(builder, rows, vectors, list(operands))
     _emit_shapes(builder, True, rows, vectors, *operands)
 
@@ -295,7 +295,9 @@ def _tile_operation(int8: bool) -> Any:
         steps: int,
     ) -> None:
         n = vectors * LANES
-        if int8 and ISA.tiles and rows > TILE_ROWS:  # rows up to 16 are read, whatever there is
+        if rows > (INT8_TILE_ROWS if int8 and vectors > 1 else TILE_ROWS):
+            raise IndexError(f"there is no tile of {rows} rows and {vectors} vectors")
+        if rows > TILE_ROWS:  # on AMX 16 are read, whatever lies there
             memory(a, (AMX_ROWS - 1) * a_stride + steps * INTERLEAVE, np.uint8)
         for i in range(rows):
             if int8:
@@ -403,7 +405,7 @@ def linear_panel(
     stride = vectors * (INT8_VECTOR if lin.int8 else VECTOR)
     weights = lin.panels + panel * lin.steps * TILE_VECTORS * (INT8_VECTOR if lin.int8 else VECTOR)
     start = lin.start + column * 4
-    tiles = tile_count(rows, INT8_TILE_ROWS if lin.int8 else TILE_ROWS)
+    tiles = tile_count(rows, INT8_TILE_ROWS if lin.int8 and vectors > 1 else TILE_ROWS)
     for i in range(tiles):
         first, last = tile_start(rows, tiles, i), tile_start(rows, tiles, i + 1)
         a = operand.rows + first * operand.stride
