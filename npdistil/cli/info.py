@@ -97,4 +97,4 @@ def _kernels() -> str:
     from ..compiled.kernels import kernels
 
     found = kernels()
-    return f"{found.isa.name}, {found.origin}"
+    return f"{found.isa.name}, {found.origin}{found.refused and f'; {found.refused}'}"

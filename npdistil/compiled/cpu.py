@@ -8,6 +8,8 @@ beside the kernels executes; on AArch64 from the auxiliary vector that the kerne
 import ctypes
 from collections.abc import Callable
 
+from .isa import AMX
+
 CPUID = Callable[[int, int], tuple[int, int, int, int]]  # (leaf, subleaf) -> eax, ebx, ecx, edx
 
 # (leaf, subleaf, register) -> bit: name
@@ -20,12 +22,13 @@ X86_FEATURES: dict[tuple[int, int, int], dict[int, str]] = {
         3: "bmi", 5: "avx2", 8: "bmi2", 16: "avx512f", 17: "avx512dq", 28: "avx512cd", 30: "avx512bw", 31: "avx512vl",
     },
     (7, 0, 2): {11: "avx512vnni"},
+    (7, 0, 3): {24: "amx-tile", 25: "amx-int8"},
     (7, 1, 0): {4: "avxvnni"},
     (0x80000001, 0, 2): {0: "sahf", 5: "lzcnt"},
 }  # fmt: skip
 OSXSAVE = 1 << 27  # of leaf 1, ecx: XGETBV is there
-# State that the operating system must save for registers of 256 and of 512 bits.
-YMM_STATE, ZMM_STATE = 0x6, 0xE6
+# State that the operating system must save for registers of 256 and of 512 bits, and for tiles.
+YMM_STATE, ZMM_STATE, TILE_STATE = 0x6, 0xE6, 0x60000
 OF_YMM = ("avx", "avx2", "avxvnni", "f16c", "fma")
 
 # (entry of the auxiliary vector, bit) -> name
@@ -47,6 +50,8 @@ def x86_features(cpuid: CPUID, xgetbv: Callable[[], int]) -> frozenset[str]:
         found -= {*OF_YMM}
     if state & ZMM_STATE != ZMM_STATE:
         found = {name for name in found if not name.startswith("avx512")}
+    if state & TILE_STATE != TILE_STATE:
+        found -= AMX
     return frozenset(found)
 
 

@@ -14,7 +14,7 @@ that are added to addresses are bytes, 4 a float32.
 from typing import Any
 
 from .attention import attention
-from .gemm import ACTIVATION_BYTES, OFFSET, WIDTH, linear_panel
+from .gemm import ACTIVATION_BYTES, OFFSET, WIDTH, configure_tiles, linear_panel, release_tiles
 from .layout import BLOCK_STAGES, CALL, CHUNK, LAYER, LINEAR, NONE, STAGE, WORKSPACE
 from .rowwise import copy, layer_norm, quantize, table_vector
 from .share import claimed, reset, shared, shared_rows, wait
@@ -204,12 +204,8 @@ def head_linear(call: Any) -> None:
 
 
 @kernel
-def run(address: int, rank: int) -> None:
-    """Take part in the call at `address` as thread `rank`. Thread 0 returns when the call is done."""
-    call = call_at(address)
-    if call.function == LINEAR:
-        head_linear(call)
-        return
+def encode_chunks(call: Any, rank: int) -> None:
+    """The forward of a batch. Thread 0 returns when it is done."""
     own = workspace_at(call.workspaces + rank * WORKSPACE_SIZE)
     shared_workspace, stage = workspace_at(call.workspaces), call.counters + STAGE
     for i in range(call.n_parallel, call.n_chunks):
@@ -220,3 +216,17 @@ def run(address: int, rank: int) -> None:
         encode(call, own, own, chunk_at(call.chunks + i * CHUNK_SIZE), 1, own.counters)
     if rank == 0:
         wait(call.counters, call.n_parallel)
+
+
+@kernel
+def run(address: int, rank: int) -> None:
+    """Take part in the call at `address` as thread `rank`. Thread 0 returns when the call is done."""
+    call = call_at(address)
+    if call.int8:
+        configure_tiles()
+    if call.function == LINEAR:
+        head_linear(call)
+    else:
+        encode_chunks(call, rank)
+    if call.int8:
+        release_tiles()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numba.core import cgutils
 
 from .isa import compiled_for
 from .layout import NONE, TANH
@@ -48,6 +49,9 @@ INTERLEAVE, OFFSET = ISA.interleave, ISA.offset
 ACTIVATION_BYTES = ISA.activation_bytes
 TILE_ROWS, TILE_VECTORS = ISA.rows, ISA.vectors
 INT8_VECTOR = LANES * INTERLEAVE  # bytes of a panel that one step of 16 columns takes
+AMX_ROWS, AMX_BYTES = 16, 64  # of a tile of AMX
+# With 2 vectors and more; AMX goes through as many as stay in the L1 cache with their sums.
+INT8_TILE_ROWS = 4 * AMX_ROWS if ISA.tiles else TILE_ROWS
 
 
 def _parts(builder: Value, x: Value, count: int) -> list[Value]:
@@ -91,7 +95,7 @@ def _madd(builder: Value, name: str, count: int, total: Value, x: Value, y: Valu
 
 def _multiply_add(builder: Value, total: Value, row: Value, column: Value) -> Value:
     """Total int32 [16] + 4 bytes of a row, in all lanes, times 4 bytes' worth of each column."""
-    if ISA.name == "avx512vnni":
+    if ISA.name in ("amx", "avx512vnni"):
         return _dot(builder, "llvm.x86.avx512.vpdpbusd.512", 1, False, total, row, column)
     if ISA.name == "avxvnni":
         return _dot(builder, "llvm.x86.avx512.vpdpbusd.256", 2, False, total, row, column)
@@ -181,6 +185,102 @@ def _emit_shapes(builder: Value, int8: bool, rows: Value, vectors: Value, *opera
     builder.ret_void()
 
 
+def _amx(builder: Value, name: str, *operands: Value) -> None:
+    """An instruction on tiles, which have the numbers 0 to 7."""
+    values = [ir.Constant(I8, each) if isinstance(each, int) else each for each in operands]
+    builder.call(declared(builder, f"llvm.x86.{name}", ir.VoidType(), *(each.type for each in values)), values)
+
+
+def _emit_amx_tiles(builder: Value, tall: bool, a: list[Value], c: list[Value], operands: list[Value]) -> None:
+    """The product of 16 rows, or where it is `tall` of twice 16, and 32 columns.
+
+    Tiles 0 to 3 are sums, 4 and 5 rows of activations, 6 and 7 columns of weights: a panel has 4 bytes of each input's
+    columns side by side, as a tile wants them, so they are loaded from where they lie.
+    """
+    a_stride, b, b_stride, start, c_stride, steps = operands
+    halves = [0, 1] if tall else [0]
+
+    def load(tile: int, address: Value, stride: Value) -> None:
+        _amx(builder, "tileloadd64", tile, pointer(builder, address, I8), stride)
+
+    def after(address: Value, count: int) -> Value:
+        return builder.add(address, ir.Constant(I64, count))
+
+    for half in halves:
+        for j in range(2):
+            load(2 * half + j, after(start, j * VECTOR), ir.Constant(I64, 0))  # the same in every row
+    with cgutils.for_range_slice(builder, ir.Constant(I64, 0), steps, ir.Constant(I64, AMX_BYTES // 4)) as (k, _):
+        column = builder.add(b, builder.mul(k, b_stride))
+        for j in range(2):
+            load(6 + j, after(column, j * INT8_VECTOR), b_stride)
+        for half in halves:
+            load(4 + half, builder.add(a[half], builder.mul(k, ir.Constant(I64, 4))), a_stride)
+            for j in range(2):
+                _amx(builder, "tdpbusd", 2 * half + j, 4 + half, 6 + j)
+    for half in halves:
+        for j in range(2):
+            _amx(builder, "tilestored64", 2 * half + j, pointer(builder, after(c[half], j * VECTOR), I8), c_stride)
+
+
+def _emit_amx(builder: Value, rows: Value, vectors: Value, operands: list[Value]) -> None:
+    """The product of any number of rows and 2 to 4 vectors of columns on AMX.
+
+    The last tiles overlap those before them where there is not enough for whole ones. Fewer than 16 rows are computed
+    as 16, of which the other ones are whatever lies there, and only the rows themselves are copied to c.
+    """
+    a, a_stride, b, b_stride, start, c, c_stride, steps = operands
+
+    def number(i: int) -> Value:
+        return ir.Constant(I64, i)
+
+    def least(x: Value, y: Value) -> Value:
+        return builder.select(builder.icmp_signed("<", x, y), x, y)
+
+    few = builder.icmp_signed("<", rows, number(AMX_ROWS))
+    room = ir.ArrayType(I8, AMX_ROWS * TILE_VECTORS * VECTOR)
+    with builder.goto_entry_block():
+        spare = builder.alloca(room)
+    spare.align = VECTOR
+    spare = builder.ptrtoint(spare, I64)
+    out, out_stride = builder.select(few, spare, c), builder.select(few, number(TILE_VECTORS * VECTOR), c_stride)
+    last_row = builder.select(few, number(0), builder.sub(rows, number(AMX_ROWS)))
+    last_vector = builder.sub(vectors, number(2))
+    with cgutils.for_range_slice(builder, number(0), vectors, number(2)) as (column, _):
+        j = least(column, last_vector)
+        at = builder.mul(j, number(VECTOR))
+        with cgutils.for_range_slice(builder, number(0), rows, number(2 * AMX_ROWS)) as (row, _):
+            firsts = [least(row, last_row), least(builder.add(row, number(AMX_ROWS)), last_row)]
+            rows_a = [builder.add(a, builder.mul(i, a_stride)) for i in firsts]
+            rows_c = [builder.add(builder.add(out, at), builder.mul(i, out_stride)) for i in firsts]
+            weights = builder.add(b, builder.mul(j, number(INT8_VECTOR)))
+            rest = [a_stride, weights, b_stride, builder.add(start, at), out_stride, steps]
+            tall = builder.icmp_signed(">", firsts[1], firsts[0])
+            with builder.if_else(tall) as (then, otherwise):
+                with then:
+                    _emit_amx_tiles(builder, True, rows_a, rows_c, rest)
+                with otherwise:
+                    _emit_amx_tiles(builder, False, rows_a, rows_c, rest)
+    with builder.if_then(few), cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, vectors) as vector:
+        at = builder.mul(vector.index, number(VECTOR))
+        source = builder.add(builder.add(spare, builder.mul(row.index, out_stride)), at)
+        target = builder.add(builder.add(c, builder.mul(row.index, c_stride)), at)
+        sums = builder.load(pointer(builder, source, i32x16.llvm_type), align=VECTOR)
+        builder.store(sums, pointer(builder, target, i32x16.llvm_type), align=4)
+    builder.ret_void()
+
+
+def _emit_float(builder: Value, rows: Value, vectors: Value, *operands: Value) -> None:
+    _emit_shapes(builder, False, rows, vectors, *operands)
+
+
+def _emit_int8(builder: Value, rows: Value, vectors: Value, *operands: Value) -> None:
+    """The same, and on AMX what is more than one tile of the other kind, which takes no longer there."""
+    if ISA.tiles:
+        with builder.if_then(builder.icmp_signed(">", rows, ir.Constant(I64, TILE_ROWS))):
+            _emit_amx(builder, rows, vectors, list(operands))
+    _emit_shapes(builder, True, rows, vectors, *operands)
+
+
 def _tile_operation(int8: bool) -> Any:
     def reference(
         rows: int,
@@ -195,6 +295,10 @@ def _tile_operation(int8: bool) -> Any:
         steps: int,
     ) -> None:
         n = vectors * LANES
+        if rows > (INT8_TILE_ROWS if int8 and vectors > 1 else TILE_ROWS):
+            raise IndexError(f"there is no tile of {rows} rows and {vectors} vectors")
+        if rows > TILE_ROWS:  # on AMX 16 are read, whatever lies there
+            memory(a, (AMX_ROWS - 1) * a_stride + steps * INTERLEAVE, np.uint8)
         for i in range(rows):
             if int8:
                 stored = {4: np.uint8 if OFFSET else np.int8, 2: np.int16}[INTERLEAVE]
@@ -219,7 +323,8 @@ def _tile_operation(int8: bool) -> Any:
             function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [I64] * len(operands)), name)
             function.linkage = "linkonce_odr"
             function.attributes.add("noinline")
-            _emit_shapes(ir.IRBuilder(function.append_basic_block()), int8, *function.args)
+            emit = _emit_int8 if int8 else _emit_float
+            emit(ir.IRBuilder(function.append_basic_block()), *function.args)
         builder.call(function, operands)
 
     return tile
@@ -231,10 +336,30 @@ float_tile = _tile_operation(int8=False)
 int8_tile = _tile_operation(int8=True)
 
 
+@operation(void, reference=lambda: None)
+def configure_tiles(builder: Value) -> None:
+    """Give this thread's 8 tiles of AMX, where the kernels are for it, their shape: 16 rows of 64 bytes."""
+    if ISA.tiles:
+        content = bytearray(64)
+        content[0] = 1  # the palette
+        content[16:32] = AMX_BYTES.to_bytes(2, "little") * 8
+        content[48:56] = bytes([AMX_ROWS] * 8)
+        shape = cgutils.global_constant(builder, "npdistil_tiles", cgutils.make_bytearray(content))
+        load = declared(builder, "llvm.x86.ldtilecfg", ir.VoidType(), I8.as_pointer())
+        builder.call(load, [shape.bitcast(I8.as_pointer())])
+
+
+@operation(void, reference=lambda: None)
+def release_tiles(builder: Value) -> None:
+    """Give them back, so that the system has nothing of them to save."""
+    if ISA.tiles:
+        builder.call(declared(builder, "llvm.x86.tilerelease", ir.VoidType()), [])
+
+
 @kernel
-def tile_count(rows: int) -> int:
-    """How many tiles `rows` rows make, as equal as can be: 8 rows are 4 + 4, not 6 + 2."""
-    return (rows + TILE_ROWS - 1) // TILE_ROWS
+def tile_count(rows: int, most: int) -> int:
+    """How many tiles of `most` rows at most `rows` rows make, as equal as can be: 8 rows are 4 + 4, not 6 + 2."""
+    return (rows + most - 1) // most
 
 
 @kernel
@@ -248,7 +373,7 @@ def float_product(
     rows: int, n: int, a: int, a_stride: int, b: int, b_stride: int, start: int, c: int, c_stride: int, steps: int
 ) -> None:
     """C [rows, n] = start + a @ b on float32 tiles, n up to a panel's width; whole vectors of c are written."""
-    tiles = tile_count(rows)
+    tiles = tile_count(rows, TILE_ROWS)
     vectors = (n + LANES - 1) // LANES
     for i in range(tiles):
         first, last = tile_start(rows, tiles, i), tile_start(rows, tiles, i + 1)
@@ -280,7 +405,7 @@ def linear_panel(
     stride = vectors * (INT8_VECTOR if lin.int8 else VECTOR)
     weights = lin.panels + panel * lin.steps * TILE_VECTORS * (INT8_VECTOR if lin.int8 else VECTOR)
     start = lin.start + column * 4
-    tiles = tile_count(rows)
+    tiles = tile_count(rows, INT8_TILE_ROWS if lin.int8 and vectors > 1 else TILE_ROWS)
     for i in range(tiles):
         first, last = tile_start(rows, tiles, i), tile_start(rows, tiles, i + 1)
         a = operand.rows + first * operand.stride

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 X86_64_V2 = frozenset(("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3"))
 X86_64_V3 = X86_64_V2 | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"}
 X86_64_V4 = X86_64_V3 | {"avx512bw", "avx512cd", "avx512dq", "avx512f", "avx512vl"}
+AMX = frozenset(("amx-int8", "amx-tile"))
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ISA:
         rows, vectors: the tile of accumulators that its registers hold; a vector has 16 lanes.
         interleave: int8 weights of one column that are side by side in a panel, as many as make 4 bytes of activations.
         offset: what is added to an int8 activation before it is stored: 128 where the instruction takes it unsigned.
+        inputs: zeros fill the inputs of int8 panels up to a multiple of this: as many as one step takes.
     """
 
     name: str
@@ -34,6 +36,12 @@ class ISA:
     vectors: int
     interleave: int
     offset: int
+    inputs: int
+
+    @property
+    def tiles(self) -> bool:
+        """Whether int8 products run on AMX's tile registers, for which a process asks the system (tiles.py)."""
+        return self.needs >= AMX
 
     @property
     def activation_bytes(self) -> int:
@@ -43,16 +51,29 @@ class ISA:
 
 # The best first. Without fused multiply-add in hardware nothing here is fast, so there is none without.
 ISAS = (
+    # tdpbusd: 16 x 64 unsigned times 64 x 16 signed bytes; few rows take vpdpbusd
+    ISA(
+        "amx",
+        "x86_64",
+        "x86-64-v4",
+        "+avx512vnni,+amx-int8,+amx-tile",
+        X86_64_V4 | AMX | {"avx512vnni"},
+        6,
+        4,
+        4,
+        128,
+        64,
+    ),
     # vpdpbusd: unsigned times signed bytes
-    ISA("avx512vnni", "x86_64", "x86-64-v4", "+avx512vnni", X86_64_V4 | {"avx512vnni"}, 6, 4, 4, 128),
-    ISA("avxvnni", "x86_64", "x86-64-v3", "+avxvnni", X86_64_V3 | {"avxvnni"}, 6, 1, 4, 128),
+    ISA("avx512vnni", "x86_64", "x86-64-v4", "+avx512vnni", X86_64_V4 | {"avx512vnni"}, 6, 4, 4, 128, 4),
+    ISA("avxvnni", "x86_64", "x86-64-v3", "+avxvnni", X86_64_V3 | {"avxvnni"}, 6, 1, 4, 128, 4),
     # pmaddwd on bytes widened to int16: exact, where pmaddubsw saturates
-    ISA("avx512", "x86_64", "x86-64-v4", "", X86_64_V4, 6, 4, 2, 0),
-    ISA("avx2", "x86_64", "x86-64-v3", "", X86_64_V3, 6, 1, 2, 0),
+    ISA("avx512", "x86_64", "x86-64-v4", "", X86_64_V4, 6, 4, 2, 0, 2),
+    ISA("avx2", "x86_64", "x86-64-v3", "", X86_64_V3, 6, 1, 2, 0, 2),
     # sdot: signed times signed bytes; every processor that has it has atomics of one instruction too
-    ISA("dotprod", "aarch64", "generic", "+neon,+dotprod,+lse", frozenset(("dotprod", "lse", "neon")), 6, 1, 4, 0),
+    ISA("dotprod", "aarch64", "generic", "+neon,+dotprod,+lse", frozenset(("dotprod", "lse", "neon")), 6, 1, 4, 0, 4),
     # what LLVM makes of products of int16
-    ISA("neon", "aarch64", "generic", "+neon", frozenset(("neon",)), 6, 1, 2, 0),
+    ISA("neon", "aarch64", "generic", "+neon", frozenset(("neon",)), 6, 1, 2, 0, 2),
 )
 BY_NAME = {isa.name: isa for isa in ISAS}
 

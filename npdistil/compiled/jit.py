@@ -9,6 +9,7 @@ from numba import config, types
 from numba.core.registry import cpu_target
 
 from ..errors import EngineError
+from . import tiles
 from .isa import ISA, ISAS, compile_for
 from .kernels import Run, as_run
 
@@ -28,7 +29,8 @@ def own_isa() -> ISA:
     codegen = cpu_target.target_context.codegen()
     enabled = {name[1:] for name in codegen.magic_tuple()[2].split(",") if name.startswith("+")}
     architecture = llvm.get_process_triple().split("-")[0].replace("arm64", "aarch64")
-    isa = next((isa for isa in ISAS if isa.architecture == architecture and isa.needs <= enabled), None)
+    fitting = (isa for isa in ISAS if isa.architecture == architecture and isa.needs <= enabled)
+    isa = next((isa for isa in fitting if not isa.tiles or not tiles.refused()), None)
     if isa is None:
         raise EngineError(
             f"NPDISTIL_ISA is jit, and there are no kernels for what numba compiles for here, {architecture} with "
@@ -55,7 +57,10 @@ def compiled_for_this_processor() -> tuple[ISA, Run]:
     (result,) = dispatcher.overloads.values()
     address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
     pointers = (ctypes.c_void_p, ctypes.c_void_p)
-    return isa, as_run(ctypes.CFUNCTYPE(ctypes.c_int32, *pointers, ctypes.c_int64, ctypes.c_int64)(address))
+    run = as_run(ctypes.CFUNCTYPE(ctypes.c_int32, *pointers, ctypes.c_int64, ctypes.c_int64)(address))
+    if isa.tiles and (reason := tiles.wrong(isa, run)):
+        raise EngineError(reason)
+    return isa, run
 
 
 def as_python(isa: ISA) -> tuple[ISA, Run]:

@@ -39,11 +39,13 @@ class Kernels:
         isa: it says how weights are packed.
         run: calls leave the GIL to others.
         origin: "installed", "jit" or "checked".
+        refused: why a better instruction set that the processor has is not used, or nothing.
     """
 
     isa: ISA
     run: Run
     origin: str
+    refused: str = ""
 
 
 @lru_cache(maxsize=1)
@@ -85,13 +87,18 @@ def _installed(asked: str) -> Kernels:
     architecture = system()
     files = Files(architecture)
     found = features(architecture, files.load)
-    lacking = ""
+    lacking = refused = ""
     for isa in ISAS:
         if isa.architecture == architecture and asked in ("", isa.name):
-            missing = isa.needs - found
-            if not missing:
-                return Kernels(isa, _function(files, isa.name), "installed")
-            lacking = f"the processor lacks {', '.join(sorted(missing))}, which {isa.name} needs"
+            if missing := isa.needs - found:
+                lacking = f"the processor lacks {', '.join(sorted(missing))}, which {isa.name} needs"
+                continue
+            if isa.tiles:
+                from . import tiles
+
+                lacking = refused = tiles.refused() or tiles.wrong(isa, _function(files, isa.name))
+            if not (isa.tiles and refused):
+                return Kernels(isa, _function(files, isa.name), "installed", refused)
     raise NoKernelsError(lacking or f"{asked} is of another architecture than {architecture}")
 
 

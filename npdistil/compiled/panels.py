@@ -2,7 +2,7 @@
 
 A panel holds 16 to 64 columns (outputs) for all inputs, input by input: float32 [K, columns], or int8
 [K / interleave, columns, interleave], where `interleave` weights of one column stand side by side.
-Columns are filled up with zeros to whole vectors, inputs to whole groups.
+Columns are filled up with zeros to whole vectors, int8 inputs to what a step of the kernel takes.
 """
 
 import contextlib
@@ -42,19 +42,14 @@ def padded(values: Array, dtype: Any, size: int) -> Array:
     return out
 
 
-def packed_size(shape: tuple[int, int], interleave: int, itemsize: int) -> int:
-    """Bytes of the panels of a weight [out, in], a multiple of 64."""
-    return rounded_up(shape[0], LANES) * rounded_up(shape[1], interleave) * itemsize
+def pack(weight: Array, interleave: int, inputs: int, width: int, packed: Array) -> Array:
+    """float32 or int8 [out, in] -> its panels, one after the other: [out up to 16, inputs] elements.
 
-
-def pack(weight: Array, interleave: int, width: int, packed: Array) -> Array:
-    """float32 or int8 [out, in] -> its panels, one after the other: [out up to 16, in up to interleave] elements.
-
-    `interleave` is 1 for float32; `width` is the number of columns of each panel but the last; `packed` are the bytes
-    to write to, `packed_size` of them.
+    `interleave` is 1 for float32; `inputs` is a multiple of it, `in` or more; `width` is the number of columns of each
+    panel but the last; `packed` are the bytes to write to.
     """
     n, k = weight.shape
-    columns, inputs = rounded_up(n, LANES), rounded_up(k, interleave)
+    columns = rounded_up(n, LANES)
     if columns != n or inputs != k:
         weight = np.pad(weight, ((0, columns - n), (0, inputs - k)))
     # What is interleaved stays together: it is moved as one number, several times as fast.
@@ -69,8 +64,9 @@ def pack(weight: Array, interleave: int, width: int, packed: Array) -> Array:
 
 
 def linear_size(weight: Array, isa: ISA) -> int:
-    """Bytes of the panels of a linear layer."""
-    return packed_size(weight.shape, isa.interleave if weight.dtype == np.int8 else 1, weight.itemsize)
+    """Bytes of the panels of a linear layer, a multiple of 64."""
+    n, k = weight.shape
+    return rounded_up(n, LANES) * (rounded_up(k, isa.inputs) if weight.dtype == np.int8 else k) * weight.itemsize
 
 
 def pack_linear(weight: Array, bias: Array, isa: ISA, out: Array, weight_scale: Array | None = None) -> Params:
@@ -79,16 +75,17 @@ def pack_linear(weight: Array, bias: Array, isa: ISA, out: Array, weight_scale: 
     columns, width = rounded_up(n, LANES), isa.vectors * LANES
     bias = padded(bias, np.float32, columns)
     if weight_scale is None:
-        panels = pack(weight, 1, width, out)
+        panels = pack(weight, 1, k, width, out)
         return {"panels": panels, "start": bias, "scale": bias, "bias": bias, "n": n, "steps": k, "int8": 0}
     # (x + offset) w summed up is x w summed up, and offset times the sum of w.
     start = -isa.offset * weight.sum(axis=1, dtype=np.int64)
+    inputs = rounded_up(k, isa.inputs)
     return {
-        "panels": pack(weight, isa.interleave, width, out),
+        "panels": pack(weight, isa.interleave, inputs, width, out),
         "start": padded(start, np.int32, columns),
         "scale": padded(weight_scale, np.float32, columns),
         "bias": bias,
         "n": n,
-        "steps": -(-k // isa.interleave),
+        "steps": inputs // isa.interleave,
         "int8": 1,
     }

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,16 @@ from typing import Any
 
 import pytest
 import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import npdistil
 import npdistil.engine
+from npdistil.cli.info import _kernels
 from npdistil.compiled import kernels as module
+from npdistil.compiled import tiles
 from npdistil.compiled.cpu import ARM_FEATURES, X86_FEATURES, arm_features, features, x86_features
-from npdistil.compiled.isa import BY_NAME, ISAS
+from npdistil.compiled.isa import AMX, BY_NAME, ISAS
 from npdistil.compiled.kernels import FOLDER, NoKernelsError, kernels, system
 from npdistil.errors import EngineError
 
@@ -48,13 +53,22 @@ def runs_on(monkeypatch: pytest.MonkeyPatch, again: Any) -> None:
 def best() -> str:
     """The instruction set that this process takes by itself; no file is loaded that a test changes."""
     found = features(system(), module.Files(system()).load)
-    return next(isa.name for isa in ISAS if isa.architecture == system() and isa.needs <= found)
+    fitting = (isa for isa in ISAS if isa.architecture == system() and isa.needs <= found)
+    return next(isa.name for isa in fitting if not (isa.tiles and tiles.refused()))
 
 
 def has(monkeypatch: pytest.MonkeyPatch, *features: str) -> None:
     monkeypatch.setattr("npdistil.compiled.cpu.features", lambda architecture, load: frozenset(features))
 
 
+@pytest.fixture
+def tiles_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system gives AMX's tiles, and they are not tried: kernels for it are loaded on any x86-64, and never run."""
+    monkeypatch.setattr(tiles, "refused", lambda: "")
+    monkeypatch.setattr(tiles, "wrong", lambda isa, run: "")
+
+
+@pytest.mark.usefixtures("tiles_work")
 def test_the_first_that_fits_is_taken(again: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for isa in ISAS:
         if isa.architecture == system():
@@ -65,6 +79,7 @@ def test_the_first_that_fits_is_taken(again: Any, monkeypatch: pytest.MonkeyPatc
     assert again().origin == "installed"
 
 
+@pytest.mark.usefixtures("tiles_work")
 def test_another_one_can_be_asked_for(again: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     has(monkeypatch, *ALL)
     for isa in ISAS:
@@ -92,10 +107,77 @@ def test_one_that_the_processor_lacks_is_an_error_for_every_engine_but_numpy(
     assert npdistil.load(tmp_path / "model", engine="numpy").engine == "numpy"
 
 
+REFUSED = "the system gives this process no tile registers for AMX (Invalid argument)"
+
+
+@pytest.mark.skipif(system() != "x86_64", reason="AMX is of x86-64")
+@pytest.mark.parametrize("how", ["refused", "wrong"])
+def test_without_tiles_that_work_the_next_one_is_taken_and_why_is_said(
+    again: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    has(monkeypatch, *ALL)
+    monkeypatch.setattr(tiles, "refused", lambda: REFUSED if how == "refused" else "")
+    monkeypatch.setattr(tiles, "wrong", lambda isa, run: REFUSED)
+    found = again()
+    assert (found.isa.name, found.refused) == ("avx512vnni", REFUSED)
+    runs_on(monkeypatch, lambda: found)
+    monkeypatch.setattr("npdistil.cli.info.why_not_compiled", lambda: None)
+    assert _kernels() == f"avx512vnni, installed; {REFUSED}"
+    monkeypatch.setenv("NPDISTIL_ISA", "amx")
+    with pytest.raises(EngineError, match="NPDISTIL_ISA is amx: the system gives this process no tile reg") as caught:
+        again()
+    assert not isinstance(caught.value, NoKernelsError), "no fallback from what was asked for"
+
+
+def test_kernels_that_compute_another_product_are_found_out() -> None:
+    assert tiles.wrong(BY_NAME["amx"], lambda call, rank: None) == "AMX computes 1700 of 1700 known sums wrong here"
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=st.integers(1, 150), inputs=st.integers(1, 300), outputs=st.integers(1, 300))
+def test_an_int8_product_of_any_shape_is_exact(rows: int, inputs: int, outputs: int) -> None:
+    assert tiles.wrong(kernels().isa, kernels().run, rows, inputs, outputs) == ""
+
+
+def needs_tiles() -> None:
+    if system() != "x86_64" or not BY_NAME["amx"].needs <= features(system(), module.Files(system()).load):
+        pytest.skip("this processor lacks AMX")
+    if reason := tiles.refused():
+        pytest.skip(reason)
+
+
+def test_amx_is_taken_where_there_is_some(again: Any) -> None:
+    needs_tiles()
+    assert (again().isa.name, again().refused) == ("amx", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_amx_works_in_a_process_forked_after_it_was_used(tmp_path: Path) -> None:
+    needs_tiles()
+    script = f"""
+import os, sys
+import npdistil
+model = npdistil.load({str(tiny.write(tmp_path / "model"))!r}, precision="int8", threads=2)
+assert model.encoder.isa.name == "amx"
+ids = [[2, 3, 4], [5] * 20, [6]] * 40
+expected = model.logits(ids).tobytes()
+child = os.fork()
+if not child:
+    os._exit(model.logits(ids).tobytes() != expected)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    environment = os.environ | {"NPDISTIL_ISA": "amx"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True, text=True, check=False, timeout=60, env=environment,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+
+
 @pytest.mark.parametrize("name", ["AVX2", "avx", "none", " ", "x" * 1000])
 def test_an_unknown_name_is_refused(again: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("NPDISTIL_ISA", name)
-    with pytest.raises(EngineError, match="known are avx512vnni, .* and jit") as caught:
+    with pytest.raises(EngineError, match="known are amx, avx512vnni, .* and jit") as caught:
         again()
     assert len(str(caught.value)) < 200
 
@@ -228,12 +310,15 @@ def test_everything_that_is_asked_for_has_a_bit() -> None:
 
 @pytest.mark.parametrize("name", sorted(X86))
 def test_each_feature_is_read_by_itself(name: str) -> None:
-    assert x86_features(answers(name, "osxsave"), xgetbv_of(0xE7)) == {name}
-    assert x86_features(answers(*(X86 - {name}), "osxsave"), xgetbv_of(0xE7)) == X86 - {name}
+    assert x86_features(answers(name, "osxsave"), xgetbv_of(0x600E7)) == {name}
+    assert x86_features(answers(*(X86 - {name}), "osxsave"), xgetbv_of(0x600E7)) == X86 - {name}
 
 
 def test_registers_that_the_system_does_not_save_are_not_there() -> None:
     cpuid = answers(*X86, "osxsave")
+    assert BY_NAME["amx"].needs <= x86_features(cpuid, xgetbv_of(0x600E7))
+    for half in (0xE7, 0x200E7, 0x400E7):
+        assert BY_NAME["amx"].needs - x86_features(cpuid, xgetbv_of(half)) == AMX
     assert BY_NAME["avx512vnni"].needs <= x86_features(cpuid, xgetbv_of(0xE7))
     without_zmm = x86_features(cpuid, xgetbv_of(0x7))
     assert BY_NAME["avxvnni"].needs <= without_zmm
@@ -269,7 +354,7 @@ def test_what_is_found_here_is_what_the_kernel_says() -> None:
         next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
     )
     theirs = {"sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sahf": "lahf_lm", "lzcnt": "abm", "bmi": "bmi1"}
-    theirs |= {"avx512vnni": "avx512_vnni", "avxvnni": "avx_vnni"}
+    theirs |= {"avx512vnni": "avx512_vnni", "avxvnni": "avx_vnni", "amx-tile": "amx_tile", "amx-int8": "amx_int8"}
     found = features("x86_64", module.Files("x86_64").load)
     assert found == {name for name in X86 if theirs.get(name, name) in flags}
 
