@@ -35,6 +35,7 @@ from .openapi import described
 from .requests import BODIES, ApiError, is_openai, read
 from .service import EXPLANATION, Service
 from .settings import Settings
+from .tracing import Tracing
 
 __all__ = ["Settings", "make_app"]
 
@@ -71,6 +72,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
 
     Raises:
         CheckpointError, InputError, EngineError: the model cannot run.
+        MissingExtraError: `trace` is asked for, and OpenTelemetry is not installed.
 
     Example:
         >>> import npdistil
@@ -78,6 +80,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         >>> sorted(route.path for route in app.routes if route.path.startswith("/embed"))
         ['/embed', '/embed_all', '/embed_sparse', '/embeddings']
     """
+    tracing = Tracing() if settings and settings.trace else None
     service = Service(model, settings or Settings())
     service.warm_up()
 
@@ -162,7 +165,15 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         ],
         middleware=[
             *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
-            Middleware(Guard, routes=asked, token=service.settings.token, origins=origins, hosts=hosts, log=log),
+            Middleware(
+                Guard,
+                routes=asked,
+                token=service.settings.token,
+                origins=origins,
+                hosts=hosts,
+                log=log,
+                tracing=tracing,
+            ),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=service.lifespan,
@@ -191,8 +202,10 @@ class Guard:
         origins: Sequence[str],
         hosts: Sequence[str],
         log: Callable[[str], None] | None,
+        tracing: Tracing | None,
     ) -> None:
-        self.app, self.routes, self.origins, self.hosts, self.log = app, routes, origins, hosts, log
+        self.app, self.routes, self.origins, self.hosts = app, routes, origins, hosts
+        self.log, self.tracing = log, tracing
         self.token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -210,8 +223,11 @@ class Guard:
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", number), *SAFE]
+                status, seconds = message["status"], perf_counter() - began
                 if self.log:
-                    self.log(_entry(scope, number.decode(), message["status"], perf_counter() - began, spent))
+                    self.log(_entry(scope, number.decode(), status, seconds, spent))
+                if self.tracing:
+                    self.tracing.tell(scope["method"], _route(scope), headers, status, seconds, spent)
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and path in OPEN
@@ -401,14 +417,19 @@ def _numbers(array: Any) -> Any:
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
 
 
+def _route(scope: Scope) -> str | None:
+    """Of a request's path what the service has; any other may be anything."""
+    return getattr(scope.get("route"), "path", None)
+
+
 def _entry(scope: Scope, number: str, status: int, seconds: float, spent: Spent) -> str:
-    """A request's line in the log; of its path only what the service has, as any other may be anything."""
+    """A request's line in the log."""
     entry = {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "id": number,
         "client": (scope.get("client") or ("",))[0],
         "method": scope["method"],
-        "path": getattr(scope.get("route"), "path", None),
+        "path": _route(scope),
         "status": status,
         "ms": round(1000 * seconds, 2),
         "tokenization_ms": round(1000 * spent.tokenization, 2),
