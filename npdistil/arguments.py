@@ -4,6 +4,7 @@ One table, for every call that takes such arguments. An argument stands for sett
 or is refused with what to write instead; None is always as if it had not been given.
 """
 
+import numbers
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .settings import shown
 
 # The calls that take them.
 PIPELINE = "pipeline"  # and the classes of pipelines
@@ -58,15 +60,22 @@ def _among(*values: Any) -> Callable[[Any], bool]:
 
 
 def _cpu(device: Any) -> bool:
-    return str(device) in ("-1", "cpu", "cpu:0")  # torch.device("cpu") too
+    if isinstance(device, numbers.Number):
+        return isinstance(device, numbers.Integral) and device == -1
+    return str(device) in ("cpu", "cpu:0", "-1")  # torch.device("cpu") too
 
 
 def _on_cpu(devices: Any) -> bool:
-    return devices == "auto" or all(map(_cpu, devices.values() if isinstance(devices, Mapping) else [devices]))
+    return _among("auto")(devices) or all(map(_cpu, devices.values() if isinstance(devices, Mapping) else [devices]))
 
 
 def _dtype(value: Any) -> bool:
-    return str(getattr(value, "__name__", value)).removeprefix("torch.") in HALVES
+    name = "" if isinstance(value, numbers.Number) else str(getattr(value, "__name__", value))
+    return name.removeprefix("torch.") in HALVES
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _lower(name: str) -> Callable[[Any], dict[str, Any]]:
@@ -183,14 +192,21 @@ ARGUMENTS = (
         same=lambda m: m.config.problem_type,
     ),
     Argument(
-        "model_kwargs", (PIPELINE, SENTENCES), "read as arguments of `AutoModel.from_pretrained`", becomes=_inner(MODEL)
+        "model_kwargs",
+        (PIPELINE, SENTENCES),
+        "read as arguments of `AutoModel.from_pretrained`",
+        _mapping,
+        "expected a dict of arguments",
+        _inner(MODEL),
     ),
     Argument("config_kwargs, model_card_data", (SENTENCES,), "refused unless empty", _nothing_of, "leave it out"),
     Argument(
         "tokenizer_kwargs, processor_kwargs",
         (SENTENCES,),
         "read as arguments of `AutoTokenizer.from_pretrained`",
-        becomes=_inner(TOKENIZER),
+        _mapping,
+        "expected a dict of arguments",
+        _inner(TOKENIZER),
     ),
     Argument(
         "padding_side, add_prefix_space, legacy, model_input_names, tokenizer_type, tokenizer_file, vocab_file",
@@ -259,7 +275,7 @@ ARGUMENTS = (
         "tokenizer_kwargs, tokenize_kwargs",
         (CALL,),
         "read as arguments of the call itself",
-        lambda value: isinstance(value, Mapping),
+        _mapping,
         "expected a dict of arguments for the tokenizer",
         _inner(CALL),
     ),
@@ -362,7 +378,7 @@ def read(call: str, given: Mapping[str, Any], settings: Collection[str] = ()) ->
             own[name] = value
         elif value is not None and argument.same is None:
             if not argument.takes(value):
-                raise InputError(f"{name} is {value!r:.80}; {argument.instead}")
+                raise InputError(f"{name} is {shown(value)}; {argument.instead}")
             stands_for |= {**argument.becomes(value), **argument.together(given)}
     return stands_for | own
 
@@ -377,7 +393,7 @@ def check_same(call: str, given: Mapping[str, Any], of: Any) -> None:
         argument = argument_of(call, name, ())
         if argument and argument.same and value is not None and value != (stored := argument.same(of)):
             raise InputError(
-                f"{name} is {value!r:.80}; {argument.instead or f'the directory says {stored!r:.80}: change it there'}"
+                f"{name} is {shown(value)}; {argument.instead or f'the directory says {stored!r:.80}: change it there'}"
             )
 
 

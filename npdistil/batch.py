@@ -82,7 +82,7 @@ def pack(token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
         raise InputError(
             f"expected a list of lists of token ids, found a {type(token_ids).__name__}; give its input_ids"
         )
-    if not hasattr(token_ids, "__iter__"):
+    if not hasattr(token_ids, "__iter__") or getattr(token_ids, "ndim", 1) == 0:
         raise InputError(f"expected a list of lists of token ids, found a {type(token_ids).__name__}")
     texts = [_flat(ids, i) for i, ids in enumerate(token_ids)]
     bounds = np.zeros(len(texts) + 1, np.int64)

@@ -13,6 +13,7 @@ from . import __version__
 from .distilbert.encoder import Array
 from .errors import InputError
 from .model import Model
+from .settings import check, number
 from .text import items_of, tokenize
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)  # tokens, special ones included
@@ -52,8 +53,7 @@ def bench(model: Model, texts: Sequence[str] | None = None, seconds: float = 10.
     chosen = list(TEXTS) * 16 if texts is None else [*items_of(texts)]
     if not chosen:
         raise InputError("no texts to measure with")
-    if not seconds > 0:
-        raise InputError(f"seconds is {seconds!r}; expected a positive number")
+    check("seconds", number(0, 86_400), seconds)
     longest = model.config.max_position_embeddings
     measured, tokens, took = _throughput(model, chosen, seconds / 2)
     lengths = [length for length in LENGTHS if length <= longest]

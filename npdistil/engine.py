@@ -17,6 +17,7 @@ from .checkpoint.config import Config
 from .distilbert import encoder
 from .distilbert.encoder import Array, Params
 from .errors import InputError
+from .settings import check, choice, whole
 
 ENGINES = ("auto", "numpy", "compiled")
 PRECISIONS = ("float32", "int8")
@@ -156,8 +157,7 @@ def make_encoder(config: Config, params: Params, engine: str, threads: int | Non
             kernels that are damaged, cannot be loaded, or are not what NPDISTIL_ISA asks for.
         MissingExtraError: NPDISTIL_ISA=jit without numba.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine is {engine!r}; known are {', '.join(ENGINES)}")
+    check("engine", choice(*ENGINES), engine)
     threads = thread_count(threads)
     if engine == "auto" and (reason := why_not_compiled()):
         _warn(reason)
@@ -207,9 +207,8 @@ def thread_count(asked: int | None = None) -> int:
     if value is None:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(cpus, _cgroup_quota() or cpus, 1024))
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1024:
-        raise InputError(f"{source} is {value!r}; expected a whole number from 1 to 1024")
-    return value
+    check(source, whole(1, 1024), value)
+    return int(value)
 
 
 def _cgroup_quota(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -13,7 +13,7 @@ from .batch import in_chunks
 from .errors import InputError
 from .model import Model, load
 from .notebook import card
-from .settings import UNSET, Settings
+from .settings import UNSET, Settings, shown
 from .tasks.base import Task
 from .text import items_of
 from .tokenizer import Tokenizer
@@ -85,7 +85,7 @@ def task_type(task: str) -> type[Task[Any]]:
         InputError: none of `TASKS`.
     """
     if not isinstance(task, str) or task not in TASKS:
-        raise InputError(f"task is {task!r:.80}; known are {', '.join(TASKS)}")
+        raise InputError(f"task is {shown(task)}; known are {', '.join(TASKS)}")
     module, name = TASKS[task]
     found: type[Task[Any]] = getattr(importlib.import_module(f".tasks.{module}", __package__), name)
     return found
@@ -130,8 +130,8 @@ class Pipeline:
         own = read(PIPELINE, given, known)
         self.model = as_model(model, own)
         check_same(MODEL, given.get("model_kwargs") or {}, self.model)
-        if not (config is None or config == name or config is self.model.config):
-            raise InputError(f"config is {config!r:.80}; what config.json in the model's directory says is used")
+        if not (config is None or config is self.model.config or (isinstance(config, str) and config == str(name))):
+            raise InputError(f"config is {shown(config)}; what config.json in the model's directory says is used")
         check_tokenizer(tokenizer, name, self.model)
         settings = {each: value for each, value in own.items() if each not in (*ENGINE, *HUB)}
         self.processor = task_type(self.task)(self.model.checkpoint, **_without_none(settings, self.task))
@@ -578,7 +578,7 @@ def check_tokenizer(tokenizer: Any, name: Any, model: Model) -> None:
         other = AutoTokenizer.from_pretrained(tokenizer)
     if not model.tokenizer.belongs(other):
         raise InputError(
-            f"tokenizer is {tokenizer!r:.80}, which is not that of {model.name_or_path}; the one in the model's "
+            f"tokenizer is {shown(tokenizer)}, which is not that of {model.name_or_path}; the one in the model's "
             "directory is used: leave it out, or save the other into a copy of that directory"
         )
 

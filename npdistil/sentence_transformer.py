@@ -10,10 +10,16 @@ from .arguments import ENCODE, ENGINE, HUB, SENTENCES, check_same, read, tensor
 from .distilbert.encoder import Array
 from .errors import InputError
 from .pipelines import EmbeddingPipeline, as_model
-from .settings import check, choice
+from .settings import Kind, check, choice, string
 from .tokenizer import Tokenizer
 from .util import SIMILARITIES
 
+PROMPTS = Kind(
+    "expected a dict of strings",
+    lambda value: isinstance(value, Mapping) and all(string().takes(each) for pair in value.items() for each in pair),
+    str,
+    {"type": "object"},
+)
 DOCUMENTS = ("document", "passage", "corpus")  # names of the prompt of documents, the first that is there
 
 
@@ -64,13 +70,17 @@ class SentenceTransformer:
         own = read(SENTENCES, {"device": device, **given})
         if unknown := [name for name in own if name not in names]:
             raise InputError(f"unknown argument: {', '.join(unknown)}; known are {', '.join(names)} and those of there")
-        self.similarity_fn_name = getattr(similarity_fn_name, "value", similarity_fn_name) or "cosine"
+        similarity: Any = "cosine" if similarity_fn_name is None else similarity_fn_name
+        self.similarity_fn_name = getattr(similarity, "value", similarity)
         check("similarity_fn_name", choice(*SIMILARITIES), self.similarity_fn_name)
         self.model = as_model(model_name_or_path, own)
         check_same("AutoModel", given.get("model_kwargs") or {}, self.model)
         stored = self.model.checkpoint.sentence
+        check("prompts", PROMPTS, prompts, None)
         self.prompts = {**(stored.prompts if stored else {}), **(prompts or {})} or {"query": "", "document": ""}
-        self.default_prompt_name = default_prompt_name or (stored.default_prompt_name if stored else None)
+        self.default_prompt_name = default_prompt_name
+        if default_prompt_name is None and stored:
+            self.default_prompt_name = stored.default_prompt_name
         if self.default_prompt_name is not None:
             check("default_prompt_name", choice(*self.prompts), self.default_prompt_name)
         self._truncate_dim = truncate_dim
@@ -149,7 +159,7 @@ class SentenceTransformer:
 
     def _prompt(self, prompt: str | None, name: str | None) -> str:
         """What is put before every text."""
-        name = name or self.default_prompt_name
+        name = self.default_prompt_name if name is None else name
         if prompt is not None or name is None:
             return prompt or ""
         check("prompt_name", choice(*self.prompts), name)

@@ -25,6 +25,7 @@ class Unset(Enum):
         return self.name
 
 
+MOST = 2**31 - 1  # that a whole number may be: what Spark, Arrow and every processor hold
 UNSET = Unset.UNSET  # the default of settings for which None means something
 
 
@@ -47,29 +48,32 @@ class Kind:
     choices: tuple[Any, ...] = ()
 
 
-def whole(least: int = 1, most: int | None = None) -> Kind:
+def whole(least: int = 1, most: int = MOST) -> Kind:
     """A whole number."""
 
     def takes(value: Any) -> bool:
         is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        return is_whole and least <= int(value) and (most is None or int(value) <= most)
+        return is_whole and least <= int(value) <= most
 
-    above = f"above {least - 1}" if least else "from 0 on"
-    limits = {"minimum": least} | ({} if most is None else {"maximum": most})
-    expected = f"expected a whole number {above if most is None else f'from {least} to {most}'}"
-    return Kind(expected, takes, int, {"type": "integer", **limits})
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return Kind(f"expected a whole number from {least} to {most}", takes, int, schema)
 
 
 def number(above: float = -math.inf, most: float = math.inf) -> Kind:
     """A finite number above one and up to another."""
 
     def takes(value: Any) -> bool:
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        return is_number and math.isfinite(value) and above < value <= most
+        if not isinstance(value, numbers.Real) or isinstance(value, bool):
+            return False
+        try:
+            return math.isfinite(value) and above < float(value) <= most
+        except OverflowError:  # a whole number that no float holds
+            return False
 
     limits = [f"above {above:g}"] * math.isfinite(above) + [f"up to {most:g}"] * math.isfinite(most)
-    schema = {"exclusiveMinimum": above} if math.isfinite(above) else {}
-    return Kind(" ".join(["expected a number", *limits]), takes, float, {"type": "number", **schema})
+    schema = {"type": "number"} | ({"exclusiveMinimum": above} if math.isfinite(above) else {})
+    schema |= {"maximum": most} if math.isfinite(most) else {}
+    return Kind(" ".join(["expected a number", *limits]), takes, float, schema)
 
 
 def choice(*values: str) -> Kind:
@@ -91,8 +95,18 @@ def flag() -> Kind:
 
 
 def string() -> Kind:
-    """Any string."""
-    return Kind("expected a string", lambda value: isinstance(value, str), str, {"type": "string"})
+    """Any string that UTF-8 can hold, or no tokenizer and no file could."""
+    return Kind("expected a string without lone surrogates", _is_text, str, {"type": "string"})
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def strings(least: int = 0) -> Kind:
@@ -100,10 +114,15 @@ def strings(least: int = 0) -> Kind:
 
     def takes(value: Any) -> bool:
         is_list = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-        return is_list and len(value) >= least and all(isinstance(each, str) for each in value)
+        return is_list and len(value) >= least and all(map(_is_text, value))
 
     schema = {"type": "array", "items": {"type": "string"}} | ({"minItems": least} if least else {})
-    return Kind("expected a list of strings", takes, lambda text: [each.strip() for each in text.split(",")], schema)
+    return Kind(
+        "expected a list of strings without lone surrogates",
+        takes,
+        lambda text: [each.strip() for each in text.split(",")],
+        schema,
+    )
 
 
 def setting(default: Any, kind: Kind, about: str, *also: Any) -> Any:
@@ -120,7 +139,15 @@ def kind_of(each: "Field[Any]") -> Kind:
 def check(name: str, kind: Kind, value: Any, *also: Any) -> None:
     """InputError unless `value` is of the kind, or one of `also`."""
     if not any(value is each for each in also) and not kind.takes(value):
-        raise InputError(f"{name} is {value!r:.80}; {kind.expected}")
+        raise InputError(f"{name} is {shown(value)}; {kind.expected}")
+
+
+def shown(value: Any) -> str:
+    """A value in an error, however long it is."""
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
 
 
 Record = TypeVar("Record", bound="Settings")

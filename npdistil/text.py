@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from .batch import Inputs
 from .errors import InputError
+from .settings import shown
 
 Text: TypeAlias = str | tuple[str, str]  # a text, or a pair
 LONG_TEXT = ("windows", "sentences", "truncate", "error")
@@ -58,7 +59,7 @@ def values_of(batch: Any) -> list[Any] | Iterator[Any]:
             f"expected a list of texts, found {'a string' if isinstance(batch, str) else 'bytes'}; put it in a list"
         )
     if isinstance(batch, (Mapping, set, frozenset)):
-        raise InputError(f"{expected}; found a {kind.__name__}: {batch!r:.80}")
+        raise InputError(f"{expected}; found a {kind.__name__}: {shown(batch)}")
     if hasattr(kind, "shape") and isinstance(batch.shape, tuple) and len(batch.shape) != 1:
         batch = _only_column(batch)
     if isinstance(batch, Iterator):
@@ -70,7 +71,7 @@ def values_of(batch: Any) -> list[Any] | Iterator[Any]:
         return [*batch] if hasattr(kind, "__len__") else iter(batch)
     if hasattr(kind, "__getitem__") and hasattr(kind, "__len__"):
         return (batch[i] for i in range(len(batch)))
-    raise InputError(f"{expected}; found a {kind.__name__}: {batch!r:.80}")
+    raise InputError(f"{expected}; found a {kind.__name__}: {shown(batch)}")
 
 
 def _only_column(frame: Any) -> Any:
@@ -126,11 +127,13 @@ def as_text(item: Any, number: int = 0) -> Text:
         return item
     if isinstance(item, dict) and "text" in item and set(item) <= {"text", "text_pair"}:
         pair = item.get("text_pair")
-        return item["text"] if pair is None or pair == "" else (item["text"], pair)  # as transformers has it
+        return (
+            item["text"] if pair is None or (isinstance(pair, str) and not pair) else (item["text"], pair)
+        )  # as transformers has it
     if is_missing(item):
         raise InputError(missing(number, item))
     raise InputError(
-        f"text {number} is a {type(item).__name__}: {item!r:.80}; expected a string, or a pair as "
+        f"text {number} is a {type(item).__name__}: {shown(item)}; expected a string, or a pair as "
         '{"text": ..., "text_pair": ...}'
     )
 

@@ -24,9 +24,13 @@ RECORDS = sorted({task_type(task).settings_type for task in TASKS}, key=lambda r
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (whole(), [1, 2**70, np.int64(3)], [0, -1, 1.0, True, "1", None, math.nan, np.float32(2)]),
+        (
+            whole(),
+            [1, 2**31 - 1, np.int64(3)],
+            [0, 2**31, 10**30, 10**5000, -1, 1.0, True, "1", None, math.nan, np.float32(2)],
+        ),
         (whole(0, 5), [0, 5], [6, -1]),
-        (number(0, 1), [0.5, 1, np.float64(0.1)], [0, 1.5, math.nan, math.inf, True, "0.5"]),
+        (number(0, 1), [0.5, 1, np.float64(0.1)], [0, 10**400, 1.5, math.nan, math.inf, True, "0.5"]),
         (choice("a", "b"), ["a"], ["c", "", 1, None, ["a"]]),
         (flag(), [True, False], [0, 1, "yes", None]),
         (strings(1), [["a"], ("a", "b")], [[], "a", [1], None, b"a"]),

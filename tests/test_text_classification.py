@@ -292,7 +292,7 @@ def test_parts_are_given_one_by_one_with_their_places(five: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"top_k": 0}, "top_k is 0; expected a whole number above 0"),
+        ({"top_k": 0}, "top_k is 0; expected a whole number from 1 to"),
         ({"top_k": -1}, "top_k is -1"),
         ({"top_k": 1.0}, "top_k is 1.0"),
         ({"top_k": True}, "top_k is True"),

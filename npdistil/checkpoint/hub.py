@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, InputError, MissingExtraError
+from ..settings import Kind, check, string
 from .folder import Folder
 from .sentence import MODULES, read_modules
 from .tokenizer import FILES as TOKENIZER_FILES
@@ -14,6 +15,7 @@ from .weights import weight_names
 
 BUNDLED = "minilm-l6-sst2"
 CARDS_NAME = "en.classify.distilbert_sequence.sst2"  # by which a classifier of sentiments is loaded beside Spark NLP
+PLACE = Kind("expected a directory", lambda value: isinstance(value, (str, os.PathLike)), str, {"type": "string"})
 HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WANTED = ("*.json", "*.safetensors", "*vocab.txt")  # of a repository on the Hub, in folders too
 TOKENIZER = "a tokenizer"
@@ -64,7 +66,9 @@ def find_model(
     """
     if path_or_name is None:
         return bundled_model()
-    if path_or_name in (BUNDLED, CARDS_NAME) and not os.path.exists(path_or_name):  # noqa: PTH110
+    check("revision", string(), revision, None)
+    check("cache_dir", PLACE, cache_dir, None)
+    if isinstance(path_or_name, str) and path_or_name in (BUNDLED, CARDS_NAME) and not os.path.exists(path_or_name):  # noqa: PTH110
         if path_or_name == CARDS_NAME:
             warnings.warn(f"{CARDS_NAME} is not what Spark NLP has under it, but the bundled model", stacklevel=3)
         return bundled_model()
@@ -144,10 +148,10 @@ def _in_cache(name: str, cache: Path, revision: str) -> Path | None:
         repository = cache / f"models--{full_name.replace('/', '--')}"
         try:
             commit = (repository / "refs" / revision).read_text().strip()
-        except OSError:
+        except (OSError, ValueError):
             commit = revision
         snapshot = repository / "snapshots" / commit
-        if (snapshot / "config.json").exists() or (snapshot / MODULES).exists():
+        if any(os.path.exists(snapshot / name) for name in ("config.json", MODULES)):  # noqa: PTH110 - never raises
             return snapshot
     return None
 

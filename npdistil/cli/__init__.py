@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except (NpdistilError, OSError, MemoryError) as error:
         said = "out of memory" if isinstance(error, MemoryError) else ""
-        print("npdistil: error:", ": ".join(filter(None, (said, " ".join(str(error).split())))), file=sys.stderr)
+        line = ": ".join(filter(None, (said, " ".join(str(error).split()))))
+        print("npdistil: error:", line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..settings import Kind, Settings, check, choice, setting, whole
 from ..text import LONG_TEXT, TRUNCATION, default_stride
 
+LEAST_LENGTH = 4  # tokens of a window: special ones, and two of the text, so that windows may share one
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
 
@@ -173,7 +174,7 @@ class LongTextSettings(TaskSettings):
     )
     max_length: int | None = setting(
         None,
-        whole(),
+        whole(LEAST_LENGTH),
         "tokens, special ones included, above which a text or pair is long; by default all the model takes, and where "
         "texts are cut what its tokenizer allows (model_max_length).",
         None,
@@ -206,9 +207,10 @@ class LongTextTask(Task[L]):
         self.long_text = self.chosen_long_text()
         self.truncation_side = self.checkpoint.truncation_side
         limit = self.checkpoint.config.max_position_embeddings
-        check("max_length", whole(4, limit), self.settings.max_length, None)
+        check("max_length", whole(LEAST_LENGTH, limit), self.settings.max_length, None)
         self.max_length = self.settings.max_length or self.default_max_length()
         given = self.settings.stride
+        check("stride", whole(0, self.max_length - 1), given, None)
         stride = default_stride(self.max_length) if given is None else given
         self.how = self.long_text, self.max_length, stride, self.strategy, self.checkpoint.truncation_side
 

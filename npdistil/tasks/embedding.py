@@ -13,7 +13,7 @@ from ..distilbert.encoder import Array
 from ..errors import CheckpointError, InputError
 from ..settings import Kind, check, choice, flag, setting, string, whole
 from ..text import LONG_TEXT, Part, Text, as_texts, cut, laid_out, tokenize
-from .base import LongTextSettings, LongTextTask
+from .base import LEAST_LENGTH, LongTextSettings, LongTextTask
 
 POOLING = Kind(
     f"known are {', '.join(heads.POOLING)}, or several with + between",
@@ -61,7 +61,7 @@ class EmbeddingSettings(LongTextSettings):
     )
     max_length: int | None = setting(
         None,
-        whole(),
+        whole(LEAST_LENGTH),
         "tokens, special ones included, above which a text is long; by default what the model's directory says "
         "(max_seq_length, model_max_length), or all the model takes.",
         None,
@@ -96,6 +96,7 @@ class Embedding(LongTextTask[EmbeddingSettings]):
             raise InputError(
                 f"pooling is {self.pooling!r}, which makes {given} numbers; the model's Dense module takes {into}"
             )
+        check("truncate_dim", whole(most=self._whole_width), self.settings.truncate_dim, None)
         self.truncate_dim = self.settings.truncate_dim or stored.truncate_dim
         prompts = stored.prompts or {"query": "", "document": ""}  # names that sentence-transformers always knows
         name = self.settings.prompt_name or stored.default_prompt_name
@@ -110,9 +111,14 @@ class Embedding(LongTextTask[EmbeddingSettings]):
     @property
     def width(self) -> int:
         """Numbers of a vector."""
+        return min(self._whole_width, self.truncate_dim or self._whole_width)
+
+    @property
+    def _whole_width(self) -> int:
+        """The same where none are left out."""
         widths = [self.checkpoint.config.dim * len(self.pooling.split("+"))]
         widths += [len(each.params["weight"]) for each in self.modules if isinstance(each, Dense)]
-        return min(widths[-1], self.truncate_dim or widths[-1])
+        return widths[-1]
 
     def chosen_long_text(self) -> str:
         """As `LongTextTask.chosen_long_text`."""

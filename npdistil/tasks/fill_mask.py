@@ -25,8 +25,8 @@ Answer: TypeAlias = dict[str, Any]  # {"score": float, "token": int, "token_str"
 def _target_kind() -> Kind:
     several = strings(1)
     return Kind(
-        "expected a word or a list of words",
-        lambda value: isinstance(value, str) or several.takes(value),
+        "expected a word or a list of words, without lone surrogates",
+        lambda value: string().takes(value) or several.takes(value),
         several.parse,
         {"oneOf": [string().schema, several.schema]},
     )

@@ -10,10 +10,11 @@ from tokenizers import Encoding
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
-from ..settings import Kind, flag, setting, string, whole
+from ..settings import Kind, check, flag, setting, string, whole
 from ..text import items_of, laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
+LEAST_LENGTH = 5  # tokens of a window: three special ones, and one each of question and context
 Answer: TypeAlias = dict[str, Any]  # {"score": float, "start": int, "end": int, "answer": str}
 
 
@@ -28,7 +29,7 @@ class QuestionAnsweringSettings(TaskSettings):
     max_answer_len: int = setting(15, whole(), "the most tokens that an answer may have.")
     max_seq_len: int | None = setting(
         None,
-        whole(),
+        whole(LEAST_LENGTH),
         "tokens in a window, question and special ones included; by default 384, or what the model takes.",
         None,
     )
@@ -66,8 +67,9 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
         """As `Task.resolve`."""
         cls_token = self.checkpoint.special_tokens.get("cls_token")
         self.cls_token = None if cls_token is None else self.checkpoint.tokenizer.token_to_id(cls_token)
-        length = self.settings.max_seq_len or min(384, self.checkpoint.max_length)
-        self.length = min(length, self.checkpoint.config.max_position_embeddings)
+        limit = self.checkpoint.config.max_position_embeddings
+        check("max_seq_len", whole(LEAST_LENGTH, limit), self.settings.max_seq_len, None)
+        self.length = self.settings.max_seq_len or min(384, self.checkpoint.max_length, limit)
         given = self.settings.doc_stride
         self.stride = min(self.length // 2, 128) if given is None else given
         if self.stride > self.length:

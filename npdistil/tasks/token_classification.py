@@ -9,7 +9,7 @@ from tokenizers import Encoding
 
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
-from ..settings import choice, flag, setting, string, strings, whole
+from ..settings import check, choice, flag, setting, string, strings, whole
 from ..text import Part, default_stride, laid_out, parts, tokenize, tokenize_words
 from .base import Task, TaskSettings
 
@@ -65,12 +65,14 @@ class TokenClassification(Task[TokenClassificationSettings]):
         unknown = self.checkpoint.special_tokens.get("unk_token")
         self.unknown = None if unknown is None else tokenizer.token_to_id(unknown)
         self.marks_subwords = bool(getattr(tokenizer.model, "continuing_subword_prefix", None))  # as WordPiece with ##
+        self.length = self.checkpoint.max_length
+        check("stride", whole(0, self.length - 1), self.settings.stride, None)
         self.ignored = OUTSIDE if self.settings.ignore_labels is None else self.settings.ignore_labels
         self.delimiter = " " if self.settings.delimiter is None else self.settings.delimiter
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's windows are its sequences."""
-        length = self.checkpoint.max_length
+        length = self.length
         stride = default_stride(length) if self.settings.stride is None else self.settings.stride
         tokenizer, words = self.checkpoint.tokenizer, self.settings.is_split_into_words
         encodings = tokenize_words(tokenizer, items) if words else tokenize(tokenizer, items)

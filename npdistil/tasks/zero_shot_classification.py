@@ -22,8 +22,8 @@ Answer: TypeAlias = dict[str, Any]  # {"sequence": str, "labels": list[str], "sc
 def _label_kind() -> Kind:
     several = strings()
     return Kind(
-        "expected a string or a list of strings",
-        lambda value: isinstance(value, str) or several.takes(value),
+        "expected a string or a list of strings, without lone surrogates",
+        lambda value: string().takes(value) or several.takes(value),
         str,
         {"oneOf": [string().schema, several.schema]},
     )
