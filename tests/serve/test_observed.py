@@ -154,7 +154,7 @@ def test_tracing_that_is_not_installed_is_named_and_so_is_an_exporter(
     model: npdistil.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(tracing.importlib.util, "find_spec", lambda name: None)
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(MissingExtraError, match=r"npdistil\[trace\]"):
             make_app(model, Settings(trace=True))
     pytest.importorskip("opentelemetry.sdk", reason="needs opentelemetry-sdk")
@@ -176,10 +176,12 @@ def test_a_service_that_ends_has_sent_its_spans(tmp_path: Path) -> None:
 
 
 def test_options_that_no_other_test_gives_are_taken_and_told() -> None:
-    with running("--gather-ms", "2.5", "--precision", "float32", "--threads", "1") as server:
+    with running(
+        "--gather-ms", "2.5", "--precision", "float32", "--threads", "1", "--served-model-name", "mine"
+    ) as server:
         assert server.ask("/predict", GOOD)[0] == 200
         _, info = server.ask("/info")
-        assert (info["model_dtype"], info["threads"]) == ("float32", 1)
+        assert (info["model_dtype"], info["threads"], info["model_id"]) == ("float32", 1, "mine")
 
 
 def test_every_option_shows_in_a_test_of_the_service() -> None:
