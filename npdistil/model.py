@@ -20,7 +20,7 @@ from .errors import InputError
 from .notebook import card
 from .settings import check, choice
 from .tasks.base import Task
-from .tasks.text_classification import COMBINE, TextClassification
+from .tasks.text_classification import COMBINE, TextClassification, combined
 from .text import Text, as_texts, check_texts, items_of, tokenizing_on
 from .tokenizer import Tokenizer
 
@@ -284,7 +284,7 @@ class Model(Unchanging):
                 return task.part_scores(self.forward(task.laid_out(chunk)))
 
         rows = in_chunks(part_scores, given, task.settings.batch_size)
-        found = [COMBINE[combine](each) for each in rows]
+        found = [combined(each, combine) for each in rows]
         return np.array(found, np.float64).reshape(len(found), len(self.config.labels))
 
     def predict_proba(self, texts: Any) -> Array:

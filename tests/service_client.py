@@ -1,5 +1,6 @@
-"""A service in a process of its own, and a client of the standard library's."""
+"""A service in a process of its own, with a client of the standard library's; an application asked without a server."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,17 +48,40 @@ class Server:
         return float(found[1]) if found else 0.0
 
 
+async def ask(app: Any, path: str, data: Any = None, *, headers: Any = ()) -> tuple[int, Any]:
+    """Status and answer of an application."""
+    body, method = (b"", "GET") if data is None else (json.dumps(data).encode(), "POST")
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": [*headers], "query_string": b""}
+    scope |= {"root_path": "", "scheme": "http", "server": ("x", 80), "http_version": "1.1"}
+    messages = [{"type": "http.request", "body": body}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop() if messages else await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    content = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], json.loads(content) if content[:1] in (b"{", b"[") else content
+
+
 def client(name: str) -> Any:
     """The module of a client; a test that needs it is skipped, and says so, where it is not installed."""
     return pytest.importorskip(name, reason=f"needs the client {name.partition('.')[0]}", exc_type=ImportError)
 
 
 @contextmanager
-def running(*options: str, environment: dict[str, str] | None = None, files: int | None = None) -> Iterator[Server]:
-    """`npdistil serve` until the end of the block, which may open so many files."""
+def running(
+    *options: str, environment: dict[str, str] | None = None, files: int | None = None, stdout: Path | None = None
+) -> Iterator[Server]:
+    """`npdistil serve` until the end of the block, which may open so many files, and what it says in one."""
     start = [] if files is None else ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
+    out = stdout.open("wb") if stdout else None
     process = subprocess.Popen(
         [*start, *COMMAND, *options],
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **ONE_THREAD, **(environment or {})},
@@ -75,3 +100,5 @@ def running(*options: str, environment: dict[str, str] | None = None, files: int
     finally:
         process.kill()
         process.communicate()
+        if out:
+            out.close()

@@ -3,16 +3,16 @@
 import asyncio
 import hmac
 import json
+import os
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -35,6 +35,7 @@ from .openapi import described
 from .requests import BODIES, ApiError, is_openai, read
 from .service import EXPLANATION, Service
 from .settings import Settings
+from .tracing import Tracing
 
 __all__ = ["Settings", "make_app"]
 
@@ -60,6 +61,8 @@ SAFE = (
     (b"referrer-policy", b"no-referrer"),
 )
 UNREAD = (401, 403, 408, 413, 415)  # answers to a request whose body may not have been read: it is not waited for
+LOOK = 0.1  # seconds until it is looked whether a client is still there
+AT_ONCE, TURN_BYTES = 2048, 16_384  # values that are written as JSON at once, and bytes before others have a turn
 ID = re.compile(rb"[!-~]{1,128}")  # of a request, as a client may give it
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
@@ -69,6 +72,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
 
     Raises:
         CheckpointError, InputError, EngineError: the model cannot run.
+        MissingExtraError: `trace` is asked for, and OpenTelemetry is not installed.
 
     Example:
         >>> import npdistil
@@ -76,6 +80,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         >>> sorted(route.path for route in app.routes if route.path.startswith("/embed"))
         ['/embed', '/embed_all', '/embed_sparse', '/embeddings']
     """
+    tracing = Tracing() if settings and settings.trace else None
     service = Service(model, settings or Settings())
     service.warm_up()
 
@@ -83,7 +88,8 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
         async def endpoint(request: Request) -> Response:
             began = perf_counter()
             try:
-                response = _json(await _within(service, request, path, handler))
+                answer = await _within(service, request, path, handler)
+                response = Response(await _serialised(answer), media_type="application/json")
                 _tell(response, SPENT.get(), perf_counter() - began)
             except ClientDisconnect:
                 response = Response(status_code=499)  # nobody reads it; it is counted
@@ -149,16 +155,25 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     origins = [each.rstrip("/").lower() for each in service.settings.allow_origin]  # as browsers write them
     hosts = [each.lower() for each in service.settings.allow_host]
     log = partial(print, flush=True) if service.settings.access_log else None
+    asked = {path: Route(path, post(path, handler), methods=["POST"]) for path, handler in posts.items()}
     app = Starlette(
         routes=[
             Route("/", root, methods=["GET", "POST"]),
-            *(Route(path, post(path, handler), methods=["POST"]) for path, handler in posts.items()),
+            *asked.values(),
             *(Route(path, health, methods=["GET"]) for path in ("/health", "/ping")),
             *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
         ],
         middleware=[
             *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
-            Middleware(Guard, token=service.settings.token, origins=origins, hosts=hosts, log=log),
+            Middleware(
+                Guard,
+                routes=asked,
+                token=service.settings.token,
+                origins=origins,
+                hosts=hosts,
+                log=log,
+                tracing=tracing,
+            ),
         ],
         exception_handlers={HTTPException: _http_error},
         lifespan=service.lifespan,
@@ -174,17 +189,22 @@ class Guard:
     A page of any origin can have its own host's name lead to this machine. Where hosts are given, its requests, which
     are for that name, are refused. Each request gets a number, its own if it has one, which its answer and its line in
     the log have too.
+
+    What it lets in goes to the endpoint at once where `routes` has the path: most requests need no search for it.
     """
 
     def __init__(
         self,
         app: ASGIApp,
+        routes: Mapping[str, Route],
         token: str | None,
         origins: Sequence[str],
         hosts: Sequence[str],
         log: Callable[[str], None] | None,
+        tracing: Tracing | None,
     ) -> None:
-        self.app, self.origins, self.hosts, self.log = app, origins, hosts, log
+        self.app, self.routes, self.origins, self.hosts = app, routes, origins, hosts
+        self.log, self.tracing = log, tracing
         self.token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,13 +217,16 @@ class Guard:
         began, spent = perf_counter(), Spent()
         SPENT.set(spent)
         number = headers.get(b"x-request-id", b"")
-        number = number if ID.fullmatch(number) else uuid4().hex.encode()
+        number = number if ID.fullmatch(number) else os.urandom(16).hex().encode()
 
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", number), *SAFE]
+                status, seconds = message["status"], perf_counter() - began
                 if self.log:
-                    self.log(_entry(scope, number.decode(), message["status"], perf_counter() - began, spent))
+                    self.log(_entry(scope, number.decode(), status, seconds, spent))
+                if self.tracing:
+                    self.tracing.tell(scope["method"], _route(scope), headers, status, seconds, spent)
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and path in OPEN
@@ -218,7 +241,10 @@ class Guard:
                 403, "Forbidden", "pages of other origins may not ask; --allow-origin names those that may", path
             )
         elif free or self._knows(headers.get(b"authorization", b"")):
-            return await self.app(scope, receive, send_safely)
+            if scope["method"] != "POST" or (route := self.routes.get(path)) is None:
+                return await self.app(scope, receive, send_safely)
+            scope["route"] = route
+            response = await route.endpoint(Request(scope, receive))
         else:
             about = "this is not the token" if b"authorization" in headers else "a token is needed"
             response = _error(401, "Unauthorized", f"{about}: Authorization: Bearer ...", path)
@@ -246,28 +272,44 @@ async def _within(service: Service, request: Request, path: str, handler: Handle
     Both have a time limit, and a client that goes away ends the work.
     """
     settings = service.settings
-    with Limit(settings.timeout, ApiError(408, "Timeout", f"the body did not arrive within {settings.timeout:g} s")):
+    with Limit(settings.timeout) as limit:
         data = await _body(request, settings.max_body_bytes)
-    fields = path if handler else service.default(data)
-    fields = fields if fields in BODIES else "/"
-    with Limit(settings.timeout, ApiError(503, "Timeout", f"no answer within {settings.timeout:g} s")) as limit:
-        # With the body read, all that may come is that the client leaves.
-        gone = asyncio.ensure_future(request.receive())
-        gone.add_done_callback(lambda _: limit.end(ClientDisconnect()))
-        try:
-            return await (handler or service.endpoints[fields])(**read(fields, data))
-        finally:
-            limit.task = None
-            gone.cancel()
+        limit.receive = request.receive  # with the body read, all that may come is that the client leaves
+        limit.began = perf_counter()
+        fields = path if handler else service.default(data)
+        fields = fields if fields in BODIES else "/"
+        return await (handler or service.endpoints[fields])(**read(fields, data))
 
 
 class Limit:
-    """Ends what is awaited inside after some seconds, or when it is told to, with an error."""
+    """Ends what is awaited inside after some seconds, or when the client leaves.
 
-    def __init__(self, seconds: float, late: Exception) -> None:
-        self.task = asyncio.current_task()
+    It looks once in a while, so that most requests, which are answered before, pay for neither.
+
+    Attributes:
+        began: when what has so many seconds did: the body's arrival, then the answer.
+        receive: what tells that the client leaves, once the body has come.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.began = seconds, perf_counter()
+        self.receive: Receive | None = None
+        self.task, self.loop = asyncio.current_task(), asyncio.get_running_loop()
         self.error: Exception | None = None
-        self.timer = asyncio.get_running_loop().call_later(seconds, self.end, late)
+        self.gone: asyncio.Future[Any] | None = None
+        self.timer = self.loop.call_later(min(LOOK, seconds), self.look)
+
+    def look(self) -> None:
+        """End it if its time is over; listen for the client's end from the first time on."""
+        left = self.began + self.seconds - perf_counter()
+        if left <= 0:
+            late = "no answer" if self.receive else "the body did not arrive"
+            self.end(ApiError(503 if self.receive else 408, "Timeout", f"{late} within {self.seconds:g} s"))
+            return
+        if self.receive and not self.gone:
+            self.gone = asyncio.ensure_future(self.receive())
+            self.gone.add_done_callback(lambda _: self.end(ClientDisconnect()))
+        self.timer = self.loop.call_later(left if self.gone else min(LOOK, left), self.look)
 
     def end(self, error: Exception) -> None:
         """End it."""
@@ -280,6 +322,9 @@ class Limit:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.timer.cancel()
+        self.task = None
+        if self.gone:
+            self.gone.cancel()
         if self.error and kind is asyncio.CancelledError:
             if sys.version_info >= (3, 11):
                 asyncio.current_task().uncancel()  # type: ignore[union-attr]
@@ -287,10 +332,12 @@ class Limit:
 
 
 async def _body(request: Request, most: int) -> dict[str, Any]:
-    if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+    headers = dict(request.scope["headers"])
+    coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+    if coding.lower() != "identity":
         raise ApiError(415, "Validation", f"the body is in the content-encoding {coding:.40}; expected none")
-    length = request.headers.get("content-length", "")
-    size = int(length) if length.isdecimal() else 0
+    length = headers.get(b"content-length", b"")
+    size = int(length) if length.isdigit() else 0
     body = bytearray()
     if size <= most:
         async for chunk in request.stream():
@@ -313,8 +360,46 @@ def _no_constant(name: str) -> None:
 
 
 def _json(data: Any, status: int = 200) -> Response:
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
-    return Response(text, status, media_type="application/json")
+    return Response(ENCODER.encode(data), status, media_type="application/json")
+
+
+async def _serialised(answer: Any) -> bytes:
+    """As JSON; while a large answer is made, others have their turns."""
+    if _size(answer) <= AT_ONCE:
+        return ENCODER.encode(answer).encode()
+    content, due = bytearray(), TURN_BYTES
+    for piece in pieces(answer):
+        content += piece.encode()
+        if len(content) >= due:
+            await asyncio.sleep(0)
+            due = len(content) + TURN_BYTES
+    return bytes(content)
+
+
+def pieces(data: Any) -> Iterator[str]:
+    """JSON, piece by piece: each of some values."""
+    if _size(data) <= AT_ONCE or not isinstance(data, (list, dict, np.ndarray)):
+        yield ENCODER.encode(data)
+        return
+    opened, closed = "{}" if isinstance(data, dict) else "[]"
+    names = [f"{ENCODER.encode(name)}:" for name in data] if isinstance(data, dict) else [""] * len(data)
+    for name, each in zip(names, data.values() if isinstance(data, dict) else data, strict=True):
+        yield opened + name
+        yield from pieces(each)
+        opened = ","
+    yield closed
+
+
+def _size(data: Any) -> int:
+    """How many values it has; it does not count much further than that is asked for."""
+    if isinstance(data, np.ndarray):
+        return data.size
+    total = 1
+    for each in data.values() if isinstance(data, dict) else data if isinstance(data, (list, tuple)) else ():
+        total += _size(each)
+        if total > AT_ONCE:
+            break
+    return total
 
 
 def _numbers(array: Any) -> Any:
@@ -328,14 +413,22 @@ def _numbers(array: Any) -> Any:
     return np.where((digits >= 0) & (digits <= 22), np.rint(values * scale) / scale, values).tolist()
 
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
+
+
+def _route(scope: Scope) -> str | None:
+    """Of a request's path what the service has; any other may be anything."""
+    return getattr(scope.get("route"), "path", None)
+
+
 def _entry(scope: Scope, number: str, status: int, seconds: float, spent: Spent) -> str:
-    """A request's line in the log; of its path only what the service has, as any other may be anything."""
+    """A request's line in the log."""
     entry = {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "id": number,
         "client": (scope.get("client") or ("",))[0],
         "method": scope["method"],
-        "path": getattr(scope.get("route"), "path", None),
+        "path": _route(scope),
         "status": status,
         "ms": round(1000 * seconds, 2),
         "tokenization_ms": round(1000 * spent.tokenization, 2),

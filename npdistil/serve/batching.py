@@ -149,6 +149,8 @@ class Batcher:
         self.changed = threading.Condition()  # of all below
         self.waiting: deque[Queued] = deque()
         self.texts = self.tokens = 0  # in the queue
+        metrics.queue_texts.set_function(lambda: self.texts)
+        metrics.queue_tokens.set_function(lambda: self.tokens)
         self.most_threads = threads
         self.threads: list[threading.Thread] = []
         self.process: int | None = None  # in which they run
@@ -324,8 +326,6 @@ class Batcher:
     def _count(self, texts: int, tokens: int) -> None:
         self.texts += texts
         self.tokens += tokens
-        self.metrics.queue_texts.set(self.texts)
-        self.metrics.queue_tokens.set(self.tokens)
 
 
 def _each(what: Callable[[Queued], None], requests: Sequence[Queued]) -> None:

@@ -31,6 +31,11 @@ class Settings(Record):
     access_log: bool = setting(
         False, flag(), "write a line of JSON to standard output for every request, without texts."
     )
+    trace: bool = setting(
+        False,
+        flag(),
+        "send a span of OpenTelemetry for every request, as OTEL_* tell, by OTLP unless they name another.",
+    )
     allow_origin: Sequence[str] = setting((), strings(), "pages of these origins may use it (CORS).")
     allow_host: Sequence[str] = setting((), strings(), "host names that requests may be for; by default any.")
     token: str | None = setting(None, string(), "what clients have to send as Authorization: Bearer.", None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,11 @@ COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a tex
     "max": lambda scores: scores.max(axis=0),
     "first": lambda scores: scores[0],
 }
+
+
+def combined(scores: Array, how: str) -> Array:  # [parts, C] -> [C]
+    """The scores of a text of those of its parts, by one of `COMBINE`; most have one part, whose scores they are."""
+    return scores[0] if len(scores) == 1 else COMBINE[how](scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +113,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
                 spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in read]
                 answers.append([self._chosen(row, note | span) for row, span in zip(rows, spans, strict=True)])
             else:
-                answers.append(self._chosen(COMBINE[combine](rows), note))
+                answers.append(self._chosen(combined(rows, combine), note))
         return answers
 
     def part_scores(self, outputs: Outputs) -> list[Array]:
@@ -116,7 +122,7 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         if not logits:
             return []
         rows = scores(np.concatenate(logits), self.function)
-        return np.split(rows, np.cumsum(outputs.inputs.counts)[:-1])
+        return [rows[i:j] for i, j in pairwise(accumulate(outputs.inputs.counts, initial=0))]
 
     def _chosen(self, row: Array, note: Answer) -> Answer | list[Answer]:
         """The labels to give, best first; one by itself unless more may be asked for."""

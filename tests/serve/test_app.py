@@ -1,12 +1,11 @@
 """The application in servers of others: mounted, without a lifespan, after its end, and where no thread starts."""
 
 import asyncio
-import json
 import threading
-from typing import Any
 
 import numpy as np
 import pytest
+from service_client import ask
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -19,25 +18,6 @@ from npdistil.serve.settings import Settings
 @pytest.fixture(scope="module")
 def model() -> npdistil.Model:
     return npdistil.load(engine="numpy")
-
-
-async def ask(app: Any, path: str, data: Any = None, *, headers: Any = ()) -> tuple[int, Any]:
-    """Status and answer."""
-    body, method = (b"", "GET") if data is None else (json.dumps(data).encode(), "POST")
-    scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": [*headers], "query_string": b""}
-    scope |= {"root_path": "", "scheme": "http", "server": ("x", 80), "http_version": "1.1"}
-    messages = [{"type": "http.request", "body": body}]
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return messages.pop() if messages else await asyncio.Event().wait()
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    content = b"".join(message.get("body", b"") for message in sent[1:])
-    return sent[0]["status"], json.loads(content) if content[:1] in (b"{", b"[") else content
 
 
 def test_it_can_be_mounted_and_asked_without_a_lifespan(model: npdistil.Model) -> None:
