@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 HERE = Path(__file__).resolve().parent
+MOVING = HERE.parent / "docs" / "from-onnx-runtime.md"
 OURS = "#c8323c"
 COLOURS = {  # the others stay apart from each other, and behind
     "npdistil": OURS,
@@ -30,6 +31,14 @@ COLOURS = {  # the others stay apart from each other, and behind
     "torch": "#8a8a8a",
     "torch.compile": "#5b5b5b",
 }
+LOUD, QUIET = "#d9434e", "#7b848e"  # can be read on white and on black
+RUNTIMES = (  # as started, the family among those compared, as installed
+    ("npdistil", "npdistil", "npdistil"),
+    ("ONNX Runtime", "ONNX", "ONNX Runtime"),
+    ("CTranslate2", "CTranslate2", "CTranslate2"),
+    ("OpenVINO", "OpenVINO", "OpenVINO"),
+    ("transformers", "torch", "transformers + torch for CPUs"),
+)
 MARKERS = {"int8": "s", "float32": "o", "bfloat16": "D"}
 TITLES = {
     "full-size": "DistilBERT of full size, 66 M parameters",
@@ -235,6 +244,41 @@ def ladder(result: dict[str, Any]) -> Figure:
     return figure
 
 
+def overview(compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> Figure:
+    """What decides first, runtime by runtime, for the bundled model; on a ground of any shade, light or dark."""
+    measured = compared["models"]["bundled"]
+    rates = {name: median(each) for name, each in report.rounds(measured, "sst2").items() if "numpy" not in name}
+    starts = {name.split(" int8")[0].split(" float32")[0]: name for name in started["commands"]
+              if name.endswith((" int8, bundled", "transformers float32, bundled"))}  # fmt: skip
+    panels: list[tuple[str, str, list[float]]] = [
+        ("seconds to the first label", "{:.2f}", []),
+        ("MB installed", "{:.0f}", []),
+        ("minutes for a million sentences", "{:.0f}", []),
+    ]
+    for name, family, package in RUNTIMES:
+        panels[0][2].append(median(started["commands"][starts[name]]["seconds"]))
+        panels[1][2].append(installed["installed"][package]["bytes"] / 1e6)
+        panels[2][2].append(1e6 / max(rate for each, rate in rates.items() if each.split(" ")[0] == family) / 60)
+    figure = Figure(figsize=(9.6, 2.5), layout="constrained", facecolor="none")
+    places = range(len(RUNTIMES))
+    for axes, (title, form, values) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+        axes.barh(places, values, 0.66, color=[LOUD, *[QUIET] * (len(values) - 1)])
+        for i, value in enumerate(values):
+            axes.annotate(form.format(value), (value, i), (5, 0), textcoords="offset points", va="center", fontsize=10,
+                          color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
+        axes.set_title(title, fontsize=10.5, color=QUIET, loc="left")
+        axes.set_xlim(0, max(values) * 1.18)
+        axes.set_facecolor("none")
+        axes.grid(visible=False)
+        axes.set_axis_off()
+        axes.set_ylim(len(values) - 0.5, -0.5)
+    first = figure.axes[0]
+    for i, (name, *_) in enumerate(RUNTIMES):
+        first.annotate(name, (0, i), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=10.5,
+                       color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
+    return figure
+
+
 def _log(axes: Axes, which: str, at: Sequence[int] = (1, 2, 5)) -> None:
     """Logarithmic, with plain numbers at these steps of each power of ten."""
     for name in which:
@@ -419,6 +463,13 @@ def main() -> None:
         figures |= pictures(json.loads(path.read_text(encoding="utf-8")))
     if (path := options.results / "ladder.json").exists():
         figures["ladder"] = ladder(json.loads(path.read_text(encoding="utf-8")))
+    three = [options.results / f"{name}.json" for name in ("compare", "startup", "sizes")]
+    if all(path.exists() for path in three):
+        read = [json.loads(path.read_text(encoding="utf-8")) for path in three]
+        figures["overview"] = overview(*read)
+        if options.results == HERE / "results":
+            page = {"ONNX Runtime": report.against("ONNX Runtime", *read)}
+            MOVING.write_text(report.fill(MOVING.read_text(encoding="utf-8"), page), "utf-8")
     for name, figure in figures.items():
         figure.savefig(options.results / f"{name}.svg", metadata={"Date": None})
         figure.savefig(options.results / f"{name}.png", dpi=110)

@@ -143,6 +143,57 @@ def overview_rows(measured: dict[str, Any]) -> tuple[Row, list[Row]]:
     return head, rows
 
 
+def against(rival: str, compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> str:
+    """A table of npdistil beside one other runtime in all that was measured of both; each row has who is ahead."""
+    rows: list[tuple[str, str, float, float, bool]] = []  # what, unit, npdistil's, the other's, whether more is better
+    for model, measured in compared["models"].items():
+        size = model.replace("-", " ")
+        for precision in ("int8", "float32"):
+            names = [name for name in measured["checks"] if name.startswith(f"{rival} {precision}")]
+            for work, what, unit in (
+                ("sst2", "sentences", "/s"),
+                ("long", "film reviews, cut at 512 tokens", "/s"),
+                *((n, f"one text of {n} tokens", " ms") for n in ("8", "32", "128", "512")),
+                ("memory", "peak memory", " MB"),
+            ):
+                figures = rounds(measured, work)
+                ours, theirs = (
+                    figures.get(f"npdistil {precision}"),
+                    [figures[name] for name in names if name in figures],
+                )
+                if ours and theirs:
+                    best = (max if unit == "/s" else min)(median(each) for each in theirs)
+                    rows.append((f"{what}, {size}, {precision}", unit, median(ours), best, unit == "/s"))
+        for precision in ("int8", "float32") if model == "bundled" else ():
+            checks = {name: each["accuracy"] * 100 for name, each in measured["checks"].items() if each["passed"]}
+            best = max(each for name, each in checks.items() if name.startswith(f"{rival} {precision}"))
+            rows.append((f"accuracy, {size}, {precision}", " %", checks[f"npdistil {precision}"], best, True))
+    for size in ("full size", "bundled"):
+        pair = (median(started["commands"][f"{name} int8, {size}"]["seconds"]) for name in ("npdistil", rival))
+        rows.append((f"from start to the first label, {size}, int8", " s", *pair, False))
+    rows.append(
+        ("installed", " MB", *(installed["installed"][name]["bytes"] / 1e6 for name in ("npdistil", rival)), False)
+    )
+    return markdown(
+        ("", "npdistil", rival, "ahead"),
+        [
+            (what, f"{_short(ours)}{unit}", f"{_short(theirs)}{unit}", _ahead(rival, ours, theirs, more, unit))
+            for what, unit, ours, theirs, more in rows
+        ],
+    )
+
+
+def _ahead(rival: str, ours: float, theirs: float, more: bool, unit: str) -> str:
+    if f"{ours:.3g}" == f"{theirs:.3g}":
+        return "neither"
+    name = "npdistil" if (ours > theirs) is more else rival
+    return (
+        f"{name}, by {abs(ours - theirs):.1f} points"
+        if unit == " %"
+        else f"{name}, {max(ours, theirs) / min(ours, theirs):.2f} times"
+    )
+
+
 def targets(result: dict[str, Any]) -> str:
     """The table of targets, full-size model, as text."""
     measured = result["models"].get("full-size")

@@ -21,7 +21,7 @@ author = "the npdistil developers"
 release = version = npdistil.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["results"]
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
@@ -41,13 +41,8 @@ suppress_warnings = ["misc.highlighting_failure"]
 
 
 def here(app: Any, page: str, source: list[str]) -> None:
-    """What links to the README finds it as the page of the first steps."""
-    source[0] = source[0].replace("(../README.md)", "(first-steps.md)")
-
-
-def included(app: Any, path: Path, page: str, source: list[str]) -> None:
-    """Of the README's links, those to files that are no pages become their text."""
-    source[0] = re.sub(r"\[([^\]]+)\]\((?!docs/|http)[^)]+\)", r"\1", source[0])
+    """Links to files that are no pages become their text."""
+    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./[^)]+\.md\)", r"\1", source[0])
 
 
 def inline(writer: Any, node: nodes.math) -> None:
@@ -65,5 +60,4 @@ def displayed(writer: Any, node: nodes.math_block) -> None:
 def setup(app: Any) -> None:
     """Add what stands above."""
     app.connect("source-read", here)
-    app.connect("include-read", included)
     app.add_html_math_renderer("mathml", (inline, None), (displayed, None))

@@ -35,6 +35,18 @@ def write(target: Path, data: bytes) -> None:
     move(beside, target)
 
 
+def directory(path: Path) -> None:
+    """A directory, and those above it, where they are not there; it stays when the power goes.
+
+    Raises:
+        OSError: it cannot be made, or something else has its name.
+    """
+    if not path.is_dir():
+        directory(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)
+
+
 def create(path: Path, *, empty: bool = True) -> io.BufferedRandom:
     """A file to read and write; one that is there is emptied, unless told otherwise, and a link is not followed.
 

@@ -79,6 +79,13 @@ def test_work_that_was_not_measured_is_neither_met_nor_missed() -> None:
     assert rows()["one text of 512 tokens, float32"] == ("-", "-", "-", "at most 0.8", "-")
 
 
+def test_the_page_for_those_who_come_from_onnx_runtime_has_the_table_of_the_committed_results() -> None:
+    results = Path(report.__file__).parent / "results"
+    read = [json.loads((results / f"{name}.json").read_text()) for name in ("compare", "startup", "sizes")]
+    page = (results.parents[1] / "docs" / "from-onnx-runtime.md").read_text(encoding="utf-8")
+    assert report.against("ONNX Runtime", *read) in page, "python benchmarks/plots.py writes it"
+
+
 def test_result_files_hold_what_was_given_with_each_list_of_numbers_on_one_line(tmp_path: Path) -> None:
     result = {"a": [1, 2.5, 3], "b": {"c": [[1, 2], [3]]}, "d": "[x, y]", "e": []}
     report.write(tmp_path / "result.json", result)

@@ -9,20 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as dataset
 import pyarrow.parquet as pq
 import pytest
 
 import npdistil
 from npdistil.cli import main
 from npdistil.errors import InputError, MissingExtraError
-from npdistil.files import annotate_file, text
+from npdistil.files import annotate_batches, annotate_file, text
 
 Make = Callable[..., Path]
 TEXTS = [
@@ -318,7 +319,7 @@ def test_rows_that_do_not_fit_the_table_begun_are_bad_rows(
     [
         ("in.csv", b"id,review\n1,good\n", {}, "no column 'text'; it has id, review"),
         ("in.csv", b"", {}, "first line should name the columns"),
-        ("in.csv", b"text,text\n", {}, "two columns 'text'"),
+        ("in.csv", b"text,text\n", {}, "2 columns 'text'"),
         ("in.csv", b"\xff\n", {}, "line 1: not utf-8"),
         ("in.csv", b"text,label\ngood,1\n", {}, "has a column 'label' already; give a prefix"),
         ("in.txt", b"good\n", {"column": "review"}, "no column 'review'; it has text"),
@@ -385,14 +386,33 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
 
 
 RUN = """
-import random, sys
+import os, signal, sys
 import npdistil, npdistil.files as files
-model, source, target = sys.argv[1:]
+model, source, target, calls = sys.argv[1:]
 files.text.ROWS = files.arrow.ROWS = 16
+left = int(calls)
+
+def dying(call):
+    def counted(*arguments, **named):
+        global left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **named)
+    return counted
+
+os.fsync, os.replace, os.rename, os.unlink = map(dying, (os.fsync, os.replace, os.rename, os.unlink))
 task = npdistil.pipeline("text-classification", model, engine="numpy")
-print("go", flush=True)
 files.annotate_file(task, source, target, on_error="skip")
 """
+
+
+def run_and_kill(model: Path, source: Path, target: Path, calls: int) -> bool:
+    """A run that is killed at a call which writes; whether it was."""
+    command = [sys.executable, "-c", RUN, str(model), str(source), str(target), str(calls)]
+    code = subprocess.run(command, check=False).returncode
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 @pytest.mark.parametrize("target", [".csv", ".jsonl", ".parquet"])
@@ -401,31 +421,21 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
     tmp_path: Path, make: Make, source: str, target: str
 ) -> None:
     choose = random.Random(source + target)
-    texts = [f"{choose.choice(TEXTS)} {choose.randrange(500)}" for _ in range(1500)]
+    texts = [f"{choose.choice(TEXTS)} {choose.randrange(500)}" for _ in range(300)]
     model, given = make(), write(tmp_path / f"in{source}", texts)
     if source == ".jsonl":
         lines = given.read_text().splitlines()
-        lines[700:700] = ["broken"] * 3
+        lines[200:200] = ["broken"] * 3
         given.write_text("\n".join(lines))
     whole, out = tmp_path / f"whole{target}", tmp_path / f"out{target}"
-    command = [sys.executable, "-c", RUN, str(model), str(given)]
-    with subprocess.Popen([*command, str(whole)], stdout=subprocess.PIPE) as run:
-        assert run.stdout
-        run.stdout.readline()  # it has started
-        began = time.monotonic()
-        assert run.wait() == 0
-    takes = time.monotonic() - began  # a busy machine is slow to leave anything
+    run_and_kill(model, given, whole, 0)
     resumed = 0
-    for seconds in [*(choose.uniform(0, takes / 2) for _ in range(12)), None]:
-        run = subprocess.Popen([*command, str(out)], stdout=subprocess.PIPE)
-        assert run.stdout
-        run.stdout.readline()
-        with suppress(subprocess.TimeoutExpired):
-            run.wait(seconds)
-        run.kill()
-        run.wait()
-        run.stdout.close()
+    for _ in range(10):
+        if not run_and_kill(model, given, out, choose.randrange(10, 60)):
+            break
         resumed += (tmp_path / f"{out.name}.journal").exists()
+    else:
+        run_and_kill(model, given, out, 0)
     print(f"{resumed} runs left something to go on from")
     assert resumed
     assert read(out) == read(whole)
@@ -433,8 +443,27 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
     assert beside(out) == ([f"{out.name}.errors.jsonl"] if source == ".jsonl" else [])
 
 
+@pytest.mark.parametrize("target", [".jsonl", ".parquet"])
+def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, make: Make, target: str) -> None:
+    model, given = make(), write(tmp_path / "in.csv", TEXTS)
+    given.write_text(given.read_text() + "broken\n")
+    whole = tmp_path / f"whole{target}"
+    run_and_kill(model, given, whole, 0)
+    calls = 0
+    while True:
+        calls += 1
+        out = tmp_path / f"out-{calls}{target}"
+        killed = run_and_kill(model, given, out, calls)
+        run_and_kill(model, given, out, 0)
+        assert read(out) == read(whole), calls
+        assert beside(out) == [f"{out.name}.errors.jsonl"], calls
+        if not killed:
+            break
+    assert calls > 10
+
+
 MEASURE = (
-    RUN.replace("files.text.ROWS = files.arrow.ROWS = 16", "").replace("random, sys", "re, sys")
+    RUN.replace("files.text.ROWS = files.arrow.ROWS = 16", "import re")
     + """
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
@@ -448,7 +477,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, make: Make, suffix: 
         texts = [f"{i % 5000} good " + "film " * 90 for i in range(size * 2000)]
         source = write(tmp_path / f"{size}{suffix}", texts, rows=2000)
         out = tmp_path / f"out-{size}{suffix}"
-        arguments = [sys.executable, "-c", MEASURE, str(model), str(source), str(out)]
+        arguments = [sys.executable, "-c", MEASURE, str(model), str(source), str(out), "0"]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         peaks[size] = int(done.stdout.split()[-1]) / 1024
     print(f"{peaks} MB")
@@ -504,3 +533,181 @@ def test_ctrl_c_says_that_the_run_can_go_on(tmp_path: Path, make: Make) -> None:
     assert run.returncode == 130
     assert said == "stopped; the same command goes on from here\n"
     assert (tmp_path / "out.csv.partial").stat().st_size > 0
+
+
+# Many files.
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """Files of one kind in partitions, and what Spark leaves beside them."""
+    root = tmp_path / "reviews"
+    for year in (2023, 2024):
+        (root / f"year={year}").mkdir(parents=True)
+        for part in (0, 1):
+            write(root / f"year={year}" / f"part-{part}.parquet", [f"{year} {part} good", "", "bad"])
+    (root / "_SUCCESS").touch()
+    (root / ".hidden.csv").write_text("x\n")
+    return root
+
+
+def below(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+PARTS = [f"year={year}/part-{part}.parquet" for year in (2023, 2024) for part in (0, 1)]
+
+
+def test_a_partitioned_directory_becomes_another_with_the_same_files(tmp_path: Path, task: Any, reviews: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+    done = annotate_file(task, reviews, tmp_path / "out", progress=lambda *each: seen.append(each))
+    assert (done.files, done.rows, done.bad, done.empty) == (4, 12, 0, 4)
+    assert below(tmp_path / "out") == PARTS
+    assert seen == sorted(seen)
+    assert seen[-1][0] == seen[-1][1]
+    found = pl.read_parquet(tmp_path / "out" / "**" / "*.parquet", hive_partitioning=True)
+    assert found.columns == ["id", "text", "label", "score", "year"]
+    assert sorted(found["year"].to_list()) == [2023] * 6 + [2024] * 6
+    expected = task(["2024 1 good"])[0]
+    row = found.filter(pl.col("text") == "2024 1 good").to_dicts()[0]
+    assert (row["label"], row["score"]) == (expected["label"], expected["score"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*/*-0.parquet", ["year=2023/part-0.parquet", "year=2024/part-0.parquet"]),
+        ("**/*.parquet", PARTS),
+        ("year=2024/part-?.parquet", ["part-0.parquet", "part-1.parquet"]),
+        ("year=202[3]", ["year=2023/part-0.parquet", "year=2023/part-1.parquet"]),
+    ],
+)
+def test_a_pattern_stands_for_the_files_that_it_matches(
+    tmp_path: Path, task: Any, reviews: Path, pattern: str, expected: list[str]
+) -> None:
+    annotate_file(task, str(reviews / pattern), tmp_path / "out")
+    assert below(tmp_path / "out") == expected
+
+
+def test_many_files_become_another_format(tmp_path: Path, task: Any, reviews: Path) -> None:
+    write(reviews / "more.v2.csv", ["good"])
+    annotate_file(task, reviews, tmp_path / "out", output_format="jsonl.gz")
+    assert below(tmp_path / "out") == ["more.v2.jsonl.gz", *(part.replace("parquet", "jsonl.gz") for part in PARTS)]
+    annotate_file(task, str(reviews / "*.csv"), tmp_path / "out", output_format="parquet")
+    assert read(tmp_path / "out" / "more.v2.parquet")[0]["text"] == "good"
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tmp_path: Path, task: Any) -> None:
+    annotate_file(task, write(tmp_path / "a[1].csv", ["good"]), tmp_path / "out.csv")
+    assert len(read(tmp_path / "out.csv")) == 1
+
+
+def test_an_unreadable_file_among_many_is_named_and_what_is_done_is_not_done_again(
+    tmp_path: Path, task: Any, reviews: Path
+) -> None:
+    broken, out = reviews / PARTS[2], tmp_path / "out"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=rf"{PARTS[2]} is not a Parquet file"):
+        annotate_file(task, reviews, out)
+    before = [(out / part).stat().st_mtime_ns for part in PARTS[:2]]
+    assert below(out) == [name for part in PARTS[:2] for name in (part, f"{part}.journal")]
+    broken.write_bytes(whole)
+    done = annotate_file(task, reviews, out)
+    assert (done.files, done.rows, done.resumed) == (4, 12, 6)
+    assert [(out / part).stat().st_mtime_ns for part in PARTS[:2]] == before
+    assert below(out) == PARTS
+
+
+def test_what_is_done_of_many_files_is_of_this_input_and_still_there(tmp_path: Path, task: Any, reviews: Path) -> None:
+    whole, out = (reviews / PARTS[3]).read_bytes(), tmp_path / "out"
+    (reviews / PARTS[3]).write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="is not a Parquet file"):
+        annotate_file(task, reviews, out)
+    (reviews / PARTS[3]).write_bytes(whole)
+    (out / PARTS[0]).rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=rf"{PARTS[0]} is gone, which .*journal says is done; delete that one too"):
+        annotate_file(task, reviews, out)
+    (tmp_path / "moved").rename(out / PARTS[0])
+    write(reviews / PARTS[1], ["other"])
+    with pytest.raises(InputError, match=rf"{PARTS[1]}.* are of another input"):
+        annotate_file(task, reviews, out)
+
+
+def test_many_files_killed_again_and_again_lose_no_row_and_no_report(tmp_path: Path, make: Make) -> None:
+    model, root, out, whole = make(), tmp_path / "in", tmp_path / "out", tmp_path / "whole"
+    root.mkdir()
+    for i in range(4):
+        path = write(root / f"{i}.csv", [f"{i} {j} good" for j in range(40)])
+        path.write_text(path.read_text() + "broken\n" * (i % 2))
+    run_and_kill(model, root, whole, 0)
+    choose, resumed = random.Random(7), 0
+    for _ in range(12):
+        if not run_and_kill(model, root, out, choose.randrange(8, 40)):
+            break
+        resumed += out.exists() and any(name.endswith(".journal") for name in below(out))
+    else:
+        run_and_kill(model, root, out, 0)
+    assert resumed
+    assert below(out) == below(whole)
+    for name in below(out):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "arguments", "says"),
+    [
+        ("reviews", "reviews", {}, "lies in .*reviews, whose files are read"),
+        ("reviews", "reviews/out", {}, "lies in .*reviews, whose files are read"),
+        ("reviews/**/*.parquet", "reviews/out", {}, "lies in .*reviews, whose files are read"),
+        ("reviews/*/*.parquet", "reviews/year=2024", {}, "is to be read and lies in .*year=2024"),
+        ("reviews", "-", {}, "whose outputs go into a directory; name one"),
+        ("reviews", "file", {}, "file is a file; expected a directory, for 4 files"),
+        ("reviews/*.csv", "out", {}, r"reviews/\*.csv: there is no such file"),
+        ("empty", "out", {}, "empty: there is no such file"),
+        ("mixed", "out", {}, "README.md: cannot read files of this suffix"),
+        ("twice", "out", {"output_format": "csv"}, "a.csv would be written for .*a.csv and for .*a.jsonl"),
+        ("reports", "out", {}, "a.csv.errors.jsonl would be written for .*a.csv and for .*a.csv.errors.jsonl"),
+        ("links", "out", {}, "links/b is a link to no file; links to directories are not followed"),
+    ],
+)
+def test_many_files_that_would_be_mixed_up_are_refused_before_any_work(
+    tmp_path: Path, task: Any, reviews: Path, source: str, target: str, arguments: dict[str, Any], says: str
+) -> None:
+    for name in ("empty/_x", "file", "mixed/a.csv", "mixed/README.md", "twice/a.csv", "twice/a.jsonl", "links/a.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "reports").mkdir()
+    for name in ("a.csv", "a.csv.errors.jsonl"):
+        (tmp_path / "reports" / name).touch()
+    (tmp_path / "links" / "b").symlink_to(reviews)
+    before = below(tmp_path)
+    with pytest.raises(InputError, match=says):
+        annotate_file(task, str(tmp_path / source), target if target == "-" else tmp_path / target, **arguments)
+    assert below(tmp_path) == before
+
+
+def test_the_command_takes_a_pattern_and_says_how_many_files_it_were(
+    tmp_path: Path, make: Make, reviews: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["classify", "--model", str(make()), "--engine", "numpy", "--output", f"{tmp_path}/out/"]
+    assert main([*arguments, "--input", f"{reviews}/*/*.parquet"]) == 0
+    assert f"{tmp_path}/out/: 4 files, 12 rows, 4 without a text" in capsys.readouterr().err
+    assert below(tmp_path / "out") == PARTS
+    assert main([*arguments, "--input", *(str(reviews / part) for part in PARTS)]) == 2
+    assert "a pattern that means many files needs quotes" in capsys.readouterr().err
+
+
+def test_a_dataset_with_its_partitions_is_read_as_batches(task: Any, reviews: Path) -> None:
+    data = dataset.dataset(reviews, partitioning="hive")
+    found = annotate_batches(data.scanner().to_reader(), task).read_all()
+    assert found.column_names == ["id", "text", "year", "label", "score"]
+    assert sorted(found["year"].to_pylist()) == [2023] * 6 + [2024] * 6
+    dataset.write_dataset(
+        annotate_batches(data.scanner().to_reader(), task),
+        reviews.parent / "out",
+        format="parquet",
+        partitioning=["year"],
+        partitioning_flavor="hive",
+    )
+    assert pl.read_parquet(reviews.parent / "out" / "**" / "*.parquet", hive_partitioning=True).shape == (12, 5)

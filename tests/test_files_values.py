@@ -132,8 +132,8 @@ TYPED: list[tuple[list[str], dict[str, Any], dict[int, str]]] = [
     (['{"text": "x", "v": {"a": 3.5}}'], {"v": {"a": 3.5}}, {}),
     (['{"text": "x", "v": {"a": true}}'], {}, {1: "'v': found bool where int was"}),
     (['{"text": "x", "v": {"a": 12345678901234567890}}'], {}, {1: "'v': an int64 does not hold 12345678901234567890"}),
-    (['{"text": "x", "v": {"a": 1.1000000000000000000001}}'], {}, {1: "'v': a float64 does not hold"}),
-    (['{"text": "x", "v": {"a": 1e400}}'], {}, {1: "'v': a float64 does not hold"}),
+    (['{"text": "x", "v": {"a": 1.1000000000000000000001}}'], {}, {1: "a float64 does not hold"}),
+    (['{"text": "x", "v": {"a": 1e400}}'], {}, {1: "a float64 does not hold"}),
     (['{"text": "x", "v": {"a": 9007199254740993}}'], {"v": {"a": 9007199254740993}}, {}),
     (
         ['{"text": "x", "v": {"a": 1.5}}', '{"text": "x", "v": {"a": 9007199254740993}}'],
@@ -165,7 +165,7 @@ def test_types_are_those_of_all_rows_and_no_value_becomes_another(
 
 def test_empty_objects_are_refused_before_any_work(tmp_path: Path, pipe: Any) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "x", "meta": {}}\n')
-    with pytest.raises(InputError, match="'meta' has only empty objects, which Parquet cannot hold; write JSON lines"):
+    with pytest.raises(InputError, match="cannot become Parquet: .*'meta'.*; write JSON lines"):
         annotate_file(pipe, tmp_path / "in.jsonl", tmp_path / "out.parquet")
 
 
@@ -236,7 +236,7 @@ def test_every_type_goes_to_text_or_is_refused(tmp_path: Path, pipe: Any, leaf: 
     done = annotate_file(pipe, tmp_path / "in.parquet", out, on_error="skip")
     if has_infinity(values) and target == "out.jsonl":
         assert done.bad
-        assert all("which JSON cannot hold" in error for error in report(out).values())
+        assert all("not JSON compliant" in error for error in report(out).values())
         return
     assert done.rows == 3
     if target == "out.jsonl" and leaf[1][0] is not None and type(leaf[1][0]) in (bool, int, float, str):

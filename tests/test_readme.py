@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import sides
 import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -45,9 +46,10 @@ def test_python_examples_print_what_the_page_says(page: Path, tmp_path: Path, mo
     assert not report, "".join(report)
 
 
-def test_console_examples_print_what_the_readme_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "first-steps.md"], ids=lambda page: page.name)
+def test_console_examples_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
     """One after the other, as somebody who reads it types them."""
-    text = "".join(block for language, block in blocks(README) if language == "console")
+    text = "".join(block for language, block in blocks(page) if language == "console")
     examples = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE)
     npdistil = f'npdistil() {{ {shlex.quote(sys.executable)} -m npdistil "$@"; }}'  # this one, wherever it is installed
     ran = 0
@@ -65,13 +67,35 @@ def test_console_examples_print_what_the_readme_says(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"$ {command}\n{done.stderr}"
         expected = re.escape(shown).replace(re.escape("..."), ".*")
-        assert re.fullmatch(expected, done.stdout), f"$ {command}\n{done.stdout}\nthe README says:\n{shown}"
+        assert re.fullmatch(expected, done.stdout), f"$ {command}\n{done.stdout}\nthe page says:\n{shown}"
         ran += 1
-    assert ran > 4
+    assert ran == len(examples) - (page == README)  # its tests, which are running
+
+
+COLUMNS = [
+    pytest.param(ours, id=f"{path.stem}-{number}")
+    for path in sorted((ROOT / "docs").glob("from-*.md"))
+    for number, (_, ours) in enumerate(sides.pairs(path.name))
+]
+
+
+@pytest.mark.parametrize("source", COLUMNS)
+def test_our_column_runs(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both columns together are compared in tests/reference, where the other libraries are."""
+    sides.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert sides.run(source)
+
+
+def test_every_pair_of_columns_is_found() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("from-*.md")]
+    shells = sum(text.count("sides\n```sh\n") for text in texts)
+    assert len(COLUMNS) + shells == sum(text.count("{container} sides") for text in texts) > 6
 
 
 def test_the_file_tree_names_every_file_of_the_package() -> None:
-    tree = next(block for language, block in blocks(README) if language == "" and block.startswith("npdistil/"))
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = page.partition("## Every file")[2]
     public = {path.name for path in (ROOT / "npdistil").glob("*.py")} - {"__init__.py", "__main__.py", "errors.py"}
     assert not {name for name in public if f"  {name} " not in tree}
 

@@ -31,7 +31,8 @@ from .options import (
 Result: TypeAlias = tuple[str, Any]  # a text, and the answer to it
 TASK_MODEL_HELP = "directory or name on the Hugging Face Hub of a model that was made for this task"
 FILES_HELP = """CSV, JSON lines, plain text or Parquet (pip install "npdistil[files]"), by suffix: .csv .tsv .jsonl .txt
-.parquet, text with .gz or .zst behind too. A run that was interrupted goes on when the same command is given again."""
+.parquet, text with .gz or .zst behind too. A run that was interrupted goes on when the same command is given again. A
+directory or a pattern in quotes ('reviews/*.parquet') is many files; --output is then the directory for theirs."""
 ON_FILES = ("classify", "ner", "zero-shot", "embed")
 FILE_OPTIONS = ("output", "column", "on_error", "prefix", "delimiter", "encoding", "input_format", "output_format")
 
@@ -226,7 +227,9 @@ def _check_file_options(options: argparse.Namespace) -> None:
     if options.input is None and given:
         raise InputError(f"{', '.join('--' + name.replace('_', '-') for name in given)}: only with --input")
     if options.input is not None and (options.text or options.format or options.output is None):
-        raise InputError("--input goes with --output, and without texts and --format")
+        raise InputError(
+            "--input goes with --output, and without texts and --format; a pattern that means many files needs quotes"
+        )
 
 
 def _annotate_file(pipe: Pipeline, options: argparse.Namespace) -> None:
@@ -252,9 +255,11 @@ def _annotate_file(pipe: Pipeline, options: argparse.Namespace) -> None:
     rate = (done.rows + done.bad - done.resumed) / (time.perf_counter() - start)
     went_on = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
     empty = f", {done.empty:,} without a text and so without an answer" if done.empty else ""
-    print(f"{options.output}: {done.rows:,} rows{went_on}{empty}, {rate:,.0f} texts/s", file=sys.stderr)
+    files = f"{done.files:,} files, " if Path(options.output).is_dir() else ""
+    print(f"{options.output}: {files}{done.rows:,} rows{went_on}{empty}, {rate:,.0f} texts/s", file=sys.stderr)
     if done.bad and options.output != "-":
-        print(f"{options.output}.errors.jsonl: {done.bad:,} rows that could not be answered", file=sys.stderr)
+        report = f"{options.output}/**/*.errors.jsonl" if files else f"{options.output}.errors.jsonl"
+        print(f"{report}: {done.bad:,} rows that could not be answered", file=sys.stderr)
 
 
 @contextmanager

@@ -1,9 +1,14 @@
 """The forward, step for step as distilbert/encoder.py has it, on a chunk of texts whose rows lie end to end.
 
-Where there are more chunks than threads, each thread takes chunks from ids to hidden states by itself. What is left
-over they take together: every stage of a chunk is cut into items, and each thread claims the next (share.py). Both
-run the same code. `workspace` is where a chunk's rows are, `own` what the thread alone writes to; layout.py has the
-records.
+Read from `run` at the end upwards; docs/kernels.md follows a text of 30 tokens through it on two threads. Every thread
+runs all of this code. Each step is a stage, cut into items: `claimed(stage, n)` gives a thread items that no other
+gets, `wait(stage, n)` returns once all are done, `shared` is both (share.py). Where there are more chunks than threads,
+each thread takes chunks from ids to hidden states by itself, with counters of its own; what is left over they take
+together.
+
+The arguments are records of layout.py: `workspace` is where a chunk's rows are, `own` what the thread alone writes to.
+An `operand` is rows as a product takes them: bytes with a scale each for int8, or the float32 rows themselves. Numbers
+that are added to addresses are bytes, 4 a float32.
 """
 
 from typing import Any

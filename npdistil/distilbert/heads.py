@@ -1,7 +1,8 @@
 """What stands on the encoder: each head a pure function of the last hidden states.
 
-Letters as in `encoder.py`. A head reads whole rows and no others, so a text's answer does not depend on its
-neighbours as long as `linear` keeps rows apart; both engines bring a `linear` that does, bit for bit.
+Letters as in `encoder.py`. A head reads rows of its own text alone. Its `linear` is an argument: by default that of
+`encoder.py`, whose product may round a row differently beside other rows. `Model` passes the one of the engine that it
+runs on (`Encoder.linear` in `engine.py`), in which no row depends on another, bit for bit.
 """
 
 from collections.abc import Callable

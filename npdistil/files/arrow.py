@@ -1,20 +1,18 @@
 """Arrow: batches in, the same batches with columns appended out; Parquet, and what becomes of it."""
 
 import io
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from .. import atomic
 from ..errors import InputError
-from .rows import ROWS, SIZE, Options, Reader, Window, dumps, missing_column, pyarrow
+from .rows import ROWS, SIZE, Options, Reader, Window, missing_column, pyarrow
 
 ROW_GROUP = 2**23  # bytes in memory of a row group of the Parquet that is written
-MOST_DIGITS, EXACT = 17, 2**53  # that a float64 tells apart; up to which it has every integer
-TOGETHER = {frozenset(("int", "int64")): "int64", frozenset(("int", "float")): "float"}
+EXACT = 2**53  # up to which a float64 has every integer
+WIDER = {("int", "int64"): "int64", ("int64", "int"): "int64", ("int", "float"): "float", ("float", "int"): "float"}
 
 
 def arrow_type(kind: Any) -> Any:
@@ -26,54 +24,43 @@ def arrow_type(kind: Any) -> Any:
     arrow = pyarrow()[0]
     if isinstance(kind, dict):
         return arrow.struct([(name, arrow_type(each)) for name, each in kind.items()])
-    if isinstance(kind, (tuple, list)):
+    if isinstance(kind, tuple):
         return arrow.list_(arrow_type(kind[0]))
     names = {"int": "int64", "float": "float64", None: "string"}  # text can hold all that comes
     return arrow.type_for_alias(names.get(kind, kind))
 
 
-def kind_of(value: Any) -> Any:
-    """What `arrow_type` takes for a value of JSON; ValueError where no column could hold it exactly."""
+def widened(kind: Any, value: Any) -> Any:
+    """What `arrow_type` takes for a column with values of `kind` and this one of JSON.
+
+    Arrow's own inference makes 1 of true and of 1.5; here ValueError says that no type has both exactly.
+    """
+    if value is None:
+        return kind
     if isinstance(value, dict):
-        return {name: kind_of(each) for name, each in value.items()}
-    if isinstance(value, list):
-        found = None
-        for each in value:
-            found = merged(found, kind_of(each))
-        return (found,)
-    if isinstance(value, Decimal):
-        if len(value.normalize().as_tuple().digits) > MOST_DIGITS or (value and not 1e-307 < abs(value) < 1e308):
-            raise ValueError(f"a float64 does not hold {value}")
-        return "float"
-    if type(value) is int and abs(value) > EXACT:
-        if not -(2**63) <= value < 2**63:
-            raise ValueError(f"an int64 does not hold {value}")
-        return "int64"
-    return {str: "string", bool: "bool", int: "int"}.get(type(value))
-
-
-def merged(a: Any, b: Any) -> Any:
-    """The type of a column that has values of both; ValueError where there is none."""
-    if a == b or b is None:
-        return a
-    if a is None:
-        return b
-    if isinstance(a, dict) and isinstance(b, dict):
-        return {name: merged(a.get(name), b.get(name)) for name in a | b}
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return (merged(a[0], b[0]),)
-    if isinstance(a, str) and isinstance(b, str) and (together := TOGETHER.get(frozenset((a, b)))):
-        return together
-    raise ValueError(f"found {_name(b)} where {_name(a)} was")
-
-
-def _name(kind: Any) -> str:
-    return "an object" if isinstance(kind, dict) else "a list" if isinstance(kind, tuple) else f"{kind}"
-
-
-def python(text: str) -> Any:
-    """A value of JSON, with its digits."""
-    return json.loads(text, parse_float=Decimal)
+        if isinstance(kind, dict | None):
+            kind = kind or {}
+            return kind | {name: widened(kind.get(name), each) for name, each in value.items()}
+        found = "an object"
+    elif isinstance(value, list):
+        if isinstance(kind, tuple | None):
+            (element,) = kind or (None,)
+            for each in value:
+                element = widened(element, each)
+            return (element,)
+        found = "a list"
+    else:
+        found = {str: "string", bool: "bool", int: "int", float: "float"}[type(value)]
+        if found == "int" and abs(value) > EXACT:
+            found = "int64"
+            if not -(2**63) <= value < 2**63:
+                raise ValueError(f"an int64 does not hold {value}")
+        if kind in (None, found):
+            return found
+        if isinstance(kind, str) and (kind, found) in WIDER:
+            return WIDER[kind, found]
+    have = "an object" if isinstance(kind, dict) else "a list" if isinstance(kind, tuple) else kind
+    raise ValueError(f"found {found} where {have} was")
 
 
 class Parquet(Reader):
@@ -94,27 +81,22 @@ class Parquet(Reader):
 
     def windows(self, place: int, line: int) -> Iterator[Window]:
         """As `Reader.windows`."""
-        arrow, groups = pyarrow()[0], self.file.metadata
-        first, group = 0, 0
-        while group < groups.num_row_groups and first + groups.row_group(group).num_rows <= place:
-            first += groups.row_group(group).num_rows
-            group += 1
-        rest = [groups.row_group(i) for i in range(group, groups.num_row_groups)]
-        widest = max((each.total_byte_size // max(1, each.num_rows) for each in rest), default=0)
+        metadata = self.file.metadata
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        first = begin = 0
+        while begin < len(groups) and first + groups[begin].num_rows <= place:
+            first, begin = first + groups[begin].num_rows, begin + 1
+        widest = max((each.total_byte_size // max(1, each.num_rows) for each in groups[begin:]), default=0)
+        rows = max(1, min(ROWS // 4, SIZE // max(1, widest)))
         batches: list[Any] = []
-        size = 0
         try:
-            for batch in self.file.iter_batches(
-                max(1, min(ROWS // 4, SIZE // max(1, widest))), row_groups=[*range(group, groups.num_row_groups)]
-            ):
-                start, first = max(0, place - first), first + len(batch)
-                if start < len(batch):
-                    batches.append(batch[start:])
-                    size += batches[-1].nbytes
-                if size >= SIZE or sum(map(len, batches)) >= ROWS:
+            for batch in self.file.iter_batches(rows, row_groups=[*range(begin, len(groups))], use_threads=False):
+                batches.append(batch[max(0, place - first) :])
+                first += len(batch)
+                if sum(each.nbytes for each in batches) >= SIZE or sum(map(len, batches)) >= ROWS:
                     yield self._window(batches, first)
-                    batches, size = [], 0
-        except arrow.ArrowException as error:
+                    batches = []
+        except pyarrow()[0].ArrowException as error:
             raise InputError(f"{self.name} cannot be read on after row {first}: {error}") from None
         if batches:
             yield self._window(batches, first)
@@ -127,18 +109,18 @@ class Parquet(Reader):
         table = pyarrow()[0].Table.from_batches(batches)
         texts, errors = column_texts(table[self.options.column])
         lines = [(i, i) for i in range(last - len(table) + 1, last + 1)]
-        return Window(lines, texts, [""] * len(lines), errors, table, last, last, last)
+        return Window(lines, texts, errors, range(len(table)), table, last, last, last)
 
-    def rows(self, window: Window) -> Iterable[Any]:
-        """As `Reader.rows`: a value of each column, or what reading it raises."""
-        return zip(*(_values(each) for each in window.records.columns), strict=True)
+    def records(self, window: Window) -> Iterable[Any]:
+        """As `Reader.records`: a value of each column, or what reading it raises."""
+        return zip(*(_values(each) for each in window.table.columns), strict=True)
 
-    def json(self, record: Any) -> dict[str, str]:
-        """As `Reader.json`."""
+    def values(self, record: Any) -> dict[str, Any]:
+        """As `Reader.values`."""
         for value in record:
             if isinstance(value, ValueError):
                 raise value
-        return dict(zip(self.columns, map(dumps, record), strict=True))
+        return dict(zip(self.columns, record, strict=True))
 
 
 def column_texts(column: Any) -> tuple[list[Any], list[str]]:
@@ -150,10 +132,9 @@ def column_texts(column: Any) -> tuple[list[Any], list[str]]:
 
 def _values(column: Any) -> list[Any]:
     """What JSON has for the values of a column; a ValueError in the place of one that cannot be had."""
-    arrow = pyarrow()[0]
     try:
         return list(column.cast(_plain(column.type)).to_pylist())
-    except (arrow.ArrowException, ValueError, OverflowError) as error:
+    except (pyarrow()[0].ArrowException, ValueError, OverflowError) as error:
         if len(column) == 1:
             return [ValueError(str(error))]
         half = len(column) // 2
@@ -163,25 +144,19 @@ def _values(column: Any) -> list[Any]:
 def _plain(kind: Any) -> Any:
     """The type whose values JSON has and that says all that a type says; TypeError where there is none."""
     arrow, types = pyarrow()[0], pyarrow()[0].types
-    if isinstance(kind, arrow.BaseExtensionType) or types.is_map(kind) or types.is_union(kind):
-        raise TypeError(kind)
     if types.is_dictionary(kind):
         return _plain(kind.value_type)
-    if types.is_struct(kind):
-        if len({each.name for each in kind}) < len(kind):
-            raise TypeError(kind)
+    if types.is_struct(kind) and len({each.name for each in kind}) == len(kind):
         return arrow.struct([each.with_type(_plain(each.type)) for each in kind])
     if types.is_fixed_size_list(kind):
         return arrow.list_(_plain(kind.value_type), kind.list_size)
     if types.is_list(kind) or types.is_large_list(kind):
         return (arrow.large_list if types.is_large_list(kind) else arrow.list_)(_plain(kind.value_type))
-    if types.is_decimal(kind) or (
-        types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind)
-    ):
+    if any(each(kind) for each in (types.is_decimal, types.is_timestamp, types.is_date, types.is_time)):
         return arrow.string()
-    if is_text(kind) or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-        return kind
-    if types.is_null(kind):
+    if is_text(kind) or any(
+        each(kind) for each in (types.is_boolean, types.is_integer, types.is_floating, types.is_null)
+    ):
         return kind
     raise TypeError(kind)
 
@@ -196,12 +171,16 @@ def is_text(kind: Any) -> bool:
 
 def check_text_column(schema: Any, column: str, name: str) -> None:
     """InputError unless a schema has one column of that name, of strings."""
-    if (count := schema.names.count(column)) != 1:
-        found = f"{count} columns {column!r}" if count else missing_column(column, schema.names)
-        raise InputError(f"{name} has {found}")
+    check_column(schema.names, column, name)
     kind = schema.field(column).type
     if not is_text(kind) and not pyarrow()[0].types.is_null(kind):
         raise InputError(f"column {column!r} of {name} is {kind}; expected strings")
+
+
+def check_column(columns: Sequence[str], column: str, name: str) -> None:
+    """InputError unless there is one column of that name."""
+    if (count := list(columns).count(column)) != 1:
+        raise InputError(f"{name} has {f'{count} columns {column!r}' if count else missing_column(column, columns)}")
 
 
 def check_plain(schema: Any) -> None:
@@ -218,6 +197,13 @@ def check_plain(schema: Any) -> None:
             ) from None
 
 
+def appended(schema: Any, added: dict[str, Any]) -> Any:
+    """A schema with more columns."""
+    for name, kind in added.items():
+        schema = schema.append(pyarrow()[0].field(name, arrow_type(kind)))
+    return schema
+
+
 def columns_of(kinds: dict[str, Any], rows: list[dict[str, Any]]) -> list[Any]:
     """An array for each column: of the values that the rows have there."""
     library = pyarrow()[0]
@@ -232,53 +218,45 @@ class ParquetWriter:
 
     def __init__(self, reader: Reader, options: Options, kinds: dict[str, Any]) -> None:
         self.reader, self.options, self.kinds = reader, options, kinds
+        arrow, parquet = pyarrow()
         self.appends = isinstance(reader, Parquet)
-        new = [(name, arrow_type(kind)) for name, kind in options.added.items()]
-        arrow = pyarrow()[0]
+        self.codec, self.schema = "SNAPPY", arrow.schema([(name, arrow_type(kind)) for name, kind in kinds.items()])
         if isinstance(reader, Parquet):
-            self.schema = reader.schema
-            for name, kind in new:
-                self.schema = self.schema.append(arrow.field(name, kind))
-        else:
-            fields = []
-            for name, kind in kinds.items():
-                if empty := _empty(kind):
-                    raise InputError(f"column {name!r} has {empty}, which Parquet cannot hold; write JSON lines")
-                fields.append((name, arrow_type(kind)))
-            self.schema = arrow.schema([*fields, *new])
+            self.schema, metadata = reader.schema, reader.file.metadata
+            if metadata.num_row_groups and metadata.num_columns:
+                self.codec = metadata.row_group(0).column(0).compression.replace("UNCOMPRESSED", "NONE")
+        self.schema = appended(self.schema, options.added)
+        try:
+            parquet.ParquetWriter(arrow.BufferOutputStream(), self.schema).close()
+        except arrow.ArrowException as error:
+            raise InputError(f"{reader.name} cannot become Parquet: {error}; write JSON lines") from None
 
     def header(self) -> bytes:
         """What stands before the rows."""
         return _stream(self.schema, [])
 
-    def converted(self, window: Window) -> list[Any]:
-        """Rows as `encode` takes them; errors of those that do not fit go into the window."""
-        if isinstance(self.reader, Parquet):
-            return []
-        rows: list[Any] = []
-        for i, record in enumerate(window.records):
-            rows.append(None)
-            if window.errors[i]:
-                continue
-            name = ""
-            try:
-                values = {name: python(value) for name, value in self.reader.json(record).items()}
-                for name, value in values.items():
-                    kind = self.kinds.get(name)
-                    _check_kind(value, kind)
-                rows[-1] = values
-            except (ValueError, RecursionError) as error:
-                window.errors[i] = f"{name!r}: {error}" if name else str(error)
-        return rows
+    def converted(self, window: Window) -> Any:
+        """Rows as `encode` takes them; None for those that do not fit, whose errors go into the window."""
+        return window.records if self.appends else self.reader.converted(window, self._fitting)
 
-    def encode(self, window: Window, rows: list[Any], kept: list[int], added: list[dict[str, Any]]) -> bytes:
+    def _fitting(self, record: Any) -> dict[str, Any]:
+        row = self.reader.values(record)
+        for name, value in row.items():
+            try:
+                if widened(self.kinds[name], value) != self.kinds[name]:
+                    raise ValueError(f"{value!r:.80} is no {self.kinds[name]}")  # noqa: TRY301
+            except ValueError as error:  # noqa: PERF203
+                raise ValueError(f"{name!r}: {error}") from None
+        return row
+
+    def encode(self, window: Window, rows: list[Any], added: list[dict[str, Any]]) -> bytes:
         """Rows as they are written."""
         arrow = pyarrow()[0]
-        if isinstance(self.reader, Parquet):
-            runs = [[i for _, i in run] for _, run in groupby(enumerate(kept), lambda each: each[1] - each[0])]
-            columns = arrow.concat_tables([window.records.slice(run[0], len(run)) for run in runs]).columns
+        if self.appends:
+            runs = [[i for _, i in run] for _, run in groupby(enumerate(rows), lambda each: each[1] - each[0])]
+            columns = arrow.concat_tables([window.table.slice(run[0], len(run)) for run in runs]).columns
         else:
-            columns = columns_of(self.kinds, [_number(rows[i]) for i in kept])
+            columns = columns_of(self.kinds, rows)
         columns = [*columns, *columns_of(self.options.added, added)]
         return _stream(self.schema, [arrow.Table.from_arrays(columns, schema=self.schema)])
 
@@ -286,14 +264,11 @@ class ParquetWriter:
         """The whole output from what is written; it appears at once."""
         arrow, parquet = pyarrow()
         beside = target.with_name(target.name + ".new")
-        codec = "SNAPPY"
-        if isinstance(self.reader, Parquet) and self.reader.file.metadata.num_row_groups and len(self.reader.columns):
-            codec = self.reader.file.metadata.row_group(0).column(0).compression.replace("UNCOMPRESSED", "NONE")
         try:
             with (
                 arrow.OSFile(str(partial)) as file,
                 atomic.create(beside) as out,
-                parquet.ParquetWriter(out, self.schema, compression=codec) as writer,
+                parquet.ParquetWriter(out, self.schema, compression=self.codec) as writer,
             ):
                 group: list[Any] = []
                 while file.tell() < file.size():
@@ -306,29 +281,6 @@ class ParquetWriter:
             atomic.move(beside, target)
         finally:
             beside.unlink(missing_ok=True)
-
-
-def _check_kind(value: Any, kind: Any) -> None:
-    """ValueError unless a column of the type can hold a value as it is."""
-    found = kind_of(value)
-    if merged(kind, found) != kind:
-        raise ValueError(f"found {_name(found)} where {_name(kind)} was")
-
-
-def _empty(kind: Any) -> str:
-    """What of a type Parquet has no way to write."""
-    if isinstance(kind, dict):
-        return next(filter(None, map(_empty, kind.values())), "") if kind else "only empty objects"
-    return _empty(kind[0]) if isinstance(kind, tuple) else ""
-
-
-def _number(value: Any) -> Any:
-    """A value with floats in it in the place of decimals."""
-    if isinstance(value, dict):
-        return {name: _number(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [*map(_number, value)]
-    return float(value) if isinstance(value, Decimal) else value
 
 
 def _stream(schema: Any, tables: list[Any]) -> bytes:

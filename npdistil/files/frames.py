@@ -11,8 +11,9 @@ from ..errors import InputError
 from ..pipelines import Pipeline, pipeline
 from ..settings import check, choice, string
 from ..text import is_missing, values_of
-from . import _added, _added_values, _Answers, _check_taken, annotate_batches
+from . import annotate_batches
 from .rows import pyarrow
+from .run import Answers
 
 
 def annotate(
@@ -94,18 +95,19 @@ class _Rows:
 
     def __init__(self, pipe: Pipeline, prefix: str, on_error: str, columns: list[Any], column: str | None) -> None:
         self.pipe, self.on_error = pipe, on_error
-        self.added, self.answers = _added(pipe, prefix), _Answers(pipe)
+        self.answers = Answers(pipe, prefix)
+        self.added = self.answers.added
         self.column = (columns[0] if len(columns) == 1 else "text") if column is None else column
         if (count := columns.count(self.column)) != 1:
             found = f"{count or 'no'} column{'s' if count else ''} {self.column!r}"
             raise InputError(f"the frame has {found}; its columns are {', '.join(map(str, columns)):.200}")
-        _check_taken(self.added, columns, "the frame")
+        self.answers.check_free(columns, "the frame")
         self.first = 0
 
     def values(self, texts: list[Any]) -> list[dict[str, Any]]:
         """The new columns' values for each of the next texts."""
         strings = [text if isinstance(text, str) else None for text in texts]
-        values, errors = _added_values(self.pipe, self.answers, self.added, strings)
+        values, errors = self.answers(strings)
         for i, (text, error) in enumerate(zip(texts, errors, strict=True)):
             if not (isinstance(text, str) or is_missing(text)):
                 error = f"its text is a {type(text).__name__}, not a text"

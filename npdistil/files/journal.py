@@ -4,7 +4,8 @@ import io
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,17 @@ from typing import Any
 from .. import atomic
 from ..errors import InputError
 from .rows import Window, dumps
+
+
+def journal_of(target: Path) -> Path:
+    """The file that says how far an output has come."""
+    return target.with_name(f"{target.name}.journal")
+
+
+def beside(target: Path) -> list[Path]:
+    """All files that a run may write beside its output."""
+    suffixes = (".partial", ".errors.partial", ".errors.jsonl", ".new", ".journal.new")
+    return [journal_of(target), *(target.with_name(target.name + suffix) for suffix in suffixes)]
 
 
 @dataclass
@@ -28,18 +40,39 @@ class State:
     finishing: bool = False  # all rows are written; files are being moved to their names
 
 
+class Stream:
+    """Standard output; the report goes to standard error."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.state = name, State()
+
+    def add(self, rows: bytes, report: list[dict[str, Any]], count: int, _: Window | None) -> None:
+        """Write the rows of a window and its report."""
+        sys.stdout.buffer.write(rows)
+        sys.stdout.buffer.flush()
+        for each in report:
+            sys.stderr.write(f"{self.name}, {where(each['line'], each['last_line'])}: {each['error']}\n")
+        self.state.rows, self.state.bad = self.state.rows + count, self.state.bad + len(report)
+
+    def finish(self, _: Callable[[Path, Path], None]) -> None:
+        """All is written."""
+
+
+def where(line: int, last_line: int) -> str:
+    """A row's lines."""
+    return f"line {line}" if line == last_line else f"lines {line} to {last_line}"
+
+
 class PartialOutput:
     """What a run has written so far; an interrupted one's where its journal says that it depended on the same things.
 
-    What lies behind the journal's byte counts was being written when the run was interrupted, and is cut off.
+    What lies behind the journal's byte counts was being written when the run was interrupted, and is cut off. The
+    journal of one of many files stays, so that another run finds it done, until all are.
     """
 
-    def __init__(self, target: Path, depends_on: Mapping[str, Any]) -> None:
-        self.target = target
-        self.partial, self.bad, self.journal, self.report = (
-            target.with_name(target.name + suffix)
-            for suffix in (".partial", ".errors.partial", ".journal", ".errors.jsonl")
-        )
+    def __init__(self, target: Path, depends_on: dict[str, Any], *, one_of_many: bool) -> None:
+        self.target, self.one_of_many = target, one_of_many
+        self.journal, self.partial, self.bad, self.report, *_ = beside(target)
         self.depends_on: dict[str, Any] = json.loads(json.dumps(depends_on))
         self.state = State()
         self.files = ExitStack()
@@ -55,10 +88,10 @@ class PartialOutput:
             for file, size in ((self.rows_file, self.state.bytes), (self.bad_file, self.state.error_bytes)):
                 if self.target.is_file():
                     os.chmod(file.fileno(), stat.S_IMODE(self.target.stat().st_mode))  # noqa: PTH101 - of what is open
-                file.seek(0, os.SEEK_END)
-                if file.tell() < size and not self.state.finishing:
+                written = file.seek(0, os.SEEK_END)
+                if written < size and not self.state.finishing:
                     raise InputError(f"{self._leftover()} do not fit together")
-                file.truncate(min(size, file.tell()))
+                file.truncate(min(size, written))
                 file.seek(0, os.SEEK_END)
             self._write_journal()  # before the first row, so that no rows lie there of which it says nothing
             self.files = self.files.pop_all()
@@ -124,13 +157,16 @@ class PartialOutput:
             self.report.unlink(missing_ok=True)  # of an earlier file of this name
         if self.partial.stat().st_size == self.state.bytes:
             finish(self.partial, self.target)
-        _remove(self.journal, self.own_journal)
+        elif not self.target.exists():
+            raise InputError(f"{self.target} is gone, which {self.journal} says is done; delete that one too")
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None or not (self.state.rows or self.state.bad or self.state.finishing):  # nothing worth keeping
-            _remove(self.journal, self.own_journal)
+        done, begun = kind is None, self.state.rows or self.state.bad or self.state.finishing
+        if done or not begun:  # nothing worth keeping
             for path, file in ((self.bad, self.bad_file), (self.partial, self.rows_file)):
                 _remove(path, os.fstat(file.fileno()))
+            if not (done and self.one_of_many):
+                _remove(self.journal, self.own_journal)  # last: no rows without it
         self.files.close()  # the lock is held until here
 
 

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +10,17 @@ import numpy as np
 
 from ..errors import MissingExtraError
 
+# Suffixes, each with the format's name and what stands between cells of CSV.
+FORMATS = {
+    "csv": ("csv", ","),
+    "tsv": ("csv", "\t"),
+    "jsonl": ("jsonl", ","),
+    "ndjson": ("jsonl", ","),
+    "txt": ("txt", ","),
+    "parquet": ("parquet", ","),
+}
+COMPRESSIONS = ("gz", "zst")
 ROWS, SIZE = 2048, 2**22  # a window ends with the row that reaches either; bytes, of all columns
-FAMILY = {"tsv": "csv", "ndjson": "jsonl"}  # formats that are one
 
 
 def _plain(value: Any) -> Any:
@@ -23,6 +32,12 @@ def _plain(value: Any) -> Any:
 
 # One encoder for all: `json.dumps` would make another at every call.
 dumps = json.JSONEncoder(ensure_ascii=False, default=_plain).encode
+finite = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def cell(value: Any) -> str:
+    """A CSV cell of a value: a text as it is, nothing for null, JSON of all else."""
+    return value if isinstance(value, str) else "" if value is None else dumps(value)
 
 
 @dataclass(frozen=True)
@@ -30,20 +45,20 @@ class Options:
     """How a file is read, or written.
 
     Attributes:
-        format: its suffix without what it is compressed by.
+        format: "csv", "jsonl", "txt" or "parquet".
         compression: "gz", "zst" or "".
+        delimiter: between the cells of CSV.
         column: that has the texts.
         added: names of the new columns, and their types.
-        delimiter: between the cells of CSV.
         header: whether the first line of CSV names the columns.
         encoding: of text; None: what a mark at its start says, or UTF-8.
     """
 
     format: str
     compression: str
+    delimiter: str
     column: str
     added: dict[str, Any]
-    delimiter: str = ","
     header: bool = True
     encoding: str | None = None
 
@@ -55,9 +70,9 @@ class Window:
     Attributes:
         lines: of each the first and last line (Parquet: the number of the row).
         texts: what the column has; None: nothing.
-        errors: why a row is none, or cannot be written; "" if all is well.
-        refused: why what the column has is no text; "" if it is one.
-        records: what the reader has of each row; Parquet: one table of all.
+        errors: why a row has no answer; "" if all is well.
+        records: what the reader has of each row; None: it cannot be written. Parquet: places in `table`.
+        table: of all rows, where they come from Parquet.
         place: where the next row starts: bytes (Parquet: rows).
         line: the last line.
         read: of `Reader.total`.
@@ -66,20 +81,11 @@ class Window:
     lines: list[tuple[int, int]] = field(default_factory=list)
     texts: list[Any] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
     records: Any = field(default_factory=list)
+    table: Any = None
     place: int = 0
     line: int = 0
     read: int = 0
-
-    def add(self, line: int, last_line: int, record: Any, text: Any, error: str) -> None:
-        """One more row."""
-        is_text = text is None or isinstance(text, str)
-        self.lines.append((line, last_line))
-        self.texts.append(text if is_text and not error else None)
-        self.errors.append(error)
-        self.refused.append("" if is_text else f"its text is a {type(text).__name__}, not a text")
-        self.records.append(record)
 
 
 class Reader(ABC):
@@ -93,7 +99,6 @@ class Reader(ABC):
     """
 
     options: Options
-
     total: int
     columns: Sequence[str] | None = None
     name: str
@@ -103,16 +108,39 @@ class Reader(ABC):
         """All rows from a place on; `line` are the lines before it."""
 
     @abstractmethod
-    def json(self, record: Any) -> dict[str, str]:
-        """A row's values by column, as JSON writes them; ValueError where it cannot."""
+    def values(self, record: Any) -> dict[str, Any]:
+        """A row's values by column; ValueError where Python has none that is the same."""
 
     @abstractmethod
     def close(self) -> None:
         """No more is read."""
 
-    def rows(self, window: Window) -> Iterable[Any]:
-        """What `json` takes, row by row."""
+    def cells(self, record: Any) -> dict[str, str]:
+        """A row's values by column, as CSV has them."""
+        return {name: cell(value) for name, value in self.values(record).items()}
+
+    def json(self, record: Any) -> dict[str, str]:
+        """A row's values by column, as JSON writes them; ValueError for NaN and infinity, which it does not have."""
+        try:
+            return {name: finite(value) for name, value in self.values(record).items()}
+        except ValueError as error:
+            raise ValueError(f"{error}; write CSV or Parquet") from None
+
+    def records(self, window: Window) -> Iterable[Any]:
+        """What `values`, `cells` and `json` take, row by row."""
         return window.records
+
+    def converted(self, window: Window, convert: Callable[[Any], Any]) -> list[Any]:
+        """Rows as another format has them; None for those that it cannot hold, whose errors go into the window."""
+        rows: list[Any] = []
+        for i, record in enumerate(self.records(window)):
+            rows.append(None)
+            try:
+                if record is not None:
+                    rows[-1] = convert(record)
+            except (ValueError, RecursionError) as error:
+                window.errors[i] = str(error)
+        return rows
 
 
 def missing_column(column: str, columns: Iterable[str]) -> str:

@@ -9,29 +9,34 @@ import logging
 import re
 import sys
 import zlib
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..errors import InputError
-from .rows import ROWS, SIZE, Options, Reader, Window, dumps, missing_column, pyarrow
+from .rows import ROWS, SIZE, Options, Reader, Window, cell, dumps, missing_column, pyarrow
 
 log = logging.getLogger(__name__)
 LONGEST = 2**24  # bytes of a line, characters of a CSV field: an unclosed quote would take in the rest of the file
 BLOCK = 2**18  # bytes read at once
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+BROKEN = (EOFError, OSError, UnicodeError, zlib.error)  # what reading raises in the middle of a file
 SPACE = re.compile(r"[ \t\r\n]*")
 QUOTED = re.compile(r'["\r\n]|^[ \t]|[ \t]$')  # cells that other readers could take for something else without quotes
+MOST_DIGITS = 17  # that a float64 tells apart
 
 
 class Record(NamedTuple):
     """One row of the input, and its place there."""
 
     raw: bytes  # in UTF-8
-    fields: Any  # CSV: a list of strings; else the line
+    value: Any  # CSV: a list of strings; else the line
     text: Any  # what the column has
     error: str  # why it is no row; "" if it is one
+    lines: tuple[int, int]  # its first and last
+    place: int  # where the next one starts
 
 
 class Recoded(io.RawIOBase):
@@ -62,30 +67,28 @@ class Lines:
 
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
         self.stream, self.encoding = stream, encoding
-        self.place = self.line = 0
-        self.raw: list[bytes] = []  # lines and what was wrong with them, since these were last taken
-        self.error = ""
-        self.again: list[bytes] = []  # lines that were looked at, and come once more
-
-    def look(self) -> None:
-        """Have the lines of `raw` come once more."""
-        self.again, self.raw = self.raw, []
-        self.place, self.line = self.place - sum(map(len, self.again)), self.line - len(self.again)
+        self.place = self.line = self.before = 0  # bytes and lines that were read; lines before this record
+        self.raw: list[bytes] = []  # lines of this record
+        self.error = ""  # what was wrong with them
 
     def skip(self, place: int, line: int) -> None:
         """Go on from a place after so many lines."""
-        if place <= self.place:
-            return
-        self.place, self.again = self.place + sum(map(len, self.again)), []
         while self.place < place and (some := self.stream.read(min(BLOCK, place - self.place))):
             self.place += len(some)
-        self.line = line
+            self.line = self.before = line
+
+    def record(self, value: Any, text: Any, error: str = "") -> Record:
+        """One of what was read since the last."""
+        error = self.error or error
+        found = Record(b"".join(self.raw), value, text, error, (self.before + 1, self.line), self.place)
+        self.raw, self.error, self.before = [], "", self.line
+        return found
 
     def __iter__(self) -> "Lines":
         return self
 
     def __next__(self) -> str:
-        raw = rest = self.again.pop(0) if self.again else self.stream.readline(LONGEST)
+        raw = rest = self.stream.readline(LONGEST)
         if not raw:
             raise StopIteration
         self.place, self.line = self.place + len(raw), self.line + 1
@@ -108,17 +111,14 @@ class TextReader(Reader):
         self.path, self.options, self.name = path, options, str(path or "standard input")
         self.files = ExitStack()
         self.total = path.stat().st_size if path else 0
-        raw: Any = self.files.enter_context(path.open("rb")) if path else sys.stdin.buffer
-        self.below = raw
-        try:
-            self.lines = self._lines(raw)
-            self.start(self.lines)
-        except (EOFError, OSError, zlib.error) as error:
-            self.close()
-            raise InputError(f"{self.name} cannot be read: {error}") from None
-        except InputError:
-            self.close()
-            raise
+        with self.files:
+            self.below: Any = self.files.enter_context(path.open("rb")) if path else sys.stdin.buffer
+            try:
+                self.lines = self._lines(self.below)
+                self.start()
+            except BROKEN as error:
+                raise InputError(f"{self.name} cannot be read: {error}") from None
+            self.files = self.files.pop_all()
 
     def close(self) -> None:
         """As `Reader.close`."""
@@ -142,48 +142,45 @@ class TextReader(Reader):
                 log.warning("%s is read as %s, by the mark at its start", self.name, name)
         return Lines(stream, name)
 
-    def start(self, lines: Lines) -> None:
+    def start(self) -> None:
         """Read what stands before the rows."""
 
-    def records(self, lines: Lines) -> Iterator[Record | None]:
-        """Its records; None for lines that are none."""
-        raise NotImplementedError
+    @abstractmethod
+    def rows(self) -> Iterator[Record]:
+        """The records that follow."""
 
-    def windows(self, place: int, line: int) -> Iterator[Window]:
-        """As `Reader.windows`."""
-        lines = self.lines
-        lines.skip(place, line)
-        window, size, line = Window(), 0, lines.line
-        try:
-            for record in self.records(lines):
-                if record is not None:
-                    error = lines.error or record.error
-                    window.add(line + 1, lines.line, record, record.text, error)
-                    size += len(record.raw)
-                lines.error, line, lines.raw = "", lines.line, []
-                window.place, window.line, window.read = lines.place, lines.line, self._read()
-                if len(window.lines) == ROWS or size >= SIZE:
-                    yield window
-                    window, size = Window(), 0
-        except (EOFError, OSError, zlib.error, UnicodeError) as error:
-            raise InputError(f"{self.name} cannot be read on after line {lines.line}: {error}") from None
-        if window.lines:
-            yield window
-
-    def _read(self) -> int:
-        return int(self.below.tell()) if self.path else 0
-
-    def json(self, record: Record) -> dict[str, str]:
-        """A row's values by column, as JSON writes them."""
-        raise NotImplementedError
-
-    def appended(self, record: Record, added: dict[str, str]) -> bytes:
+    @abstractmethod
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
         """A record's own bytes with new values behind them."""
-        raise NotImplementedError
 
     def header(self, added: Iterable[str]) -> bytes:
         """What stands before the rows of an output in the same format."""
         return b""
+
+    def windows(self, place: int, line: int) -> Iterator[Window]:
+        """As `Reader.windows`."""
+        self.lines.skip(place, line)
+        window, size = Window(), 0
+        try:
+            for record in self.rows():
+                error = record.error
+                if not error and record.text is not None and not isinstance(record.text, str):
+                    error = f"its text is a {type(record.text).__name__}, not a text"
+                window.lines.append(record.lines)
+                window.texts.append(None if error else record.text)
+                window.errors.append(error)
+                window.records.append(None if record.error else record)
+                window.place, window.line = record.place, record.lines[1]
+                size += len(record.raw)
+                if len(window.lines) == ROWS or size >= SIZE:
+                    window.read = self.below.tell() if self.path else 0
+                    yield window
+                    window, size = Window(), 0
+        except BROKEN as error:
+            raise InputError(f"{self.name} cannot be read on after line {self.lines.line}: {error}") from None
+        if window.lines:
+            window.read = self.total
+            yield window
 
 
 class Plain(TextReader):
@@ -191,94 +188,133 @@ class Plain(TextReader):
 
     columns = ("text",)
 
-    def records(self, lines: Lines) -> Iterator[Record | None]:
-        """As `TextReader.records`."""
-        for line in lines:
-            text = line.removesuffix("\n").removesuffix("\r")
-            yield Record(lines.raw[0], text, text, "")
+    def rows(self) -> Iterator[Record]:
+        """As `TextReader.rows`."""
+        for line in self.lines:
+            yield self.lines.record(line, line.removesuffix("\n").removesuffix("\r"))
 
-    def json(self, record: Record) -> dict[str, str]:
-        """As `TextReader.json`."""
-        return {"text": dumps(record.text)}
+    def values(self, record: Record) -> dict[str, Any]:
+        """As `Reader.values`."""
+        return {"text": record.text}
+
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
+        """As `TextReader.appended`; there is no place for them."""
+        raise NotImplementedError
 
 
 class Json(TextReader):
     """One JSON object a line."""
 
-    def records(self, lines: Lines) -> Iterator[Record | None]:
-        """As `TextReader.records`."""
+    def start(self) -> None:
+        """As `TextReader.start`."""
+        self.read, self.read_exactly = _Objects(_whole, float), _Objects(int, _exact)
+
+    def rows(self) -> Iterator[Record]:
+        """As `TextReader.rows`."""
+        lines, column = self.lines, self.options.column
         for line in lines:
             if not line.strip():
-                yield None
+                lines.record(line, None)
                 continue
+            error, text = "", None
             try:
-                values, twice = loads(line)
-                error = "" if values else "not a JSON object with a text in it"
-                if self.options.column in twice:
-                    error = f"it has {self.options.column!r} twice"
-                elif values and self.options.column not in values:
-                    error = missing_column(self.options.column, values)
+                values = self.read(line)
+                text = values.get(column)
+                if not values:
+                    error = "not a JSON object with a text in it"
+                elif column in self.read.twice:
+                    error = f"it has {column!r} twice"
+                elif column not in values:
+                    error = missing_column(column, values)
                 elif taken := [name for name in self.options.added if name in values]:
                     error = f"it has {taken[0]!r} already; give a prefix for the new ones"
-                text = values.get(self.options.column)
             except (ValueError, RecursionError) as problem:  # a UnicodeEncodeError is a ValueError
-                error, text = f"not JSON: {problem}", None
-            yield Record(lines.raw[0], line, text, error)
+                error = f"not JSON: {problem}"
+            yield lines.record(line, text, error)
+
+    def values(self, record: Record) -> dict[str, Any]:
+        """As `Reader.values`; no number that a float64 would change."""
+        return self._unique(self.read_exactly, record.value)
+
+    def _unique(self, read: "_Objects", line: str) -> dict[str, Any]:
+        values = read(line)
+        if read.twice:
+            raise ValueError(f"it has {next(iter(read.twice))!r} twice")
+        return values
 
     def json(self, record: Record) -> dict[str, str]:
-        """As `TextReader.json`."""
-        _, twice = loads(record.fields)
-        if twice:
-            raise ValueError(f"it has {next(iter(twice))!r} twice")
-        return members(record.fields)
+        """As `Reader.json`: each value as it is written in the line."""
+        self._unique(self.read, record.value)
+        line, decoder, found = record.value, json.JSONDecoder(parse_int=_whole), {}
 
-    def appended(self, record: Record, added: dict[str, str]) -> bytes:
+        def after(at: int) -> int:
+            return SPACE.match(line, at).end()  # type: ignore[union-attr] # it matches always
+
+        at = after(0)
+        while line[at] != "}":
+            name, at = decoder.raw_decode(line, after(at + 1))  # behind { or a comma
+            start = after(after(at) + 1)  # behind the colon
+            at = decoder.raw_decode(line, start)[1]
+            found[name] = line[start:at]
+            at = after(at)
+        return found
+
+    def cells(self, record: Record) -> dict[str, str]:
+        """As `Reader.cells`: all but texts as they are written in the line."""
+        return {
+            name: json.loads(value) if value.startswith('"') else "" if value == "null" else value
+            for name, value in self.json(record).items()
+        }
+
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
         """As `TextReader.appended`."""
         body = record.raw.rstrip()
         end = record.raw[len(body) :] or b"\n"
-        more = "".join(f", {dumps(name)}: {value}" for name, value in added.items())
-        return b"".join((body[:-1], more.encode(), b"}", end))
+        more = f", {dumps(added)[1:]}"
+        return body[:-1] + more.encode() + end
 
 
-def loads(line: str) -> tuple[dict[str, Any], set[str]]:
-    """A JSON object, and names that stand twice in one object; ValueError where it is none."""
-    twice: set[str] = set()
-
-    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice.update(name for name in found if names.count(name) > 1)
-        return found
-
-    values = json.loads(line, object_pairs_hook=made, parse_constant=refuse, parse_int=whole)
-    if "\\ud" in line.lower():  # may be half of a character, which no file can hold
-        dumps(values).encode()
-    return (values, twice) if isinstance(values, dict) else ({}, twice)
+def _exact(digits: str) -> float:
+    """A float that is the number written, as far as a float64 can be told from others."""
+    value, significand = float(digits), digits.lower().partition("e")[0].lstrip("-").replace(".", "").strip("0")
+    if len(significand) > MOST_DIGITS or (significand and not 1e-307 < abs(value) < 1e308):
+        raise ValueError(f"a float64 does not hold {digits}")
+    return value
 
 
-def refuse(constant: str) -> Any:
-    """ValueError for NaN and Infinity, which are not JSON."""
-    raise ValueError(f"{constant} is no value of JSON")
-
-
-def whole(digits: str) -> float:
+def _whole(digits: str) -> float:
     """An integer; one that is too long for Python's as a float."""
     return int(digits) if len(digits) < 4000 else float(digits)
 
 
-def members(line: str) -> dict[str, str]:
-    """What stands in a JSON object, each value as it is written there."""
-    decoder, found = json.JSONDecoder(parse_int=whole), {}
-    at = SPACE.match(line).end() + 1  # type: ignore[union-attr] # it matches always
-    while True:
-        name, at = decoder.raw_decode(line, SPACE.match(line, at).end())  # type: ignore[union-attr]
-        start = SPACE.match(line, SPACE.match(line, at).end() + 1).end()  # type: ignore[union-attr] # behind the colon
-        _, at = decoder.raw_decode(line, start)
-        found[name] = line[start:at]
-        at = SPACE.match(line, at).end() + 1  # type: ignore[union-attr] # behind the comma
-        if line[at - 1] == "}":
-            return found
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no value of JSON")
+
+
+class _Objects:
+    """Reads JSON objects; `twice` has names that stood twice in one of the last one's."""
+
+    def __init__(self, parse_int: Any, parse_float: Any) -> None:
+        self.twice: set[str] = set()
+        # `json.loads` would make another at every call.
+        self.decode = json.JSONDecoder(
+            object_pairs_hook=self._made, parse_constant=_refuse, parse_int=parse_int, parse_float=parse_float
+        ).decode
+
+    def _made(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            self.twice.update(name for name in found if names.count(name) > 1)
+        return found
+
+    def __call__(self, line: str) -> dict[str, Any]:
+        """An object, {} for any other value; ValueError where it is not JSON."""
+        self.twice = set()
+        values = self.decode(line)
+        if "\\ud" in line or "\\uD" in line:  # may be half of a character, which no file can hold
+            dumps(values).encode()
+        return values if isinstance(values, dict) else {}
 
 
 class Csv(TextReader):
@@ -286,66 +322,64 @@ class Csv(TextReader):
 
     columns: Sequence[str]
 
-    def start(self, lines: Lines) -> None:
+    def start(self) -> None:
         """As `TextReader.start`."""
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # the whole process's; Python has no other
+        self.table = csv.reader(self.lines, strict=True, delimiter=self.options.delimiter)
+        error = ""
         try:
-            self.columns = next(self._reader(lines), [])
-        except csv.Error as error:
-            lines.error = f"not CSV: {error}"
-        if lines.error:
-            raise InputError(f"{self.name}, line 1: {lines.error}")
+            self.columns = next(self.table, [])
+        except csv.Error as problem:
+            error = f"not CSV: {problem}"
+        self.first = self.lines.record(self.columns, None, error)
+        if self.first.error:
+            raise InputError(f"{self.name}, line 1: {self.first.error}")
         if not self.columns:
             raise InputError(f"{self.name}: the first line should name the columns")
-        self.first = b"".join(lines.raw)
-        self.end = b"\r\n" if self.first.endswith(b"\r\n") else b"\n"
-        if self.options.header:
-            lines.raw = []
-        else:
+        self.end = b"\r\n" if self.first.raw.endswith(b"\r\n") else b"\n"
+        if not self.options.header:
             self.columns = [str(i + 1) for i, _ in enumerate(self.columns)]
-            lines.look()
 
-    def _reader(self, lines: Iterator[str]) -> Any:
-        return csv.reader(lines, strict=True, delimiter=self.options.delimiter)
+    def windows(self, place: int, line: int) -> Iterator[Window]:
+        """As `Reader.windows`."""
+        self.again = not (place or self.options.header)  # the first line is a row
+        return super().windows(place, line)
 
-    def records(self, lines: Lines) -> Iterator[Record | None]:
-        """As `TextReader.records`."""
-        reader, column = self._reader(lines), self.columns.index(self.options.column)
+    def rows(self) -> Iterator[Record]:
+        """As `TextReader.rows`."""
+        column = list(self.columns).index(self.options.column)
+        if self.again:
+            yield self.first._replace(text=self.first.value[column])
         while True:
+            fields, error = None, ""
             try:
-                fields = next(reader)
+                fields = next(self.table)
             except StopIteration:
                 return
-            except csv.Error as error:
-                yield Record(b"", None, None, f"not CSV: {error}")
-                continue
+            except csv.Error as problem:
+                error = f"not CSV: {problem}"
             if fields and len(fields) != len(self.columns):
-                yield Record(b"", None, None, f"{len(fields)} fields for {len(self.columns)} columns")
-            else:
-                yield Record(b"".join(lines.raw), fields, fields[column], "") if fields else None
+                error = f"{len(fields)} fields for {len(self.columns)} columns"
+            record = self.lines.record(fields, fields[column] if fields and not error else None, error)
+            if fields != []:  # of a blank line
+                yield record
 
-    def json(self, record: Record) -> dict[str, str]:
-        """As `TextReader.json`."""
-        return dict(zip(self.columns, map(dumps, record.fields), strict=True))
+    def values(self, record: Record) -> dict[str, Any]:
+        """As `Reader.values`."""
+        return dict(zip(self.columns, record.value, strict=True))
 
-    def appended(self, record: Record, added: dict[str, str]) -> bytes:
+    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
         """As `TextReader.appended`."""
-        body = record.raw.removesuffix(b"\n").removesuffix(b"\r")
-        return body + self._more(map(cell, added.values())) + (record.raw[len(body) :] or self.end)
+        return self._longer(record.raw, map(cell, added.values()))
 
     def header(self, added: Iterable[str]) -> bytes:
         """As `TextReader.header`."""
-        if not self.options.header:
-            return b""
-        return self.first.removesuffix(b"\n").removesuffix(b"\r") + self._more(added) + self.end
+        return self._longer(self.first.raw, added) if self.options.header else b""
 
-    def _more(self, cells: Iterable[str]) -> bytes:
-        return "".join(self.options.delimiter + quoted(each, self.options.delimiter) for each in cells).encode()
-
-
-def cell(value: str) -> str:
-    """A CSV cell of a value as JSON writes it: a text as it is, nothing for null."""
-    return json.loads(value) if value.startswith('"') else "" if value == "null" else value
+    def _longer(self, line: bytes, cells: Iterable[str]) -> bytes:
+        body = line.removesuffix(b"\n").removesuffix(b"\r")
+        more = "".join(self.options.delimiter + quoted(each, self.options.delimiter) for each in cells)
+        return body + more.encode() + (line[len(body) :] or self.end)
 
 
 def quoted(value: str, delimiter: str) -> str:

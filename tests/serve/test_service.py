@@ -418,8 +418,8 @@ def test_connections_send_small_answers_at_once() -> None:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_the_readme_leads_to_a_scored_request(server: Server) -> None:
-    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_page_leads_to_a_scored_request(server: Server) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
     found = re.search(r"```sh\n(pip install [^\n]* && npdistil serve &)\n(curl .*?)\n```\n\n```json\n(.*?)\n```", page)
     assert found, "there is no example of the service"
     if not shutil.which("curl"):
@@ -427,6 +427,18 @@ def test_the_readme_leads_to_a_scored_request(server: Server) -> None:
     command = found[2].replace("8080", str(server.port))  # installing is CI's part, and the port may be in use
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=True)
     assert re.fullmatch(re.escape(found[3]).replace(re.escape("..."), r"\d*"), done.stdout), done.stdout
+
+
+def test_the_requests_of_those_who_come_from_text_embeddings_inference_are_answered(server: Server) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "from-text-embeddings-inference.md").read_text(encoding="utf-8")
+    (theirs, ours) = re.findall(r"```sh\n(curl .*?)```", page, re.DOTALL)
+    assert theirs == ours
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    command = ours.replace("curl ", "curl --silent --fail ").replace("8080", str(server.port))
+    done = subprocess.run(["sh", "-ec", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "POSITIVE" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -262,10 +262,10 @@ def test_without_pyspark_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         import npdistil.spark  # noqa: F401
 
 
-def test_the_example_of_the_readme(spark: Any, bundled: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_example_of_the_page(spark: Any, bundled: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "spark.md").read_text(encoding="utf-8")
     (example,) = [
-        block.split("```")[0] for block in readme.split("```python\n") if block.startswith("from npdistil.spark")
+        block.split("```")[0] for block in page.split("```python\n") if block.startswith("from npdistil.spark")
     ]
     shown: list[Any] = []
     exec(example, {"print": lambda *values: shown.append(values)})

@@ -1,0 +1,72 @@
+"""Directories and patterns: which files they mean, and where the output of each lies."""
+
+import glob
+from pathlib import Path
+
+from ..errors import InputError
+from .journal import beside
+from .rows import COMPRESSIONS, FORMATS
+
+
+def is_many(source: str) -> bool:
+    """Whether a path is a directory, or a pattern and no file."""
+    return Path(source).is_dir() or (glob.has_magic(source) and not Path(source).exists())
+
+
+def pairs(source: str, target: Path, output_format: str | None) -> list[tuple[Path, Path]]:
+    """Each input, and its output: at the same place in the target.
+
+    A directory stands for all files in it and in those below, but for those whose names, or whose directories' names,
+    begin with "_" or ".", as Spark and Arrow have it.
+
+    Raises:
+        InputError: no input; outputs that would be written over each other or over an input, or be read as one.
+    """
+    root, found, everything = Path(source), [Path(source)], Path(source).is_dir()
+    if not everything:
+        while glob.has_magic(str(root)):
+            root = root.parent
+        found = [Path(path) for path in glob.glob(source, recursive=True)]  # noqa: PTH207 - absolute patterns too
+    inputs = sorted({each for path in found for each in (_below(path) if path.is_dir() else [path])})
+    if not inputs:
+        raise InputError(f"{source}: there is no such file")
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file; expected a directory, for {len(inputs):,} files")
+    inside, above = target.resolve(), root.resolve()
+    if (everything or "**" in source) and above in (inside, *inside.parents):
+        raise InputError(f"{target} lies in {root}, whose files are read; write to another directory")
+    written: dict[Path, Path] = {}
+    outputs = []
+    for path in inputs:
+        if inside in path.resolve().parents:
+            raise InputError(f"{path} is to be read and lies in {target}; write to another directory")
+        name = path.name if output_format is None else f"{_stem(path.name)}.{output_format}"
+        outputs.append(target / path.relative_to(root).with_name(name))
+        for each in (outputs[-1], *beside(outputs[-1])):
+            if each in written:
+                raise InputError(f"{each} would be written for {written[each]} and for {path}")
+            written[each] = path
+    return [*zip(inputs, outputs, strict=True)]
+
+
+def _below(directory: Path) -> list[Path]:
+    """The files that a directory stands for."""
+    found = []
+    for path in directory.rglob("*"):
+        if any(part[0] in "_." for part in path.relative_to(directory).parts):
+            continue
+        if path.is_file():
+            found.append(path)
+        elif path.is_symlink():
+            raise InputError(f"{path} is a link to no file; links to directories are not followed")
+    return found
+
+
+def _stem(name: str) -> str:
+    """A file's name without the suffixes that say its format."""
+    words = name.split(".")
+    if words[-1].lower() in COMPRESSIONS:
+        words.pop()
+    if words[-1].lower() in FORMATS and len(words) > 1:
+        words.pop()
+    return ".".join(words)
