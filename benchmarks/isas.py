@@ -57,7 +57,10 @@ def table(found: dict[str, dict[str, Any]]) -> tuple[report.Row, list[report.Row
     names = next(iter(found.values()))
     shown = {EXACT: "this processor"}
     rows = [
-        (shown.get(name, name), *(f"{1e3 * median(found[each][name][work]):.3g}" for each in found for work in WORKS))
+        (
+            shown.get(name, name),
+            *(report.short(1e3 * median(found[each][name][work])) for each in found for work in WORKS),
+        )
         for name in names
     ]
     return head, rows

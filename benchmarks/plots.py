@@ -12,6 +12,7 @@ from typing import Any
 
 import isas
 import matplotlib as mpl
+import pauses
 import report
 import sizes
 import startup
@@ -427,6 +428,9 @@ def tables(results: Path) -> dict[str, str]:
     if (path := results / "stages.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
         found["stages"] = f"{_machine(result, path)}\n\n{report.stages(result['stages'])}"
+    if (path := results / "pauses.json").exists():
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found["pauses"] = f"{_machine(result, path)}\n\n{report.markdown(*pauses.table(result['latency_us']))}"
     if (path := results / "isas.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
         found["isas"] = f"{_machine(result, path)}\n\n{report.markdown(*isas.table(result['seconds']))}"

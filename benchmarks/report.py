@@ -109,8 +109,8 @@ def target_rows(measured: dict[str, Any]) -> list[Row]:
         rows.append(
             (
                 target.title,
-                f"{_short(median(ours))} {unit}",
-                f"{_short(median(rivals[rival]))} {unit} ({rival})",
+                f"{short(median(ours))} {unit}",
+                f"{short(median(rivals[rival]))} {unit} ({rival})",
                 f"{ratio:.2f}{spread}",
                 _bound(target),
                 "yes" if met else "NO",
@@ -243,22 +243,23 @@ def _percentiles(turns: list[list[int]]) -> str:
     times = [each / 1e3 for turn in turns for each in turn]
     if not times:
         return NOTHING
-    return f"{_short(median(times))} ({_short(percentile(times, 0.9))}, {_short(percentile(times, 0.99))})"
+    return f"{short(median(times))} ({short(percentile(times, 0.9))}, {short(percentile(times, 0.99))})"
 
 
 def _with_spread(values: list[float]) -> str:
     if not values:
         return NOTHING
     spread = f" ±{(max(values) - min(values)) / 2 / median(values):.0%}" if len(values) > 1 else ""
-    return f"{_short(median(values))}{spread}"
+    return f"{short(median(values))}{spread}"
 
 
 def _bound(target: Target) -> str:
     return f"{'at least' if target.more_is_better else 'at most'} {target.bound}"
 
 
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+def short(value: float) -> str:
+    """Three digits, or all of a whole number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _text(head: Row, rows: Sequence[Row]) -> str:

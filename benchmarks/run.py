@@ -1,6 +1,6 @@
-"""Everything at once: compare, start-up, stages, the ladder, sizes; then the tables of README.md and the pictures.
+"""Everything at once: compare, pauses, start-up, stages, ladder, sizes; then the tables of README.md and the pictures.
 
-    python benchmarks/run.py            # about 40 minutes on two cores; --quick: ten, results not kept
+    python benchmarks/run.py            # about 45 minutes on two cores; --quick: ten, results not kept
 
 Needs `pip install ".[bench]"`.
 """
@@ -33,7 +33,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less of everything, into a scratch directory")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "npdistil-benchmarks")
     parser.add_argument(
-        "--without", nargs="+", default=[], choices=["compare", "startup", "stages", "isas", "sizes", "ladder"]
+        "--without",
+        nargs="+",
+        default=[],
+        choices=["compare", "pauses", "startup", "stages", "isas", "sizes", "ladder"],
     )
     options = parser.parse_args()
     results, readme = HERE / "results", HERE / "README.md"
@@ -44,6 +47,8 @@ def main() -> None:
     cache = ("--cache", str(options.cache))
     if "compare" not in options.without:
         run("compare.py", *cache, "--out", str(results / "compare.json"), *(["--quick"] if options.quick else []))
+    if "pauses" not in options.without:
+        run("pauses.py", *cache, "--out", str(results / "pauses.json"), *(["--rounds", "1"] if options.quick else []))
     if "startup" not in options.without:
         rounds = ("--rounds", "3", "--cold-rounds", "1") if options.quick else ()
         run("startup.py", *cache, "--out", str(results / "startup.json"), *rounds)

@@ -99,14 +99,21 @@ def others_seconds() -> float:
     return machine.busy_seconds() - time.process_time()
 
 
-def latencies(runner: Runner, token_ids: Sequence[int], seconds: float, least: int, texts: int = 1) -> list[float]:
-    """Seconds of one call after the other, of one text or of several that are alike, after three that do not count."""
+def latencies(
+    runner: Runner, token_ids: Sequence[int], seconds: float, least: int, texts: int = 1, pause: float = 0
+) -> list[float]:
+    """Seconds of one call after the other, of one text or of several that are alike, after three that do not count.
+
+    Before each call the process sleeps for `pause` seconds, which do not count either.
+    """
     batch = [token_ids] * texts
     for _ in range(3):
         runner.logits(batch)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < least or time.perf_counter() < end:
+        if pause:
+            time.sleep(pause)
         start = time.perf_counter()
         runner.logits(batch)
         times.append(time.perf_counter() - start)

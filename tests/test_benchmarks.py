@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import compare
 import convert
+import isas
+import pauses
 import peers
 import report
 from worker import Worker, WorkerError
@@ -134,6 +137,36 @@ def test_a_worker_gives_the_models_own_logits_and_labels(
     assert labels == model.scores(texts).argmax(axis=1).tolist()
     assert len(times) == 4
     assert min(times) > 0
+
+
+def test_pauses_come_before_calls_are_not_counted_and_leave_no_process_stopped(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(npdistil.__file__).parents[1]))
+    directory = make()
+    asked: list[float] = []
+
+    def ask(do: str, token_ids: list[int], pause: float, **request: float) -> dict[str, object]:
+        asked.append(pause)
+        return {"seconds": [0.001, 0.003], "others": 0.0}
+
+    with Worker(NUMPY, directory, directory, 1, tmp_path / "log") as worker:
+        monkeypatch.setattr(worker, "ask", ask)
+        found = pauses.measure({NUMPY: worker}, [8], {0: 0.0, 20: 0.0}, 2)
+        monkeypatch.undo()
+        assert asked == [0, 0.02] * 2
+        assert found["latency_us"] == {"8": {"0": {NUMPY: [[1000, 3000]] * 2}, "20": {NUMPY: [[1000, 3000]] * 2}}}
+        start = time.monotonic()
+        (seconds,) = worker.ask("latency", token_ids=[2, 7, 3], seconds=0, least=1, pause=0.5)["seconds"]
+        assert time.monotonic() - start >= 0.5 + seconds
+    head, rows = pauses.table(found["latency_us"])
+    assert head == ("runtime", "tokens", "at once", "after 20 ms")
+    assert rows == [(NUMPY, "8", "2.00 (3.00)", "2.00 (3.00)")]
+
+
+def test_times_are_written_without_powers_of_ten() -> None:
+    seconds = {"int8": {"jit": {work: [2.4196] for work in isas.WORKS}}}
+    assert isas.table(seconds)[1] == [("this processor", *["2,420"] * len(isas.WORKS))]
 
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:

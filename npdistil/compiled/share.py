@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from .layout import DONE, STAGE
 from .simd import fetch_add, kernel, load_acquire, pause, set_int, sleep
 
-SPINS = 20000  # pauses before the core is offered to others: some 0.5 ms
-YIELDS = 100  # offers before the thread sleeps
+SPINS = 1500  # pauses before the core is offered to others: some 0.03 ms
+YIELDS = 5000  # offers before the thread sleeps: some 2 ms where nobody else wants the core
 ROWS = 4  # rows that are claimed at a time
 
 
