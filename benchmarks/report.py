@@ -177,7 +177,7 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
     return markdown(
         ("", "npdistil", rival, "ahead"),
         [
-            (what, f"{_short(ours)}{unit}", f"{_short(theirs)}{unit}", _ahead(rival, ours, theirs, more, unit))
+            (what, f"{short(ours)}{unit}", f"{short(theirs)}{unit}", _ahead(rival, ours, theirs, more, unit))
             for what, unit, ours, theirs, more in rows
         ],
     )
