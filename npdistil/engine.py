@@ -191,7 +191,7 @@ def why_not_compiled() -> str | None:
 @lru_cache(maxsize=1)
 def _warn(reason: str) -> None:
     """Once in a process."""
-    warnings.warn(f"running on the numpy engine, which is slower: {reason}", RuntimeWarning, stacklevel=5)
+    warnings.warn(f"running on the numpy engine, which is slower: {reason}", RuntimeWarning, stacklevel=6)
 
 
 def thread_count(asked: int | None = None) -> int:
