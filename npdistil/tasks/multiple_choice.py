@@ -45,7 +45,8 @@ class MultipleChoice(Task[MultipleChoiceSettings]):
         """As `Task.preprocess`; a question's choices are its sequences."""
         for item in items:
             if not isinstance(item, dict) or set(item) != {"text", "choices"} or not CHOICES.takes(item["choices"]):
-                raise InputError(f'expected {{"text": str, "choices": [str, ...]}} without lone surrogates, found {item!r:.80}')
+                wanted = '{"text": str, "choices": [str, ...]} without lone surrogates'
+                raise InputError(f"expected {wanted}, found {item!r:.80}")
         pairs = [(item["text"], choice) for item in items for choice in item["choices"]]
         read = iter(wholes(tokenize(self.checkpoint.tokenizer, pairs)))
         return laid_out([[next(read) for _ in item["choices"]] for item in items], context=items)
