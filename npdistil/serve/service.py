@@ -193,9 +193,10 @@ class Service:
         if prompt_name is not None and not (stored and any(stored.prompts.values())):
             raise InputError(f"prompt_name is {prompt_name!r:.80}; the model has no prompts")
         given |= {"long_text": "truncate" if truncate else "windows", "prompt_name": prompt_name}
+        whole: Any = self.variant("embedding")
+        if dimensions is not None and dimensions > whole.width:
+            raise InputError(f"dimensions is {dimensions}; the model's vectors have {whole.width}")
         task: Any = self.variant("embedding", truncate_dim=dimensions, **given)
-        if dimensions is not None and dimensions > task.width:
-            raise InputError(f"dimensions is {dimensions}; the model's vectors have {task.width}")
         return task
 
     def _text(self, given: str | list[int], number: int) -> str:
