@@ -126,10 +126,9 @@ def as_text(item: Any, number: int = 0) -> Text:
     if isinstance(item, tuple) and len(item) == 2:
         return item
     if isinstance(item, dict) and "text" in item and set(item) <= {"text", "text_pair"}:
-        pair = item.get("text_pair")
-        return (
-            item["text"] if pair is None or (isinstance(pair, str) and not pair) else (item["text"], pair)
-        )  # as transformers has it
+        pair: Any = item.get("text_pair")
+        alone = pair is None or (isinstance(pair, str) and not pair)  # as transformers has it
+        return item["text"] if alone else (item["text"], pair)
     if is_missing(item):
         raise InputError(missing(number, item))
     raise InputError(

@@ -49,8 +49,9 @@ class Server:
 
 
 async def ask(app: Any, path: str, data: Any = None, *, headers: Any = ()) -> tuple[int, Any]:
-    """Status and answer of an application."""
-    body, method = (b"", "GET") if data is None else (json.dumps(data).encode(), "POST")
+    """Status and answer of an application; bytes are sent as they are."""
+    body = b"" if data is None else data if isinstance(data, bytes) else json.dumps(data).encode()
+    method = "GET" if data is None else "POST"
     scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": [*headers], "query_string": b""}
     scope |= {"root_path": "", "scheme": "http", "server": ("x", 80), "http_version": "1.1"}
     messages = [{"type": "http.request", "body": body}]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from service_client import ask
 
 import npdistil
 from npdistil.batch import Inputs, Outputs
@@ -73,22 +74,8 @@ class Inside:
         self.app = make_app(model, Settings(**settings))
 
     async def ask(self, path: str, data: Any = None) -> tuple[int, Any]:
-        """Status and answer; bytes are sent as they are."""
-        body = data if isinstance(data, bytes) else json.dumps(data).encode()
-        method = "GET" if data is None else "POST"
-        scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
-        scope |= {"root_path": "", "scheme": "http", "server": ("x", 80)}
-        messages = [{"type": "http.request", "body": body}]
-        sent: list[Any] = []
-
-        async def receive() -> Any:
-            return messages.pop() if messages else await asyncio.Event().wait()
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await self.app(scope, receive, send)
-        return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+        """As `service_client.ask`."""
+        return await ask(self.app, path, data)
 
     def run(self, *requests: tuple[str, Any]) -> list[tuple[int, Any]]:
         """All of them at once."""
