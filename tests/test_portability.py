@@ -18,8 +18,7 @@ for module, names in {
         "pread pwrite preadv pwritev posix_fadvise fdatasync sysconf statvfs nice getloadavg O_CLOEXEC O_DIRECTORY "
         "O_NOFOLLOW O_SYNC",
     signal: "SIGHUP SIGUSR1 SIGUSR2 SIGKILL SIGPIPE SIGALRM alarm setitimer pthread_sigmask",
-    mmap: "MADV_DONTNEED MADV_WILLNEED MADV_SEQUENTIAL MADV_RANDOM MAP_PRIVATE MAP_SHARED MAP_ANONYMOUS MAP_POPULATE "
-          "PROT_READ PROT_WRITE PROT_EXEC",
+    mmap: " ".join(name for name in dir(mmap) if name.startswith(("MADV_", "MAP_", "PROT_"))),
 }.items():
     for name in names.split():
         if hasattr(module, name):

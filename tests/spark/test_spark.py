@@ -264,9 +264,13 @@ def test_without_pyspark_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_example_of_the_page(spark: Any, bundled: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "spark.md").read_text(encoding="utf-8")
-    (example,) = [
+    plain, as_annotators = [
         block.split("```")[0] for block in page.split("```python\n") if block.startswith("from npdistil.spark")
     ]
     shown: list[Any] = []
-    exec(example, {"print": lambda *values: shown.append(values)})
+    exec(plain, {"print": lambda *values: shown.append(values)})
     assert shown == [("POSITIVE", "NEGATIVE")]
+    names: dict[str, Any] = {"example": spark.createDataFrame([("A joy.",), ("A mess.",)], ["text"])}
+    with pytest.warns(UserWarning, match="bundled"):
+        exec(as_annotators, names)
+    assert [*names["result"].select("class.result").toPandas()["result"].map(list)] == [["POSITIVE"], ["NEGATIVE"]]
