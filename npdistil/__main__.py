@@ -22,7 +22,7 @@ def main() -> int:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     said: set[str] = set()
 
-    def show(message: Any, *_: Any) -> None:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
         if (text := str(message)) not in said:
             said.add(text)
             cli.say("warning", text)
