@@ -1,9 +1,11 @@
 """Annotators: the snippet of Spark NLP's card with other imports, and every field with the right value."""
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -36,6 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:distutils Version classes"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.* longer texts are cut"),
 ]
 
 Make = Callable[..., Path]
@@ -56,10 +59,8 @@ ANNOTATIONS = T.ArrayType(  # as Spark NLP's Annotation.scala declares it
 
 
 @pytest.fixture(autouse=True)
-def warned() -> Iterator[None]:
-    """Stages warn once in a process; in each test, none does unless it is asked to."""
-    npdistil.spark.models.warned.update(kind.__name__ for kind in npdistil.spark.models.ModelStage.__subclasses__())
-    yield
+def _warns_again() -> None:
+    """Stages warn once in a process."""
     npdistil.spark.models.warned.clear()
 
 
@@ -107,7 +108,6 @@ def test_the_snippet_of_the_card_runs_with_other_imports(spark: Any, bundled: Pa
             .setOutputCol("class")
             .setMaxSentenceLength(512)
         )
-    npdistil.spark.models.warned.clear()
     with pytest.warns(match="texts are cut at 512 tokens"):
         result = Pipeline(stages=[document_assembler, tokenizer, classifier]).fit(example).transform(example)
     assert [row.result for row in result.orderBy("id").select("class.result").collect()] == [
@@ -181,8 +181,9 @@ def test_sigmoid_gives_every_label_above_the_threshold_and_softmax_ignores_it(sp
     for threshold in (None, 0.45):
         found = column(stage.setThreshold(threshold).transform(data), "class")
         assert [[each[3] for each in row] for row in found] == [
-            [each["label"] for each in answer if each["score"] > (threshold or 0.5)] for answer in answers
-        ]
+            [label for label in stage.getClasses() if float(scores(answer)[label]) > (threshold or 0.5)]
+            for answer in answers
+        ]  # in the model's order, not best first
     found = column(stage.setMultilabel(False).setThreshold(0.99).transform(data), "class")
     assert [len(row) for row in found] == [1, 1]
 
@@ -191,7 +192,9 @@ def test_texts_are_cut_at_128_tokens_and_say_so(spark: Any, make: Make) -> None:
     long = "good film " * 12 + "i hate it! " * 12
     stage = DistilBertForSequenceClassification(model=make(), inputCols=["text"], outputCol="class")
     assert (stage.getMaxSentenceLength(), stage.getLongText()) == (128, "truncate")
-    (cut,), (whole,) = column(stage.transform(frame(spark, long, "good")), "class")
+    with pytest.warns(match="cut at 24 tokens .*; their annotations have truncated in the metadata; setLongText"):
+        data = stage.transform(frame(spark, long, "good"))
+    (cut,), (whole,) = column(data, "class")
     assert cut[4]["truncated"] == "true"
     assert "truncated" not in whole[4]
     (read_all,) = column(stage.setLongText("windows").transform(frame(spark, long)), "class")[0]
@@ -199,6 +202,25 @@ def test_texts_are_cut_at_128_tokens_and_say_so(spark: Any, make: Make) -> None:
     assert read_all[4]["POSITIVE"] != cut[4]["POSITIVE"]
     with pytest.raises(InputError, match="maxSentenceLength is 513; expected a whole number from 4 to 24"):
         stage.setMaxSentenceLength(513).transform(frame(spark, long))
+
+
+def test_texts_that_are_cut_show_it_without_annotations_too(spark: Any, make: Make) -> None:
+    data, model = frame(spark, "good film " * 12, "good", None), make()
+    stage = DistilBertForSequenceClassification(model=model, longText="truncate", truncatedCol="cut")
+    with pytest.warns(match="cut at 24 tokens .*; column truncatedCol says which; setLongText"):
+        found = stage.transform(data)
+    assert [*found.columns] == ["id", "text", "label", "score", "scores", "cut"]
+    assert [row.cut for row in found.orderBy("id").collect()] == [True, False, None]
+    assert "cut" not in stage.setCoalesceSentences(True).transform(data).columns
+    embed = DistilBertEmbeddings(model=model, longText="truncate", maxSentenceLength=8)
+    with pytest.warns(match="DistilBertEmbeddings: longer texts are cut at 8 tokens .*; no column says which"):
+        embed.transform(data)
+    vectors = column(embed.setInputCols("text").setOutputCol("v").transform(data), "v")
+    assert [[each[4] for each in row] for row in vectors] == [
+        [{"sentence": "0", "truncated": "true"}],
+        [{"sentence": "0"}],
+        [],
+    ]
 
 
 def test_every_token_gets_its_label_and_its_vector(spark: Any, make: Make) -> None:
@@ -237,7 +259,10 @@ def test_every_token_gets_its_label_and_its_vector(spark: Any, make: Make) -> No
         }
         for (_, _, word), piece in zip(words, pieces, strict=True)
     ]
-    short = stage.setMaxSentenceLength(4).transform(data)
+    with pytest.warns(
+        match="TokenClassification: longer texts are cut at 4 tokens .*; sentences of a SentenceDetector"
+    ):
+        short = stage.setMaxSentenceLength(4).transform(data)
     assert [each[3:5] for each in column(short, "ner")[0]][-1][1]["truncated"] == "true"
     assert len(column(short, "ner")[0]) == 2  # two pieces are left
 
@@ -295,17 +320,30 @@ def test_questions_and_choices(spark: Any, make: Make) -> None:
     assert found == [[("chunk", 0, length - 1, expected["answer"], about, [])], []]
     model = make(architectures=["DistilBertForMultipleChoice"])
     options = spark.createDataFrame(
-        [(0, "where is it?", "paris,film"), (1, None, "a,b")], "id long, q string, c string"
+        [(0, "where is it?", f"paris {FACE}||film {FACE}||||"), (1, None, "a||b"), (2, "who?", "||")],
+        "id long, q string, c string",
     )
-    stage = DistilBertForMultipleChoice(model=model, inputCols=["q", "c"], outputCol="choice")
+    stage = DistilBertForMultipleChoice(model=model, inputCols=["q", "c"], outputCol="choice", choicesDelimiter="||")
     chosen: Any = npdistil.pipeline("multiple-choice", model, threads=1)(
-        {"text": "where is it?", "choices": ["paris", "film"]}
+        {"text": "where is it?", "choices": [f"paris {FACE}", f"film {FACE}"]}
     )
     about = {"sentence": "0", "chunk": "0", "score": str(max(chosen["scores"]))}
     assert column(stage.transform(options), "choice") == [
-        [("chunk", 0, len(chosen["text"]) - 1, chosen["text"], about, [])],
+        [("chunk", 0, len(chosen["text"]), chosen["text"], about, [])],  # a character more, of two units
+        [],
         [],
     ]
+    with pytest.raises(InputError, match="choicesDelimiter is ''; expected some characters"):
+        stage.setChoicesDelimiter("")
+
+
+def test_answers_are_measured_in_utf16_units(spark: Any, make: Make) -> None:
+    model = make(architectures=["DistilBertForQuestionAnswering"])
+    qa = DistilBertForQuestionAnswering(model=model, inputCols=["q", "c"], outputCol="answer")
+    data = spark.createDataFrame([(0, "what?", f"{FACE * 3}")], "id long, q string, c string")  # a single token
+    ((found,),) = column(qa.transform(data), "answer")
+    assert found[:4] == ("chunk", 0, 5, FACE * 3)
+    assert (found[4]["start"], found[4]["end"]) == ("0", "6")
 
 
 def test_zero_shot_annotations_have_bare_labels_as_hypotheses(spark: Any, make: Make) -> None:
@@ -430,13 +468,14 @@ def test_a_model_that_changes_is_read_again_or_refused(spark: Any, make: Make) -
     data = frame(spark, "good film")
     before, late = column(stage.transform(data), "class"), stage.transform(data)
     (model / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(Exception, match="is not what it was when the stage was applied: transform again"):
+        late.collect()  # in a worker that has the old model still, too
     after = column(stage.transform(data), "class")
     assert after != before
     assert after == column(stage.copy().setModel(other).transform(data), "class")
     (model / "config.json").write_text(json.dumps(json.loads((model / "config.json").read_text()) | {"x": 1}))
     fresh = spark.newSession().createDataFrame([(0, "good film")], "id long, text string")
     assert column(stage.transform(fresh), "class") == after
-    del late
 
 
 def test_models_are_read_through_spark_where_a_uri_says_so(spark: Any, make: Make) -> None:
@@ -448,10 +487,44 @@ def test_models_are_read_through_spark_where_a_uri_says_so(spark: Any, make: Mak
         assert column(stage.transform(data), "scores") == expected
     from npdistil.spark import files
 
+    (model / "more").mkdir()
+    (model / "more" / "config.json").write_text("{}")
+    (model / "weights.bin").write_text("not wanted")
     fetched = files._fetched(f"file:{model}", spark)
-    assert [path.name for path in files.files_of(fetched)] == [path.name for path in files.files_of(model)]
+    assert tree(fetched) == {name: content for name, content in tree(model).items() if name != "weights.bin"}
     with pytest.raises(CheckpointError, match="s3://bucket/model cannot be read by Spark: .*s3"):
         DistilBertForSequenceClassification(model="s3://bucket/model").transform(data)
+    empty = model / "empty"
+    empty.mkdir()
+    with pytest.raises(CheckpointError, match="has no files of a model"):
+        files._fetched(f"file:{empty}", spark)
+
+
+def tree(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("place", ["hdfs://namenode:8020/models", "s3a://bucket/models", "dbfs:/models"])
+def test_models_and_saved_stages_lie_on_file_systems_of_spark(
+    spark: Any, make: Make, tmp_path: Path, place: str
+) -> None:
+    """Hadoop's own stand-in for a file system: its names, on this disk."""
+    scheme, table = place.split(":")[0], (urlsplit(place).hostname or "default")
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    hadoop.set(f"fs.{scheme}.impl", "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme")
+    hadoop.set(f"fs.{scheme}.impl.disable.cache", "true")
+    hadoop.set(f"fs.viewfs.mounttable.{table}.link./models", tmp_path.as_uri())
+    model, data = make(), frame(spark, "good film")
+    stage = DistilBertForSequenceClassification(model=model)
+    expected = stage.transform(data).collect()
+    remote = DistilBertForSequenceClassification(model=f"{place}/{model.name}")
+    assert remote.transform(data).collect() == expected
+    remote.write().overwrite().save(f"{place}/saved")
+    remote.write().overwrite().save(f"{place}/saved")
+    model.rename(tmp_path / "elsewhere")
+    assert DistilBertForSequenceClassification.load(f"{place}/saved").transform(data).collect() == expected
+    with pytest.raises(CheckpointError, match=re.escape(f"{place}/{model.name} cannot be read by Spark: ")):
+        remote.transform(data)
 
 
 def test_columns_with_dots_and_case_and_twice_the_same_name(spark: Any, make: Make) -> None:

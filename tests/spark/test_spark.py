@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:distutils Version classes"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.* longer texts are cut"),
 ]
 
 Make = Callable[..., Path]
