@@ -94,6 +94,7 @@ class SentenceRules:
     """How documents become sentences; fields as `SentenceDetector`'s params."""
 
     customBounds: Sequence[str]
+    customBoundsStrategy: str
     useCustomBoundsOnly: bool
     splitLength: int | None
     minLength: int
@@ -115,13 +116,18 @@ class SentenceRules:
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         bounds = "|".join(f"(?:{each})" for each in self.customBounds)
-        ends = [match.span() for match in re.finditer(bounds, text)] if bounds else []
+        ends = [self._between(*match.span()) for match in re.finditer(bounds, text)] if bounds else []
         for (_, start), (stop, _) in zip([(0, 0), *ends], [*ends, (len(text), 0)], strict=True):
             piece = text[start:stop]
             for first, last in [(0, len(piece))] if self.useCustomBoundsOnly else sentences(piece):
                 step = self.splitLength or max(last - first, 1)
                 for at in range(first, last, step):
                     yield start + at, start + min(at + step, last)
+
+    def _between(self, start: int, stop: int) -> tuple[int, int]:
+        """Where a sentence ends and the next one begins, of what a bound matches."""
+        strategy = self.customBoundsStrategy
+        return stop if strategy == "append" else start, start if strategy == "prepend" else stop
 
 
 @dataclass(frozen=True)

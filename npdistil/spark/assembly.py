@@ -1,7 +1,9 @@
 """Stages without a model: from text to annotations, and from annotations to plain columns."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pyspark.ml.linalg import DenseVector, VectorUDT
@@ -90,7 +92,12 @@ class SentenceDetector(Annotator):
     """Documents cut into sentences: after marks of . ! ? before a blank, at line breaks, and at `customBounds`."""
 
     outputAnnotatorType = DOCUMENT
-    customBounds = setting((), strings(), "patterns that sentences are cut at; what they match is left out.")
+    customBounds = setting((), strings(), "patterns that sentences are cut at.")
+    customBoundsStrategy = setting(
+        "none",
+        choice("none", "prepend", "append"),
+        "what they match: left out, the start of what follows (prepend), or the end of what comes before (append).",
+    )
     useCustomBoundsOnly = setting(False, flag(), "whether sentences are cut nowhere else.")
     explodeSentences = setting(False, flag(), "whether each sentence is a row of its own.")
     splitLength = setting(UNSET, whole(), "characters that sentences are cut at.")
@@ -139,6 +146,18 @@ class Tokenizer(Annotator):
         return self._set(
             infixPatterns=[value, *(self.getOrDefault("infixPatterns") if self.isSet("infixPatterns") else [])]
         )
+
+    def setExceptionsPath(self, path: str | os.PathLike[str]) -> "Tokenizer":
+        """Add the lines of a text file to `exceptions`.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+        return self._set(exceptions=[*filter(None, lines), *self.getOrDefault("exceptions")])
 
     def addException(self, value: str) -> "Tokenizer":
         """Add an exception."""

@@ -179,7 +179,8 @@ class ModelStage(Stage, abstract=True):
 
     def _length(self) -> int:
         """Tokens that an annotator reads of a text: what is set, or as many of the default as the model takes."""
-        most, given = read_config(self.directory()).max_position_embeddings, self.getOrDefault("maxSentenceLength")
+        config = read_checkpoint(self.directory()).config
+        most, given = config.max_position_embeddings, self.getOrDefault("maxSentenceLength")
         if not self.isSet("maxSentenceLength"):
             return min(given or most, most)
         check("maxSentenceLength", whole(4, most), given, None)

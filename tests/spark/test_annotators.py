@@ -75,7 +75,7 @@ def column(result: Any, name: str) -> list[Any]:
             tuple(each.metadata if field == "metadata" else each[field] for field in each.__fields__)
             for each in row[name]
         ]
-        for row in result.orderBy("id").collect()
+        for row in result.collect()
     ]
 
 
@@ -109,8 +109,8 @@ def test_the_snippet_of_the_card_runs_with_other_imports(spark: Any, bundled: Pa
             .setMaxSentenceLength(512)
         )
     with pytest.warns(match="texts are cut at 512 tokens"):
-        result = Pipeline(stages=[document_assembler, tokenizer, classifier]).fit(example).transform(example)
-    assert [row.result for row in result.orderBy("id").select("class.result").collect()] == [
+        result = Pipeline(stages=[document_assembler, tokenizer, classifier]).fit(example).transform(example).cache()
+    assert [row.result for row in result.select("class.result").collect()] == [
         ["POSITIVE"],
         ["NEGATIVE"],
         ["POSITIVE"],
@@ -149,7 +149,7 @@ def test_sentences_are_annotated_one_by_one_or_averaged(spark: Any, make: Make) 
     text = f"  {FACE} It is good. I hate it!\nbad"
     stage = DistilBertForSequenceClassification(model=make(), inputCols=["sentence", "token"], outputCol="class")
     data = frame(spark, text)
-    result = Pipeline(stages=[*read(), stage]).fit(data).transform(data)
+    result = Pipeline(stages=[*read(), stage]).fit(data).transform(data).cache()
     assert column(result, "sentence") == [
         [document(2, 15, f"{FACE} It is good.", "0"), document(17, 26, "I hate it!", "1"), document(28, 30, "bad", "2")]
     ]
@@ -210,7 +210,7 @@ def test_texts_that_are_cut_show_it_without_annotations_too(spark: Any, make: Ma
     with pytest.warns(match="cut at 24 tokens .*; column truncatedCol says which; setLongText"):
         found = stage.transform(data)
     assert [*found.columns] == ["id", "text", "label", "score", "scores", "cut"]
-    assert [row.cut for row in found.orderBy("id").collect()] == [True, False, None]
+    assert [row.cut for row in found.collect()] == [True, False, None]
     assert "cut" not in stage.setCoalesceSentences(True).transform(data).columns
     embed = DistilBertEmbeddings(model=model, longText="truncate", maxSentenceLength=8)
     with pytest.warns(match="DistilBertEmbeddings: longer texts are cut at 8 tokens .*; no column says which"):
@@ -228,7 +228,7 @@ def test_every_token_gets_its_label_and_its_vector(spark: Any, make: Make) -> No
     tagger = make(architectures=["DistilBertForTokenClassification"], id2label=labels)
     text = f"{FACE} john's film, caf\u00e9!"
     words = [(0, 1, FACE), (3, 8, "john's"), (10, 13, "film"), (14, 14, ","), (16, 19, "caf\u00e9"), (20, 20, "!")]
-    data = Pipeline(stages=read()).fit(frame(spark, text)).transform(frame(spark, text))
+    data = Pipeline(stages=read()).fit(frame(spark, text)).transform(frame(spark, text)).cache()
     stage = DistilBertForTokenClassification(model=tagger, inputCols=["sentence", "token"], outputCol="ner")
     found = column(stage.transform(data), "ner")[0]
     assert [(*each[:3], each[4]["word"]) for each in found] == [("named_entity", *word) for word in words]
@@ -273,10 +273,10 @@ def test_a_vector_a_text_and_finishers_for_other_stages(spark: Any, make: Make) 
     data = frame(spark, *texts)
     embed = DistilBertEmbeddings(model=bare, inputCols=["document"], outputCol="vectors")
     finisher = EmbeddingsFinisher().setInputCols("vectors").setOutputCols("finished").setOutputAsVector(True)
-    result = Pipeline(stages=[read()[0], embed, finisher]).fit(data).transform(data)
+    result = Pipeline(stages=[read()[0], embed, finisher]).fit(data).transform(data).cache()
     expected = npdistil.Embedder(npdistil.load(bare, threads=1)).transform(texts)
     assert np.array([each[0][5] for each in column(result, "vectors")], np.float32).tobytes() == expected.tobytes()
-    found = [row.finished[0].toArray() for row in result.orderBy("id").collect()]
+    found = [row.finished[0].toArray() for row in result.collect()]
     assert np.array(found, np.float32).tobytes() == expected.tobytes()
     plain = DistilBertEmbeddings(model=bare, outputAsVector=True, outputCol="features").transform(data)
     clusters = KMeans(k=2, seed=1).fit(plain).transform(plain)
@@ -287,17 +287,17 @@ def test_a_vector_a_text_and_finishers_for_other_stages(spark: Any, make: Make) 
 
 def test_a_finisher_gives_results_as_arrays_or_strings(spark: Any, make: Make) -> None:
     data = frame(spark, "good film. bad", None)
-    result = Pipeline(stages=read()).fit(data).transform(data)
+    result = Pipeline(stages=read()).fit(data).transform(data).cache()
     done = Finisher().setInputCols(["token", "sentence"]).transform(result)
     assert done.columns == ["id", "text", "finished_token", "finished_sentence"]
-    assert [row.finished_token for row in done.orderBy("id").collect()] == [["good", "film", ".", "bad"], []]
+    assert [row.finished_token for row in done.collect()] == [["good", "film", ".", "bad"], []]
     one = Finisher(inputCols=["sentence"], outputCols=["s"], outputAsArray=False, cleanAnnotations=False)
-    assert [row.s for row in one.transform(result).orderBy("id").collect()] == ["good film.@bad", ""]
+    assert [row.s for row in one.transform(result).collect()] == ["good film.@bad", ""]
     one.setIncludeMetadata(True)
-    described = [row.s for row in one.transform(result).orderBy("id").collect()]
+    described = [row.s for row in one.transform(result).collect()]
     assert described == ["sentence->0#result->good film.@sentence->1#result->bad", ""]
     one.setOutputAsArray(True)
-    assert [[(*each,) for each in row.s_metadata] for row in one.transform(result).orderBy("id").collect()] == [
+    assert [[(*each,) for each in row.s_metadata] for row in one.transform(result).collect()] == [
         [("sentence", "0"), ("sentence", "1")],
         [],
     ]
@@ -381,12 +381,22 @@ def test_tokens_are_those_of_the_rules(params: dict[str, Any], text: str, expect
     assert all(text[each.begin : each.end + 1] == each.result for each in row)
 
 
+def test_exceptions_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "exceptions.txt").write_text("New York\n\ne-mail\n")
+    stage = Tokenizer(exceptions=["a b"]).setExceptionsPath(tmp_path / "exceptions.txt")
+    assert stage.getExceptions() == ["New York", "e-mail", "a b"]
+    with pytest.raises(InputError, match="nothing.txt cannot be read: .*No such file"):
+        stage.setExceptionsPath(tmp_path / "nothing.txt")
+
+
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
         ({}, ["One. ", "Two", "three|four"]),
         ({"customBounds": [r"\|"]}, ["One.", "Two", "three", "four"]),
         ({"customBounds": [r"\|"], "useCustomBoundsOnly": True}, ["One. Two\nthree", "four"]),
+        ({"customBounds": [r"\|"], "customBoundsStrategy": "prepend"}, ["One.", "Two", "three", "|four"]),
+        ({"customBounds": [r"\|"], "customBoundsStrategy": "append"}, ["One.", "Two", "three|", "four"]),
         ({"splitLength": 4}, ["One.", "Two", "thre", "e|fo", "ur"]),
         ({"minLength": 4, "maxLength": 4}, ["One."]),
     ],
@@ -429,7 +439,7 @@ def test_a_light_pipeline_gives_what_spark_does(spark: Any, make: Make) -> None:
     data = frame(spark, *texts)
     model = Pipeline(stages=[*read(), stage, Finisher(inputCols=["class"])]).fit(data)
     light = LightPipeline(model)
-    in_spark = PipelineModel(model.stages[:-1]).transform(data).orderBy("id").collect()
+    in_spark = PipelineModel(model.stages[:-1]).transform(data).collect()
     assert light.fullAnnotate(texts) == [{"class": [Annotation.of(each) for each in row["class"]]} for row in in_spark]
     assert light.annotate(texts) == [{"class": [each.result for each in row["class"]]} for row in in_spark]
     assert light.annotate(texts[0]) == light.annotate(texts)[0]
@@ -519,10 +529,11 @@ def test_models_and_saved_stages_lie_on_file_systems_of_spark(
     expected = stage.transform(data).collect()
     remote = DistilBertForSequenceClassification(model=f"{place}/{model.name}")
     assert remote.transform(data).collect() == expected
-    remote.write().overwrite().save(f"{place}/saved")
-    remote.write().overwrite().save(f"{place}/saved")
+    if scheme == "hdfs":  # that of S3 has its own way to write
+        for _ in range(2):
+            remote.write().overwrite().save(f"{place}/saved")
+        assert DistilBertForSequenceClassification.load(f"{place}/saved").transform(data).collect() == expected
     model.rename(tmp_path / "elsewhere")
-    assert DistilBertForSequenceClassification.load(f"{place}/saved").transform(data).collect() == expected
     with pytest.raises(CheckpointError, match=re.escape(f"{place}/{model.name} cannot be read by Spark: ")):
         remote.transform(data)
 
