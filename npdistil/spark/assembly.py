@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..settings import UNSET, choice, flag, setting, string, strings, whole
 from . import worker
 from .annotation import CLEANUP, DOCUMENT, SENTENCE_EMBEDDINGS, TOKEN, WORD_EMBEDDINGS, SentenceRules, TokenRules
-from .stages import KIND, Annotator, Stage, annotations, quoted
+from .stages import KIND, Annotator, Kinds, Stage, annotations, folding, quoted
 
 CONTEXT = (".", ",", ";", ":", "!", "?", "*", "-", "(", ")", '"', "'")
 LONGEST = 99999  # UTF-16 units of a sentence or a token
@@ -111,9 +111,10 @@ class SentenceDetector(Annotator):
         found = super()._transform(dataset)
         if not self.getOrDefault("explodeSentences"):
             return found
-        (new,) = self._columns()
-        one = [F.col(quoted(name)) for name in dataset.columns] + [F.explode(quoted(new.name)).alias(new.name)]
-        return found.select(*one).withColumn(new.name, _kept(F.array(quoted(new.name)), new))
+        names, (new,) = found.schema.names, self._columns()
+        *others, last = map(str, range(len(names)))  # numbers are names meanwhile: two may be the same
+        one = found.toDF(*others, last).select(*others, F.explode(last).alias(last))
+        return one.select(*others, F.array(last).alias(last, metadata=new.metadata)).toDF(*names)
 
 
 class Tokenizer(Annotator):
@@ -199,7 +200,8 @@ class Finisher(Stage):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         get, found = self.getOrDefault, dataset
-        of_annotations = {each.name: each.metadata.get(KIND) for each in dataset.schema if KIND in each.metadata}
+        annotated = T.StructType([each for each in dataset.schema if KIND in each.metadata])
+        of_annotations = Kinds(annotated, folding(dataset.sparkSession))
         for name, new in zip(*paired(self._required("inputCols"), self.getOutputCols()), strict=True):
             if name not in of_annotations:
                 raise InputError(f"no column of annotations {name!r}; there are {', '.join(of_annotations)}")
@@ -243,7 +245,7 @@ class EmbeddingsFinisher(Stage):
     def _transform(self, dataset: DataFrame) -> DataFrame:
         found = dataset
         as_vectors = F.udf(lambda rows: rows and [DenseVector(each) for each in rows], T.ArrayType(VectorUDT()))
-        known = {each.name: each.metadata.get(KIND) for each in dataset.schema}
+        known = Kinds(dataset.schema, folding(dataset.sparkSession))
         for name, new in zip(*paired(self._required("inputCols"), self.getOutputCols()), strict=True):
             if known.get(name) not in (WORD_EMBEDDINGS, SENTENCE_EMBEDDINGS):
                 raise InputError(f"no column of embeddings {name!r}; there are {', '.join(dataset.columns)}")
@@ -255,8 +257,3 @@ class EmbeddingsFinisher(Stage):
 def cleaned(dataset: DataFrame) -> DataFrame:
     """Without its columns of annotations."""
     return dataset.drop(*(each.name for each in dataset.schema if KIND in each.metadata))
-
-
-def _kept(column: Column, of: T.StructField) -> Column:
-    """With the metadata of a field."""
-    return column.alias(of.name, metadata=of.metadata)

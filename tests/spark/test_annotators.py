@@ -451,6 +451,8 @@ def test_a_light_pipeline_gives_what_spark_does(spark: Any, make: Make) -> None:
     with pytest.raises(InputError, match="expected as many texts for each of text"):
         light.annotate("a", "b")
     assert [*LightPipeline(PipelineModel(model.stages[:-1]), output_cols=["token"]).annotate("a")] == ["token"]
+    with pytest.raises(InputError, match="expected a PipelineModel, found a Pipeline; what `fit` gives is one"):
+        LightPipeline(Pipeline(stages=model.stages))
 
 
 def test_a_saved_stage_carries_its_model(spark: Any, make: Make, tmp_path: Path) -> None:
@@ -546,10 +548,23 @@ def test_columns_with_dots_and_case_and_twice_the_same_name(spark: Any, make: Ma
     assert stage.setInputCol("A.B").transform(data).collect()[0]["score"] > 0
     with pytest.raises(InputError, match="there is a column 'A.b' already"):
         stage.setLabelCol("A.b").transform(data)
-    twice = spark.sql("select 'good' as text, 1 as n, 2 as n")
-    stage.setInputCol("text").setLabelCol("label")
+    annotated = DocumentAssembler(inputCol="A.B", outputCol="d.d").transform(data)
+    stage = DistilBertForSequenceClassification(model=stage.getModel(), inputCols=["D.D"], outputCol="c.c")
+    finished = Finisher(inputCols=["C.c"], outputCols=["f.f"]).transform(stage.transform(annotated))
+    assert finished.columns == ["a.b", "f.f"]
+    assert finished.collect()[0][1][0] in ("NEGATIVE", "POSITIVE")
+
+
+def test_two_columns_of_the_same_name_stay(spark: Any, make: Make) -> None:
+    stage = DistilBertForSequenceClassification(model=make())
+    twice = spark.sql("select 'good. bad' as text, 1 as n, 2 as n")
     assert stage.transform(twice).columns == ["text", "n", "n", "label", "score", "scores"]
-    assert stage.transform(twice).collect()[0][:3] == ("good", 1, 2)
+    assert stage.transform(twice).collect()[0][:3] == ("good. bad", 1, 2)
+    exploded = SentenceDetector(inputCols=["text"], outputCol="s", explodeSentences=True).transform(twice)
+    assert [(*row[:3], *(each.result for each in row[3])) for row in exploded.collect()] == [
+        ("good. bad", 1, 2, "good."),
+        ("good. bad", 1, 2, "bad"),
+    ]
     with pytest.raises(InputError, match="2 columns 'n'"):
         stage.setInputCol("n").transform(spark.sql("select 'good' as n, 'bad' as n"))
 
@@ -574,6 +589,8 @@ def test_a_row_that_is_refused_is_shown(spark: Any, make: Make) -> None:
         (lambda: Finisher(inputCols=["text"]), "no column of annotations 'text'"),
         (lambda: DocumentAssembler().setOutputCol("a", "b"), "outputCol takes one value, and 2 were given"),
         (lambda: DistilBertForQuestionAnswering(), "inputCols is not set"),
+        (lambda: DistilBertForSequenceClassification(labelCol=None), "labelCol is None; expected a string"),
+        (lambda: Tokenizer(inputCols=["text"]).setOutputCol(None), "outputCol is None; expected a string"),
         (lambda: DistilBertEmbeddings.pretrained("x", remote_loc="s3://x"), "remote_loc is 's3://x'"),
     ],
 )
@@ -607,3 +624,8 @@ def test_functions_for_sql(spark: Any, make: Make) -> None:
         answer = next(answers)
         assert (row.label, row.scores) == (answer[0]["label"], {each["label"]: each["score"] for each in answer})
         assert np.array(row.vector, np.float32).tobytes() == next(vectors).tobytes()
+    assert spark.sql("SELECT npdistil_label(NULL)").collect()[0][0] is None
+    with pytest.raises(Exception, match="expected a column of strings, found int32"):
+        spark.sql("SELECT npdistil_label(3)").collect()
+    with pytest.raises(InputError, match="unknown parameter: outputCol; known are batchSize, engine, precision"):
+        register(spark, model, outputCol="x")
