@@ -1,6 +1,6 @@
 """npdistil on Spark and without it: throughput, start-up of a worker, memory of one worker and of two.
 
-`pip install ".[fast,spark]" && python benchmarks/spark.py --out benchmarks/results/spark.json` writes the figures, and
+`pip install ".[spark]" && python benchmarks/spark.py --out benchmarks/results/spark.json` writes the figures, and
 into docs/spark.md what follows from them for a run over 1e9 texts. Texts are SST-2's.
 """
 
