@@ -1,6 +1,7 @@
 """The application on a socket: HTTP/1.1, parsed by httptools."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import resource
@@ -424,6 +425,9 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
             settings = replace(settings, allow_host=(*LOOPBACK, *settings.allow_host))
         app = make_app(model, settings)  # before the port answers, so that what is wrong with the model is said
         print(f"npdistil {__version__}: {model!r}, {model.threads} threads", file=sys.stderr)  # noqa: T201
+
+        gc.collect()
+        gc.freeze()  # what is here stays: to look through it again and again would hold up requests
 
         async def run() -> None:
             await Server(app, settings).run(sock)
