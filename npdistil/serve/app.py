@@ -65,6 +65,7 @@ LOOK = 0.1  # seconds until it is looked whether a client is still there
 LARGE = 16_384  # bytes of a body that is read beside the event loop
 AT_ONCE, TURN_BYTES = 2048, 16_384  # values that are written as JSON at once, and bytes before others have a turn
 ID = re.compile(rb"[!-~]{1,128}")  # of a request, as a client may give it
+HOST = re.compile(r"(?:\[(.+)\]|([^:]*))(?::\d*)?")  # a name or an address, and perhaps a port
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
 
@@ -236,9 +237,9 @@ class Guard:
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and path in OPEN
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
-        if self.hosts and name and name not in self.hosts:
+        host = headers.get(b"host", b"").decode("latin-1").lower() if self.hosts else ""
+        name = (found[1] or found[2]) if (found := HOST.fullmatch(host)) else host
+        if name and name not in self.hosts:
             response = _error(
                 403, "Forbidden", f"not for the host {name:.80}; --allow-host names more than this machine", path
             )

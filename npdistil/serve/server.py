@@ -29,6 +29,7 @@ from .settings import Settings
 HEAD_SECONDS, HEAD_BYTES = 10.0, 65_536  # for a request's head to arrive, and of it
 IDLE_SECONDS = 75.0  # longer than clients and proxies keep their connections, so that they close first
 END_SECONDS = 2.0  # for a body that is on its way when the service ends
+STALL_SECONDS, STALL_BYTES = 20.0, 65_536  # in which a client has to take so many bytes of an answer
 LINGER_SECONDS = 1.0  # to read on after an answer to a body that is not wanted, so that the answer can be read
 HIGH_WATER = 65_536  # bytes of a body that wait for the application; then the client has to
 BACKLOG, AT_A_TIME = 1024, 16  # connections that the system keeps until they are taken, and that are taken in one turn
@@ -106,6 +107,7 @@ class Connection(asyncio.Protocol):
         self.head_bytes: int | None = None  # after the piece in which the head begins
         self.last = False  # nothing that comes is read any more
         self.full = False  # the client does not read what it is sent
+        self.unsent = 0  # bytes that it has not taken
 
     # asyncio's side.
 
@@ -193,8 +195,9 @@ class Connection(asyncio.Protocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        self.headers.append((name.lower(), value))
+        """One of its headers. What comes after a body by that name is not: who checked the head has not seen it."""
+        if self.in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Its head is there: it can be begun, and waits for its body."""
@@ -204,10 +207,16 @@ class Connection(asyncio.Protocol):
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
             raise InputError(HEAD_TOO_LARGE)
         version = self.parser.get_http_version()
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (not hosts and version != "1.0"):
-            raise InputError(f"The request has {hosts} Host headers; expected 1.")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version != "1.0"):
+            raise InputError(f"The request has {len(hosts)} Host headers; expected 1.")
+        coding = dict(self.headers).get(b"transfer-encoding", b"chunked").lower()
+        if coding != b"chunked":
+            raise InputError("The body is in a transfer coding; expected chunked or none.")
         url = httptools.parse_url(self.url)
+        named = b"%b:%d" % (url.host, url.port) if url.port else url.host
+        if named and hosts and named != hosts[0].translate(None, b"[]"):
+            raise InputError("The request is for one host, and its Host header for another.")
         raw_path = url.path or b"/"
         scope = {
             "type": "http",
@@ -268,7 +277,8 @@ class Connection(asyncio.Protocol):
             lines.append(b"connection: close\r\n")
         lines += [self.server.date, b"\r\n", exchange.content * (exchange.scope["method"] != "HEAD")]
         self.transport.write(b"".join(lines))
-        self.deadline = monotonic() + (HEAD_SECONDS if self.in_head else IDLE_SECONDS)
+        self.unsent = self.transport.get_write_buffer_size()
+        self._rest()
         if not ends:
             self.server.rests(self)
             if len(self.exchanges) < 2:
@@ -278,6 +288,11 @@ class Connection(asyncio.Protocol):
             self.transport.close()
         else:
             self._linger()
+
+    def _rest(self) -> None:
+        """It has its time to take its answer, to end a head that it has begun, or to begin one."""
+        rest = STALL_SECONDS if self.unsent else HEAD_SECONDS if self.in_head else IDLE_SECONDS
+        self.deadline = monotonic() + rest
 
     def _linger(self) -> None:
         """End it when the client has: to close while it sends would take the answer from it."""
@@ -298,8 +313,11 @@ class Connection(asyncio.Protocol):
         return self.in_head or self.reading is not None
 
     def expire(self) -> None:
-        """Its time is over."""
-        if self.transport.get_write_buffer_size():  # an answer that nobody reads
+        """Its time is over, unless it is still taking an answer."""
+        before, self.unsent = self.unsent, self.transport.get_write_buffer_size()
+        if before > self.unsent + STALL_BYTES * (self.unsent > 0):
+            self._rest()
+        elif self.unsent:
             self.transport.abort()
         else:
             self.transport.close()
@@ -351,6 +369,7 @@ class Server:
                 each.transport.close()
         while self.connections and (took := monotonic() - began) < self.settings.timeout + END_SECONDS:
             await asyncio.sleep(0.02)
+            self._tick()
             for each in [*self.connections]:
                 if took > END_SECONDS and each.unfinished and not each.transport.is_closing():
                     each.transport.abort()
