@@ -25,7 +25,7 @@ from ..tasks.embedding import Embedding
 from ..tasks.explanation import packed
 from ..tasks.text_classification import TextClassification
 from ..tasks.token_classification import TokenClassification
-from ..text import LONG, tokenize
+from ..text import LONG, tokenize, tokenizing_on
 from .batching import SPENT, Batcher, Metrics, OverloadedError, UnavailableError
 from .requests import COMPARED, SIMILARITY, ApiError, is_batch, is_ids, read, read_fields
 from .settings import Settings
@@ -249,7 +249,8 @@ class Service:
             raise ApiError(413, "Validation", f"{texts} texts; at most {most} a request")
         self.batcher.check_capacity(0)
         began = perf_counter()
-        result = await self.run(quick, prepare, items)
+        with tokenizing_on(1 if quick else None):  # to wake others for short texts would take longer than they do
+            result = await self.run(quick, prepare, items)
         seconds = perf_counter() - began
         self.metrics.tokenize_seconds.observe(seconds)
         if spent := SPENT.get():

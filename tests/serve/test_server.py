@@ -260,6 +260,16 @@ def test_refused_texts_do_not_take_the_memory_that_their_tokens_would() -> None:
         assert peak(server) - before < 200e6
 
 
+def test_the_tokenizer_takes_no_threads_for_a_few_short_texts() -> None:
+    with running() as server:
+        tasks = Path(f"/proc/{server.process.pid}/task")
+        assert server.ask("/predict", BODY)[0] == 200
+        before = {*tasks.iterdir()}
+        for path, body in (("/predict", [["good"]] * 8), ("/embed", ["good"] * 8), ("/tokenize", ["good"] * 8)):
+            assert server.ask(path, {"inputs": body})[0] == 200
+        assert {*tasks.iterdir()} == before
+
+
 def peak(server: Server) -> int:
     """Bytes of memory that it has had at most."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
