@@ -31,6 +31,7 @@ IDLE_SECONDS = 75.0  # longer than clients and proxies keep their connections, s
 END_SECONDS = 2.0  # for a body that is on its way when the service ends
 STALL_SECONDS, STALL_BYTES = 20.0, 65_536  # in which a client has to take so many bytes of an answer
 LINGER_SECONDS = 1.0  # to read on after an answer to a body that is not wanted, so that the answer can be read
+PIECE = 4096  # bytes that are parsed at a time
 HIGH_WATER = 65_536  # bytes of a body that wait for the application; then the client has to
 BACKLOG, AT_A_TIME = 1024, 16  # connections that the system keeps until they are taken, and that are taken in one turn
 SPARE_FILES = 128  # that are kept from connections, for what else the process opens, and for some turns of these
@@ -101,6 +102,7 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.exchanges: deque[Exchange] = deque()  # not answered; the application has the first one
         self.reading: Exchange | None = None  # the last of these, until its body has come
+        self.unparsed = b""
         self.url, self.headers = b"", list[tuple[bytes, bytes]]()
         self.deadline = monotonic() + HEAD_SECONDS  # to be looked at unless a request is being answered
         self.in_head = False
@@ -138,19 +140,28 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self.last:
-            return
-        size = len(data)
-        try:
-            while data:
-                data = self._parsed(data)
-        except httptools.HttpParserError as error:
-            self._refuse(str(error.__context__ if isinstance(error.__context__, InputError) else NOT_HTTP))
-            return
-        if self.in_head:
-            self.head_bytes = 0 if self.head_bytes is None else self.head_bytes + size
-            if self.head_bytes > HEAD_BYTES:
-                self._refuse(HEAD_TOO_LARGE)
+        self.unparsed = self.unparsed + data if self.unparsed else data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse, piece by piece, until there is another request than the one that is answered.
+
+        The rest waits for that answer: a piece of the system's could hold thousands of requests.
+        """
+        start = 0
+        while start < len(self.unparsed) and len(self.exchanges) < 2 and not self.last:
+            data = self.unparsed[start : start + PIECE]
+            start, size = start + PIECE, len(data)
+            try:
+                while data:
+                    data = self._parsed(data)
+            except httptools.HttpParserError as error:
+                self._refuse(str(error.__context__ if isinstance(error.__context__, InputError) else NOT_HTTP))
+            if self.in_head:
+                self.head_bytes = 0 if self.head_bytes is None else self.head_bytes + size
+                if self.head_bytes > HEAD_BYTES and not self.last:
+                    self._refuse(HEAD_TOO_LARGE)
+        self.unparsed = self.unparsed[start:] if not self.last else b""
 
     def _parsed(self, data: bytes) -> bytes:
         """Parse it; what is left is to be parsed again.
@@ -283,6 +294,7 @@ class Connection(asyncio.Protocol):
             self.server.rests(self)
             if len(self.exchanges) < 2:
                 self.transport.resume_reading()
+                self._parse()
             self._begin()
         elif exchange.complete:
             self.transport.close()

@@ -78,6 +78,22 @@ def test_requests_of_one_piece_are_answered_in_order_up_to_what_is_not_one(serve
     assert statuses(sent(server, b"NONSENSE\r\n\r\n")) == [400]
 
 
+def test_thousands_of_requests_in_one_piece_take_no_more_memory_than_they_are_long() -> None:
+    with running() as server:
+        assert statuses(sent(server, (GET + b"\r\n") * 3000 + GET + CLOSE)) == [200] * 3001
+        before = peak(server)
+        flooding = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(40)]
+        for each in flooding:
+            each.setblocking(False)
+            with suppress(BlockingIOError):
+                each.sendall(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n" * 8000)
+        for each in flooding:
+            each.setblocking(True)
+            assert each.recv(1) == b"H"
+            each.close()
+        assert peak(server) - before < 80e6
+
+
 @pytest.mark.parametrize(
     "head",
     [
