@@ -34,8 +34,8 @@ def is_ids(value: Any) -> bool:
     """Whether it is a list of token ids."""
     if not isinstance(value, list) or not value or not (kinds := {*map(type, value)}) <= {int, float}:
         return False
-    whole = float not in kinds or all(map(float.is_integer, map(float, value)))  # JSON has one kind of numbers
-    return whole and min(value) >= 0
+    floats = [each for each in value if type(each) is float] if float in kinds else []
+    return all(map(float.is_integer, floats)) and min(value) >= 0  # JSON has one kind of numbers
 
 
 def _is_text_or_pair(value: Any) -> bool:

@@ -221,12 +221,11 @@ class Connection(asyncio.Protocol):
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and version != "1.0"):
             raise InputError(f"The request has {len(hosts)} Host headers; expected 1.")
-        coding = dict(self.headers).get(b"transfer-encoding", b"chunked").lower()
-        if coding != b"chunked":
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
             raise InputError("The body is in a transfer coding; expected chunked or none.")
         url = httptools.parse_url(self.url)
         named = b"%b:%d" % (url.host, url.port) if url.port else url.host
-        if named and hosts and named != hosts[0].translate(None, b"[]"):
+        if named and hosts and named.lower() != hosts[0].lower().translate(None, b"[]"):
             raise InputError("The request is for one host, and its Host header for another.")
         raw_path = url.path or b"/"
         scope = {

@@ -435,7 +435,7 @@ class Service:
         """`/tokenize`: the tokens of each text."""
         prompt = self._embedding(prompt_name=prompt_name).prompt if prompt_name is not None else ""
         texts = [prompt + text for text in _listed(inputs)]
-        quick = sum(map(len, texts)) < LONG
+        quick = sum(map(len, texts)) < LONG and len(texts) <= FEW
 
         def tokens(some: Sequence[str]) -> list[list[dict[str, Any]]]:
             encodings = tokenize(self.tokenizer, some)

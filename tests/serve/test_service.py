@@ -189,6 +189,7 @@ def test_every_answer_tells_browsers_to_do_no_more_than_the_page_needs(server: S
         ("/embed", {"inputs": [-3]}, 422, "list of token ids"),
         ("/embed", {"inputs": [101.0, 102]}, 200, None),
         ("/embed", {"inputs": [101.5, 102]}, 422, "list of token ids"),
+        ("/decode", {"ids": [101.0, 10**400]}, 422, "the vocabulary has ids 0 to"),
         ("/decode", {"ids": [101.0]}, 200, None),
         ("/embed", {"inputs": []}, 400, "inputs is an empty list"),
         ("/tokenize", {"inputs": "a " * 2001}, 413, "at most 2000"),
