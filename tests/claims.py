@@ -66,7 +66,7 @@ def sentences(text: str) -> list[str]:
     found = []
     for paragraph in paragraphs:
         line = re.sub(r"^(?:[-*>]+|\d+\.) ", "", " ".join(paragraph.split()))
-        if not line.startswith("#"):  # a heading
+        if line and not line.startswith("#"):  # a heading
             found += re.split(r"(?<=[a-zA-Z0-9)`*\"$][.!?]) (?=[A-Z0-9`\"*$]|[a-z_]+[/.]\w)", line)
     return found
 
