@@ -1,4 +1,4 @@
-"""What README, docs and package claim, and what holds it: `python tests/claims.py` prints what claims.tsv lacks.
+"""What README, docs and package claim, and what holds it: `python tests/claims.py` brings claims.tsv up to date.
 
 A claim is a sentence with a figure, a guarantee or a comparison, in the README, on a page of docs/, or in the docstring
 of a package or a module. Of pages, code and tables that scripts write are left out: other tests compare these with what
@@ -14,7 +14,6 @@ wrote them. A line of claims.tsv is a file, what holds the claim, and the senten
 import ast
 import difflib
 import re
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -109,17 +108,19 @@ def missing_holder(page: str, holder: str) -> bool:
 
 
 def main() -> None:
-    """Prints lines to add, with the holders of one that is like it and has lost its sentence, and lines to remove."""
+    """Writes claims.tsv anew, in the order of the pages; what is new has a `?`, and the holders of a line like it."""
     known = {key(page, sentence): holders for page, holders, sentence in table()}
     found = {key(*claim): claim for claim in claims()}
-    stale = {where: known[where] for where in known.keys() - found.keys()}
-    for where in (where for where in found if where not in known):
-        like = difflib.get_close_matches(where[1], [words for page, words in stale if page == where[0]], 1)
-        holders = f"?{stale[where[0], like[0]]}" if like else "?"
-        print("\t".join((found[where][0], holders, found[where][1])))
-    for page, _, sentence in table():
-        if key(page, sentence) in stale:
-            print(f"no longer there: {page}\t{sentence}", file=sys.stderr)
+    stale = {where: holders for where, holders in known.items() if where not in found}
+    lines = []
+    for where, (page, sentence) in found.items():
+        like = difflib.get_close_matches(where[1], [words for other, words in stale if other == page], 1)
+        holders = known.get(where) or f"?{stale[page, like[0]] if like else ''}"
+        lines.append(f"{page}\t{holders}\t{sentence}\n")
+        if "?" in holders:
+            print(lines[-1], end="")
+    TABLE.write_text("".join(lines), encoding="utf-8")
+    print(f"{sum('?' in line.split(chr(9))[1] for line in lines)} of {len(lines)} lines lack what holds them")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ LINES = claims.table()
 def test_every_claim_has_a_line_of_what_holds_it() -> None:
     known = {claims.key(page, sentence) for page, _, sentence in LINES}
     missing = [claim for claim in claims.claims() if claims.key(*claim) not in known]
-    assert not missing, "`python tests/claims.py` prints the lines for tests/claims.tsv"
+    assert not missing, "`python tests/claims.py` adds their lines, with a ? for what holds them"
 
 
 def test_every_line_is_of_a_claim_that_is_made_once() -> None:
     made = {claims.key(*claim) for claim in claims.claims()}
     keys = [claims.key(page, sentence) for page, _, sentence in LINES]
-    assert not [sentence for (page, _, sentence), key in zip(LINES, keys, strict=True) if key not in made]
+    left = [sentence for (_, _, sentence), key in zip(LINES, keys, strict=True) if key not in made]
+    assert not left, "`python tests/claims.py` removes them"
     assert len(keys) == len(set(keys))
 
 
