@@ -21,13 +21,16 @@ ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "tests" / "claims.tsv"
 UNITS = (
     r"%|ms|µs|s|kB|MB|GB|GiB|KiB|MiB|TB|seconds?|minutes?|hours?|days?|bytes?|bits?|times|tokens?|characters?|texts?|reviews"
-    r"|sentences|megabytes|threads?|cores?|CPUs?|lines?|files?|tests?|packages|directories|rows|requests|numbers|parameters"
+    r"|sentences|phrases|positions|heads|layers|processes|megabytes|threads?|cores?|CPUs?|lines?|files?|tests?|packages|directories|rows|requests|numbers|parameters"
 )
-NUMBERS = "two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|a hundred|a thousand|a million|half|a quarter"
-FIGURE = rf"\d[\d,.^]*(?: to \d[\d,.]*)?\s?(?:{UNITS})(?!\w)|\b(?:{NUMBERS}) (?:{UNITS})(?!\w)|\d(?:\.\d+)?e-\d"
+NUMBERS = (
+    "two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|a hundred|a thousand|a million|half(?: of)?(?: the)?"
+    "|(?:a )?quarter(?: of)?(?: the)?|hundreds of|thousands of"
+)
+FIGURE = rf"\b(?:\d[\d,.^]*(?: to \d[\d,.]*)?|{NUMBERS})\s?(?:[a-z]+ )?(?:{UNITS})(?!\w)|\d,\d{{3}}|\d(?:\.\d+)?e-\d"
 GUARANTEE = (
     r"\b(?:never|always|nothing|all|none|cannot|exact(?:ly)?|whatever|lost)\b|\bevery"
-    r"|\bsame (?:bits|bytes|answers?|results?|numbers|vectors)\b"
+    r"|\bsame (?:bits|bytes|answers?|labels?|results?|numbers|scores|vectors)\b"
     r"|\bno (?:row|text|byte|network|HOME|download|compiler|torch|padding|mask|code|result|part|request|page|disk)\b"
     r"|\bnot? (?:one|a single)\b|\bwithout (?:network|a|any|padding|loss)\b"
     r"|\bdo(?:es)? not (?:depend|change|grow|touch)\b|\bany (?:batch|order|number|thread)"
@@ -66,7 +69,7 @@ def sentences(text: str) -> list[str]:
     for paragraph in paragraphs:
         line = re.sub(r"^(?:[-*>]+|\d+\.) ", "", " ".join(paragraph.split()))
         if line and not line.startswith("#"):  # a heading
-            found += re.split(r"(?<=[a-zA-Z0-9)`*\"$][.!?]) (?=[A-Z0-9`\"*$]|[a-z_]+[/.]\w)", line)
+            found += re.split(r"(?<=[a-zA-Z0-9)`*\"$][.!?])(?<! al\.) (?=[A-Z0-9`\"*$]|[a-z_]+[/.]\w)", line)
     return found
 
 
@@ -115,7 +118,7 @@ def main() -> None:
     lines = []
     for where, (page, sentence) in found.items():
         like = difflib.get_close_matches(where[1], [words for other, words in stale if other == page], 1)
-        holders = known.get(where) or f"?{stale[page, like[0]] if like else ''}"
+        holders = known.get(where) or f"?{stale[page, like[0]].lstrip('?') if like else ''}"
         lines.append(f"{page}\t{holders}\t{sentence}\n")
         if "?" in holders:
             print(lines[-1], end="")
