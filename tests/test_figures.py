@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -104,6 +105,14 @@ def test_what_is_said_of_mixed_requests_is_what_was_measured() -> None:
         f"{wait['long text']:.1f} s for long ones and {wait['explanation']:.1f} s for explanations, "
         f"and memory grew by {grown:.0f} MB." in page
     )
+
+
+def test_what_a_request_costs_beside_its_text_is_a_third_of_a_short_text() -> None:
+    assert "is about a third of what a short text costs the bundled model" in text("docs/serve.md")
+    load = result("serve")["loads"][0]
+    assert (load["model"], load["texts of a request"]) == ("bundled", 1)
+    engine, service = (median(load[f"texts a second, {each}"]) for each in ("engine", "service"))
+    assert 0.28 < (1 / service - 1 / engine) * engine < 0.39
 
 
 def test_the_kernels_of_an_instruction_set_are_one_file_of_some_50_kb() -> None:
