@@ -27,7 +27,10 @@ NUMBERS = (
     "two|three|four|five|six|seven|eight|nine|ten|twelve|fifteen|a hundred|a thousand|a million|half(?: of)?(?: the)?"
     "|(?:a )?quarter(?: of)?(?: the)?|hundreds of|thousands of"
 )
-FIGURE = rf"\b(?:\d[\d,.^]*(?: to \d[\d,.]*)?|{NUMBERS})\s?(?:[a-z]+ )?(?:{UNITS})(?!\w)|\d,\d{{3}}|\ba (?:third|fifth|tenth) of|\d(?:\.\d+)?e-\d"
+FIGURE = (
+    rf"\b(?:\d[\d,.^]*(?: to \d[\d,.]*)?|{NUMBERS})\s?(?:[a-z]+ )?(?:{UNITS})(?!\w)"
+    r"|\d,\d{3}|\d(?:\.\d+)?e-\d|\ba (?:third|fifth|tenth) of"
+)
 GUARANTEE = (
     r"\b(?:never|always|nothing|all|none|cannot|exact(?:ly)?|whatever|lost)\b|\bevery"
     r"|\bsame (?:bits|bytes|answers?|labels?|results?|numbers|scores|vectors)\b"
