@@ -1,7 +1,7 @@
 """What README, docs and package claim, and what holds it: `python tests/claims.py` brings claims.tsv up to date.
 
-A claim is a sentence with a figure, a guarantee or a comparison, in the README, on a page of docs/, or in the docstring
-of a package or a module. Of pages, code and tables that scripts write are left out: other tests compare these with what
+A claim is a sentence with a figure, a guarantee or a comparison, in README.md, SECURITY.md, on a page of docs/, or in the
+docstring of a package or a module. Of pages, code and tables that scripts write are left out: other tests compare these with what
 wrote them. A line of claims.tsv is a file, what holds the claim, and the sentence:
 
 - `tests/test_x.py::test_name`: a test; several stand side by side, with blanks between;
@@ -48,7 +48,7 @@ CLAIM = re.compile(f"{FIGURE}|{GUARANTEE}|{COMPARISON}")
 def pages() -> dict[str, str]:
     """The prose of each file that makes claims, by its path."""
     found = {}
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]:
         found[path.relative_to(ROOT).as_posix()] = prose(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "npdistil").rglob("*.py")):
         if docstring := ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
@@ -58,7 +58,7 @@ def pages() -> dict[str, str]:
 
 def prose(markdown: str) -> str:
     """A page without code, tables that scripts write, and where links lead."""
-    text = re.sub(r"\A---\n.*?\n---\n", "", markdown, flags=re.DOTALL)
+    text = re.sub(r"\A---\n.*?\n---\n", "", markdown.replace("**", ""), flags=re.DOTALL)
     text = re.sub(r"^ *(`{3,})[^\n]*\n.*?^ *\1$", "", text, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"<!-- (?!until|end)[^>]*-->.*?<!-- (?:until here|end[^>]*) -->", "", text, flags=re.DOTALL)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
