@@ -1,8 +1,8 @@
 """What README, docs and package claim, and what holds it: `python tests/claims.py` brings claims.tsv up to date.
 
-A claim is a sentence with a figure, a guarantee or a comparison, in README.md, SECURITY.md, on a page of docs/, or in the
-docstring of a package or a module. Of pages, code and tables that scripts write are left out: other tests compare these with what
-wrote them. A line of claims.tsv is a file, what holds the claim, and the sentence:
+A claim is a sentence with a figure, a guarantee or a comparison, in README.md, SECURITY.md, on a page of docs/, or in
+the docstring of a package or a module. Of pages, code and tables that scripts write are left out: other tests compare
+these with what wrote them. A line of claims.tsv is a file, what holds the claim, and the sentence:
 
 - `tests/test_x.py::test_name`: a test; several stand side by side, with blanks between;
 - `.ci/steps.py::wheel`: a step of continuous integration;
