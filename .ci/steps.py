@@ -48,7 +48,7 @@ class Shell:
         return folder
 
     def run(self, command: str | Sequence[str], cwd: Path = ROOT, **variables: str) -> str:
-        """What a command prints, on standard output and error; RuntimeError if it fails."""
+        """What a command prints, on standard output and error; RuntimeError with what matters of it if it fails."""
         words = shlex.split(command) if isinstance(command, str) else [*command]
         self.log.write(f"$ {shlex.join(words)}\n")
         self.log.flush()
@@ -63,7 +63,7 @@ class Shell:
             self.log.flush()
             lines.append(line)
         if process.wait():
-            raise RuntimeError(f"exit code {process.returncode}: {shlex.join(words)}")
+            raise RuntimeError(f"{telling(lines)}exit code {process.returncode}: {shlex.join(words)}")
         return "".join(lines)
 
     def apt(self, executable: str, package: str) -> None:
@@ -72,6 +72,13 @@ class Shell:
             if not shutil.which(executable):
                 self.run("apt-get update -qq")
                 self.run(f"apt-get install -y -qq --no-install-recommends {package}")
+
+
+def telling(lines: Sequence[str]) -> str:
+    """What tells why a command failed: all from pytest's failures on, or its last lines."""
+    lines = [line for line in lines if not line.startswith("WARNING: Location ")]  # of pip, once a package and folder
+    starts = [i for i, line in enumerate(lines) if re.fullmatch(r"=+ (ERRORS|FAILURES) =+\n", line)]
+    return "".join(lines[starts[0] if starts else -120 :])
 
 
 def pythons(first: tuple[int, int] = (3, 10), last: tuple[int, int] = (3, 99)) -> list[str]:
@@ -322,23 +329,25 @@ def main() -> int:
     if unknown := set(names) - {step.name for step in STEPS}:
         parser.error(f"no step {', '.join(unknown)}; there are {', '.join(step.name for step in STEPS)}")
     chosen = [step for step in STEPS if not names or step.name in names]
-    began, failed = time.monotonic(), []
+    began, failed, tests = time.monotonic(), [], []
     with tempfile.TemporaryDirectory(prefix="npdistil-ci-") as folder, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         waiting: set[Future[tuple[Step, float, str, Path]]] = {pool.submit(run, step, Path(folder)) for step in chosen}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for step, seconds, error, log in (each.result() for each in done):
-                text = log.read_text(encoding="utf-8")
-                counts = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*)$", text, re.MULTILINE)
+                counts = re.findall(r"^(?:=+ )?(\d+ passed.*)$", log.read_text(encoding="utf-8"), re.MULTILINE)
                 print(f"\n=== {step.name}: {'FAILED' if error else 'passed'}, {seconds:.0f} s", flush=True)
-                print(f"{text}\n{error}" if error else "\n".join(counts), flush=True)
+                print(error or "\n".join(counts), flush=True)
                 failed += [step.name] * bool(error)
+                tests += [
+                    f"{step.name}: {each}" for each in re.findall(r"^(?:FAILED|ERROR) tests/.*", error, re.MULTILINE)
+                ]
         subprocess.run(["chmod", "-R", "u+w", folder], check=False)  # or it cannot be removed
     print(
         f"\n{len(chosen) - len(failed)} of {len(chosen)} steps passed in {time.monotonic() - began:.0f} s", flush=True
     )
     if failed:
-        print(f"failed: {', '.join(failed)}")
+        print("\n".join([f"failed: {', '.join(failed)}", *tests]))
     return bool(failed)
 
 
