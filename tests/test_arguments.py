@@ -374,6 +374,7 @@ def test_calls_with_settings_of_a_task_show_them_with_its_defaults(call: Any, ta
 
 
 def test_labels_that_scores_would_not_choose_among_are_no_settings_of_it(five: npdistil.Model) -> None:
+    scores: Any = five.scores
     for name in ("top_k", "threshold", "return_all_scores"):
         with pytest.raises(TypeError, match=name):
-            five.scores(["good"], **{name: 1})
+            scores(["good"], **{name: 1})
