@@ -328,7 +328,7 @@ def test_help_of_a_pipeline_tells_every_setting_with_its_default(cls: type[npdis
         assert shown.parameters[each.name].default == each.default
         assert f"\n    {each.name}: {each.metadata['about'][:20]}" in about
     assert {"engine", "precision", "threads"} <= {*shown.parameters}
-    page = pydoc.render_doc(cls, renderer=pydoc.plaintext)
+    page = pydoc.plain(pydoc.render_doc(cls))
     assert str(shown)[1:-1] in page
     assert "object object" not in page
 
