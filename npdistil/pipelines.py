@@ -209,7 +209,7 @@ class Pipeline:
         task = self.processor.replaced(given)
         if task.is_item(items):
             return task.shaped(self.model.run(task, [items]), items, given)
-        several = items_of(items)
+        several = items_of(items, task.items)
         answers = in_chunks(partial(self.model.run, task), several, task.settings.batch_size)
         return task.shaped([*answers], several, given) if isinstance(several, list) else answers
 
@@ -576,7 +576,7 @@ def pipeline(
             is_split_into_words=False, delimiter=" "
         question-answering: batch_size=32, top_k=1, doc_stride=None, max_answer_len=15, max_seq_len=None,
             max_question_len=None, handle_impossible_answer=False, align_to_words=True
-        fill-mask: batch_size=32, top_k=5, targets=None
+        fill-mask: batch_size=32, top_k=5, targets=None, truncation=False
         zero-shot-classification: batch_size=16, candidate_labels, hypothesis_template="This example is {}.",
             multi_label=False, truncation=False
         feature-extraction: batch_size=32, return_tensors=False, truncation=False
