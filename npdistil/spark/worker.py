@@ -34,7 +34,16 @@ class OnModel:
     state: str
 
     def pipeline(self) -> Pipeline:
-        """The pipeline; made once in a process."""
+        """The pipeline; made once in a process.
+
+        Raises:
+            CheckpointError: the model's directory has changed. Every batch looks, or some workers would go on with what
+                they have of the old model.
+        """
+        given = json.loads(self.arguments)["model"]
+        directory = given or bundled_model()
+        if not self.archive and fingerprint(directory, times=bool(given)) != self.state:
+            raise CheckpointError(f"{directory} is not what it was when the stage was applied: transform again")
         return _made(self)
 
 
@@ -43,10 +52,6 @@ def _made(work: OnModel) -> Pipeline:
     given = json.loads(work.arguments)
     if work.archive:
         given["model"] = SparkFiles.get(work.archive)
-    elif fingerprint(given["model"] or bundled_model(), times=bool(given["model"])) != work.state:
-        raise CheckpointError(
-            f"{given['model'] or bundled_model()} is not what it was when the stage was applied: transform again"
-        )
     return pipeline(**given)
 
 
@@ -133,12 +138,13 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def labelled(text: str, answer: Answers, threshold: float | None) -> Row:
-    """The best label and its score, none where it does not reach the threshold, and the scores of all."""
+def labelled(text: str, answer: Answers, threshold: float | None, *, notes_cuts: bool) -> Row:
+    """The best label and its score, none below the threshold, and the scores of all; whether the text was cut."""
     best = answer[0]
     reached = threshold is None or best["score"] >= threshold
     scores = [(each["label"], each["score"]) for each in answer]
-    return best["label"] if reached else None, best["score"] if reached else None, scores
+    cut = (any("truncated" in each for each in answer),) if notes_cuts else ()
+    return best["label"] if reached else None, best["score"] if reached else None, scores, *cut
 
 
 def entities(text: str, answer: Answers) -> Row:
