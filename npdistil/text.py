@@ -98,8 +98,9 @@ def _present(items: Iterable[Any], of: str) -> Iterator[Any]:
 def is_empty(text: str) -> bool:
     """Whether a text has nothing to read: no characters, or blanks alone.
 
-    Called from Python, and by the service, a model answers such a text as it does in transformers, from its special
-    tokens. That answer says nothing of the text, so where texts are lines or cells, empty ones have none.
+    A pipeline, a model, an estimator and the service answer such a text as transformers does, from its special tokens.
+    That answer says nothing of the text, so where texts are lines or cells (the command line, files, frames, Spark, the
+    page) empty ones have none.
     """
     return not text or text.isspace()
 
