@@ -278,7 +278,7 @@ def test_a_vector_a_text_and_finishers_for_other_stages(spark: Any, make: Make) 
     assert np.array([each[0][5] for each in column(result, "vectors")], np.float32).tobytes() == expected.tobytes()
     found = [row.finished[0].toArray() for row in result.collect()]
     assert np.array(found, np.float32).tobytes() == expected.tobytes()
-    plain = DistilBertEmbeddings(model=bare, outputAsVector=True, outputCol="features").transform(data)
+    plain = DistilBertEmbeddings(model=bare, outputAsVector=True, outputCol="features").transform(data).cache()
     clusters = KMeans(k=2, seed=1).fit(plain).transform(plain)
     assert {row.prediction for row in clusters.collect()} == {0, 1}
     with pytest.raises(InputError, match="no column of embeddings 'document'"):
