@@ -84,7 +84,7 @@ def test_attention_is_asked_for_only_where_it_is_looked_at(page: Page, server: S
     expect(page.locator("#attention canvas")).to_have_count(1)
     page.fill("#text", "antidisestablishmentarianism " * 26)
     drawn = "Not drawn: the text has more than 128 tokens."
-    expect(page.locator("#attention")).to_have_text(drawn, timeout=60_000)  # the numpy engine explains it
+    expect(page.locator("#attention")).to_have_text(drawn)  # the numpy engine explains it
     assert asked == [False, True, False]
 
 
@@ -178,7 +178,7 @@ def test_a_csv_file_with_quotes_and_line_breaks_is_scored(page: Page, server: Se
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "review"], *([i, text] for i, text in enumerate(texts))])
     page.set_input_files("#file", str(path))
-    expect(page.locator("#progress")).to_have_text("150 texts", timeout=60_000)
+    expect(page.locator("#progress")).to_have_text("150 texts")
     assert page.locator("#table td:first-child").all_text_contents() == texts
     assert page.locator("#column option:checked").text_content() == "review"
 
