@@ -466,7 +466,10 @@ def test_a_saved_stage_carries_its_model(spark: Any, make: Make, tmp_path: Path)
         loaded = kind.load(path)
         model.rename(tmp_path / "elsewhere")
         assert column(loaded.transform(data), "class") == before
+        assert column(loaded.copy().transform(data), "class") == before
         again = loaded.stages[0] if kind is PipelineModel else loaded
+        with pytest.raises(CheckpointError, match="is not a directory with a model"):
+            again.copy({again.getParam("model"): str(model)}).transform(data)
         again.write().overwrite().save(path + "-again")  # from what it carries
         assert column(kind.load(path).transform(data), "class") == before
         with pytest.raises(CheckpointError, match="is not a directory with a model"):
@@ -590,6 +593,12 @@ def test_a_row_that_is_refused_is_shown(spark: Any, make: Make) -> None:
         (lambda: DocumentAssembler().setOutputCol("a", "b"), "outputCol takes one value, and 2 were given"),
         (lambda: DistilBertForQuestionAnswering(), "inputCols is not set"),
         (lambda: DistilBertForSequenceClassification(labelCol=None), "labelCol is None; expected a string"),
+        (lambda: Tokenizer(targetPattern="("), r"targetPattern is '\('; expected a regular expression"),
+        (
+            lambda: Tokenizer(suffixPattern=r"(\.)\z", splitChars=["*"]),
+            r"splitChars is \['\*'\]; expected a list of reg",
+        ),
+        (lambda: SentenceDetector(customBounds=["("]), r"customBounds is \['\('\]; expected a list of regular"),
         (lambda: Tokenizer(inputCols=["text"]).setOutputCol(None), "outputCol is None; expected a string"),
         (lambda: DistilBertEmbeddings.pretrained("x", remote_loc="s3://x"), "remote_loc is 's3://x'"),
     ],
