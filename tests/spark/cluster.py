@@ -30,7 +30,11 @@ def executors() -> dict[str, int]:
 
 
 model, count, texts = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-settings = {"spark_ui_enabled": False, "spark_sql_execution_arrow_maxRecordsPerBatch": 100}
+settings = {
+    "spark_ui_enabled": False,
+    "spark_sql_execution_arrow_maxRecordsPerBatch": 100,
+    "spark_shuffle_io_retryWait": "100ms",  # or tasks ask the dead executor for its files for 15 seconds
+}
 spark = session("local-cluster[2,1,1024]", **settings)
 spark.sparkContext.setLogLevel("OFF")
 application = spark.sparkContext.applicationId
