@@ -18,7 +18,7 @@ from ..batch import chunks
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
 from ..pipelines import Pipeline
-from ..text import Part, laid_out, sentences, tokenize, truncated
+from ..text import Part, is_empty, laid_out, sentences, tokenize, truncated
 
 DOCUMENT, TOKEN, CATEGORY, CHUNK, NAMED_ENTITY = "document", "token", "category", "chunk", "named_entity"
 WORD_EMBEDDINGS, SENTENCE_EMBEDDINGS = "word_embeddings", "sentence_embeddings"
@@ -85,9 +85,9 @@ CLEANUP: dict[str, Callable[[str], str]] = {
 def documents(
     text: str | Sequence[str] | None, cleanup: str = "disabled", metadata: dict[str, str] | None = None
 ) -> Annotations:
-    """A text as one annotation, or texts as one each; none where there is no text."""
+    """A text as one annotation, or texts as one each; none where there is no text, or nothing is left of it."""
     texts = [text] if isinstance(text, str) else text or []
-    cleaned = [CLEANUP[cleanup](each) for each in texts if each is not None]
+    cleaned = [each for each in (CLEANUP[cleanup](each) for each in texts if each is not None) if not is_empty(each)]
     return [
         Annotation(DOCUMENT, 0, utf16(each)[-1] - 1, each, (metadata or {}) | {"sentence": str(i)})
         for i, each in enumerate(cleaned)
