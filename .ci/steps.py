@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ class Shell:
         return folder
 
     def run(self, command: str | Sequence[str], cwd: Path = ROOT, **variables: str) -> str:
-        """What a command prints, on standard output and error; RuntimeError if it fails."""
+        """What a command prints, on standard output and error; RuntimeError with what matters of it if it fails."""
         words = shlex.split(command) if isinstance(command, str) else [*command]
         self.log.write(f"$ {shlex.join(words)}\n")
         self.log.flush()
@@ -63,7 +62,7 @@ class Shell:
             self.log.flush()
             lines.append(line)
         if process.wait():
-            raise RuntimeError(f"exit code {process.returncode}: {shlex.join(words)}")
+            raise RuntimeError(f"{telling(lines)}exit code {process.returncode}: {shlex.join(words)}")
         return "".join(lines)
 
     def apt(self, executable: str, package: str) -> None:
@@ -72,6 +71,13 @@ class Shell:
             if not shutil.which(executable):
                 self.run("apt-get update -qq")
                 self.run(f"apt-get install -y -qq --no-install-recommends {package}")
+
+
+def telling(lines: Sequence[str]) -> str:
+    """What tells why a command failed: all from pytest's failures on, or its last lines."""
+    lines = [line for line in lines if not line.startswith("WARNING: Location ")]  # of pip, once a package and folder
+    starts = [i for i, line in enumerate(lines) if re.fullmatch(r"=+ (ERRORS|FAILURES) =+\n", line)]
+    return "".join(lines[starts[0] if starts else -120 :])
 
 
 def pythons(first: tuple[int, int] = (3, 10), last: tuple[int, int] = (3, 99)) -> list[str]:
@@ -238,35 +244,49 @@ def musl(shell: Shell) -> None:
 
 
 def wheel(shell: Shell) -> None:
-    """The wheel, and the main job from it alone: no extras, no HOME, nothing writable, no network where that can be."""
-    shell.venv()
-    shell.run("pip install -q build")
-    shell.run(f"python -m build -q --outdir {shell.scratch}/dist .")
-    (made,) = (shell.scratch / "dist").glob("*.whl")
-    names = set(zipfile.ZipFile(made).namelist())
-    model = "npdistil/weights/minilm-l6-sst2"
-    wanted = {f"{model}/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md")}
-    wanted |= {"npdistil/distilbert/encoder.py", "npdistil/py.typed", "npdistil/page/index.html"}
-    wanted |= {f"npdistil/compiled/kernels/{os.uname().machine}/manifest.json"}
-    strange = [name for name in names if not name.startswith(("npdistil/", "npdistil-"))]
-    if wanted - names or strange:
-        raise RuntimeError(f"not in the wheel: {wanted - names}; should not be in it: {strange}")
+    """What is published, made and checked by its one command; the sdist gives the same wheel where there is nothing.
+
+    And the main job from the wheel alone, on the oldest and the newest Python: no extras, no HOME, nothing writable.
+    """
+    folder = shell.venv()
+    shell.run("pip install -q hatchling twine")
+    dist = shell.scratch / "dist"
+    shell.run(f"python -m npdistil.compiled.wheel {dist}")
+    shell.run(["twine", "check", "--strict", *map(str, dist.iterdir())])
+    (sdist,), (made,) = dist.glob("*.tar.gz"), dist.glob(f"*manylinux*_{os.uname().machine}.whl")
+    again = shell.scratch / "again"
+    here_alone = [*offline(shell), "env", "-i", f"PATH={folder}/bin"]  # where no compiler is
+    options = ["--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", str(again)]
+    shell.run([*here_alone, f"{folder}/bin/pip", "wheel", *options, str(sdist)])
+    if (again / made.name).read_bytes() != made.read_bytes():
+        raise RuntimeError("the sdist gave another wheel without network and compiler")
+    page = (ROOT / "docs" / "minimal.md").read_text(encoding="utf-8")
+    (collect, install) = re.findall(r"^pip (?:wheel|install --no-index) .* wheels.*$", page, re.MULTILINE)
+    shell.run(collect.replace(" wheels", f" {shell.scratch}/wheels"))
+    shell.venv(name="offline")
+    shell.run([*offline(shell), *shlex.split(install.replace(" wheels", f" {shell.scratch}/wheels"))])
     for python in (pythons()[0], pythons()[-1]):
         _bare(shell, made, python)
+
+
+def offline(shell: Shell) -> list[str]:
+    """The words before a command that has no network, where that can be."""
+    words = ["unshare", "--net", "--map-root-user"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        shell.log.write("the network cannot be cut off on this machine\n")
+        return []
+    return words
 
 
 def _bare(shell: Shell, made: Path, python: str) -> None:
     folder = shell.venv(python, f"bare-{Path(python).parents[1].name}")
     shell.run(["pip", "install", "-q", str(made)])
     shell.run(["python", "-c", "import importlib.util; assert not importlib.util.find_spec('numba')"])
+    shell.run(["pip", "install", "-q", "--dry-run", "npdistil[files]"])  # of what is installed, from wherever it came
     shell.run(["chmod", "-R", "a-w", str(folder)])
-    offline = ["unshare", "--net", "--map-root-user"]
-    if subprocess.run([*offline, "true"], capture_output=True, check=False).returncode:
-        offline = []
-        shell.log.write("the network cannot be cut off on this machine\n")
     path = shell.environment["PATH"]
     answer = shell.run(
-        [*offline, "env", "-i", f"PATH={path}", "npdistil", "classify", "I like you. I love you."], cwd=Path("/")
+        [*offline(shell), "env", "-i", f"PATH={path}", "npdistil", "classify", "I like you. I love you."], cwd=Path("/")
     )
     shell.run(["chmod", "-R", "u+w", str(folder)])
     if not answer.startswith("POSITIVE"):
@@ -322,23 +342,25 @@ def main() -> int:
     if unknown := set(names) - {step.name for step in STEPS}:
         parser.error(f"no step {', '.join(unknown)}; there are {', '.join(step.name for step in STEPS)}")
     chosen = [step for step in STEPS if not names or step.name in names]
-    began, failed = time.monotonic(), []
+    began, failed, tests = time.monotonic(), [], []
     with tempfile.TemporaryDirectory(prefix="npdistil-ci-") as folder, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         waiting: set[Future[tuple[Step, float, str, Path]]] = {pool.submit(run, step, Path(folder)) for step in chosen}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for step, seconds, error, log in (each.result() for each in done):
-                text = log.read_text(encoding="utf-8")
-                counts = re.findall(r"^(?:=+ )?(\d+ (?:passed|failed|error).*)$", text, re.MULTILINE)
+                counts = re.findall(r"^(?:=+ )?(\d+ passed.*)$", log.read_text(encoding="utf-8"), re.MULTILINE)
                 print(f"\n=== {step.name}: {'FAILED' if error else 'passed'}, {seconds:.0f} s", flush=True)
-                print(f"{text}\n{error}" if error else "\n".join(counts), flush=True)
+                print(error or "\n".join(counts), flush=True)
                 failed += [step.name] * bool(error)
+                tests += [
+                    f"{step.name}: {each}" for each in re.findall(r"^(?:FAILED|ERROR) tests/.*", error, re.MULTILINE)
+                ]
         subprocess.run(["chmod", "-R", "u+w", folder], check=False)  # or it cannot be removed
     print(
         f"\n{len(chosen) - len(failed)} of {len(chosen)} steps passed in {time.monotonic() - began:.0f} s", flush=True
     )
     if failed:
-        print(f"failed: {', '.join(failed)}")
+        print("\n".join([f"failed: {', '.join(failed)}", *tests]))
     return bool(failed)
 
 

@@ -1,6 +1,6 @@
 """npdistil on Spark and without it: throughput, start-up of a worker, memory of one worker and of two.
 
-`pip install ".[fast,spark]" && python benchmarks/spark.py --out benchmarks/results/spark.json` writes the figures, and
+`pip install ".[spark]" && python benchmarks/spark.py --out benchmarks/results/spark.json` writes the figures, and
 into docs/spark.md what follows from them for a run over 1e9 texts. Texts are SST-2's.
 """
 
@@ -17,12 +17,11 @@ import machine
 import report
 
 import npdistil
-from npdistil.spark import DistilBertForSequenceClassification, session
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "spark.md"
 TEXTS = 1e9
 TASK_SECONDS = 300
-NEEDS = ("npdistil", "numpy", "numba", "llvmlite", "tokenizers", "pyspark", "pyarrow")
+NEEDS = ("npdistil", "numpy", "tokenizers", "pyspark", "pyarrow")
 
 
 def main() -> None:
@@ -69,6 +68,8 @@ def plan(result: dict[str, Any]) -> str:
 
 
 def measure(texts: list[str], rounds: int, scratch: Path) -> dict[str, Any]:
+    from npdistil.spark import DistilBertForSequenceClassification, session
+
     spark = session("local[2]", spark_ui_enabled=False)
     spark.sparkContext.setLogLevel("ERROR")
     path = str(scratch / "texts")

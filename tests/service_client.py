@@ -25,7 +25,7 @@ class Server:
         self.process, self.port = process, port
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
 
     def ask(
         self, path: str, data: Any = None, *, method: str | None = None, headers: dict[str, str] | None = None

@@ -108,7 +108,7 @@ def test_numpys_own_wheels_are_held() -> None:
 
 def test_threads_share_the_texts_of_a_batch(models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
-    both = threading.Barrier(2, timeout=60)
+    both = threading.Barrier(2, timeout=300)
     real = distilbert.encoder.encode
 
     def encode(*args: Any, **settings: Any) -> Any:

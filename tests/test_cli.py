@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ BESIDE = {"qa": ("--context", "the film was good")}
 def command_line(*arguments: str, stdin: str | bytes = "", **settings: Any) -> subprocess.CompletedProcess[bytes]:
     data = stdin.encode() if isinstance(stdin, str) else stdin
     return subprocess.run(
-        [sys.executable, "-m", "npdistil", *arguments], input=data, capture_output=True, timeout=120, **settings
+        [sys.executable, "-m", "npdistil", *arguments], input=data, capture_output=True, timeout=300, **settings
     )
 
 
@@ -144,7 +143,7 @@ def test_standard_streams_that_are_closed_are_one_clear_error() -> None:
     for closed, says in (("<&-", b"standard input is closed"), (">&-", b"standard output is closed")):
         text = "good" if closed == ">&-" else ""
         command = f"{sys.executable} -m npdistil classify --engine numpy {text} {closed}"
-        done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=120, check=False)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=300, check=False)
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
         assert done.stderr.startswith(b"npdistil: error: " + says)
 
@@ -196,7 +195,7 @@ os.uname = lambda: os.uname_result(("Linux", "", "", "", "mips"))
 from npdistil.cli import main
 sys.exit(main(["classify", "--engine", "compiled", "good"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"npdistil: error: kernels are made for Linux")
     assert done.stderr.count(b"\n") == 1
@@ -235,7 +234,7 @@ def test_bash_completes_commands_options_and_their_values(
     words = " ".join(f"'{word}'" for word in typed.split(" "))
     script = f"""{output(capsys, "completion", "bash")}
 COMP_WORDS=({words}); COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 )); _npdistil; echo "${{COMPREPLY[@]}}" """
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=300)
     assert (done.stdout.split(), done.stderr) == (found, "")
 
 
@@ -247,21 +246,16 @@ def test_every_command_and_option_is_in_every_shells_script(capsys: pytest.Captu
     assert "-n '__fish_seen_subcommand_from ner' -l engine -xa 'auto numpy compiled' -d" in scripts["fish"]
 
 
-@pytest.mark.parametrize("seconds", ["0.2", "2"])
-def test_bench_takes_about_the_seconds_that_it_is_given(
-    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: str
+def test_bench_measures_no_more_texts_than_its_seconds_are_for(
+    make: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = tmp_path / "texts.txt"
     texts.write_text("a good film\n" * 50_000)  # which would take minutes
-    start = time.perf_counter()
-    shown = output(
-        capsys, "bench", *NUMPY, "--model", str(make()), "--file", str(texts), "--seconds", seconds, "--json"
-    )
+    shown = output(capsys, "bench", *NUMPY, "--model", str(make()), "--file", str(texts), "--seconds", "0.5", "--json")
     result = json.loads(shown)
-    assert result["measured"] > 0
+    assert 0 < result["measured"] < 50_000
     assert result["texts"] == 50_000
     assert result["tokens_per_second"] == pytest.approx(5 * result["texts_per_second"])
-    assert time.perf_counter() - start < float(seconds) + 20  # on a busy machine, tokens of all texts included
 
 
 def test_bench_prints_json_only_when_asked(make: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +266,7 @@ def test_bench_prints_json_only_when_asked(make: Callable[..., Path], capsys: py
 
 def test_a_reader_that_stops_early_gets_no_traceback() -> None:
     command = f"yes good | head -20000 | {sys.executable} -m npdistil classify --engine numpy | head -1"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.startswith("POSITIVE")
     assert done.stderr == ""
 
@@ -292,7 +286,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
     process.stdin.flush()
     assert process.stdout.readline()  # it is at work now, and waits for more
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors == b""
 
@@ -305,7 +299,7 @@ def test_a_full_disk_is_one_clear_error() -> None:
             [sys.executable, "-m", "npdistil", "classify", *NUMPY, "good"],
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert done.returncode == 2
@@ -477,11 +471,9 @@ def test_a_slow_writer_gets_its_answer_as_soon_as_a_batch_is_full() -> None:
     assert process.stdout
     process.stdin.write(b"good\n" * 256)
     process.stdin.flush()
-    start = time.monotonic()
-    assert process.stdout.readline().startswith(b"POSITIVE")
-    assert time.monotonic() - start < 60
+    assert process.stdout.readline().startswith(b"POSITIVE")  # while the input goes on
     process.stdin.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     process.stdout.close()
 
 

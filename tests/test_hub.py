@@ -72,7 +72,7 @@ def alone(code: str, *arguments: str, **environment: str) -> subprocess.Complete
         [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env=environ,
     )

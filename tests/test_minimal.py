@@ -41,7 +41,7 @@ def test_the_function_runs_in_512_mb_on_one_cpu_without_home_or_a_disk(
     environment = kept | {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), json.dumps(event)],
-        capture_output=True, text=True, timeout=120, check=False, env=environment, cwd="/", preexec_fn=small_place,
+        capture_output=True, text=True, timeout=300, check=False, env=environment, cwd="/", preexec_fn=small_place,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)

@@ -45,7 +45,7 @@ sys.exit(main(sys.argv[1:]))
 def run(*arguments: str, cwd: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT + CODE, *arguments],
-        capture_output=True, text=True, check=False, timeout=120, cwd=cwd, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=300, cwd=cwd, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

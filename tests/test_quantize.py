@@ -299,10 +299,10 @@ def test_nothing_is_seen_under_its_name_before_it_is_whole(
 
 def test_the_command_prints_the_largest_errors_and_writes_the_directory(make: Make, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "npdistil", "quantize", str(make()), str(tmp_path / "int8")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "layer.0.ffn.lin1" in done.stdout or "layer.1" in done.stdout
     assert read_checkpoint(tmp_path / "int8").config.quantized
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 2
     assert again.stderr.startswith("npdistil: error: ")

@@ -61,7 +61,7 @@ def test_console_examples_print_what_the_page_says(page: Path, tmp_path: Path) -
             ["sh", "-c", f"{npdistil}\n{command}"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             cwd=tmp_path,
         )

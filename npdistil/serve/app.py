@@ -3,11 +3,11 @@
 import asyncio
 import hmac
 import json
-import os
+import random
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -62,8 +62,10 @@ SAFE = (
 )
 UNREAD = (401, 403, 408, 413, 415)  # answers to a request whose body may not have been read: it is not waited for
 LOOK = 0.1  # seconds until it is looked whether a client is still there
+LARGE = 16_384  # bytes of a body that is read beside the event loop
 AT_ONCE, TURN_BYTES = 2048, 16_384  # values that are written as JSON at once, and bytes before others have a turn
 ID = re.compile(rb"[!-~]{1,128}")  # of a request, as a client may give it
+HOST = re.compile(r"(?:\[(.+)\]|([^:]*))(?::\d*)?")  # a name or an address, and perhaps a port
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
 
@@ -138,7 +140,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     async def root(request: Request) -> Response:
         return await (infer if request.method == "POST" else home)(request)
 
-    posts: dict[str, Handler | None] = {
+    handlers: dict[str, Handler | None] = {
         **{path: handler for path, handler in service.endpoints.items() if path != "/"},
         **{f"/pipeline/{name}": partial(service.infer, name=name) for name in TASKS if name != EXPLANATION},
         "/invocations": None,
@@ -155,19 +157,21 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     origins = [each.rstrip("/").lower() for each in service.settings.allow_origin]  # as browsers write them
     hosts = [each.lower() for each in service.settings.allow_host]
     log = partial(print, flush=True) if service.settings.access_log else None
-    asked = {path: Route(path, post(path, handler), methods=["POST"]) for path, handler in posts.items()}
+    posts = {path: post(path, handler) for path, handler in handlers.items()}
+    routes = [
+        Route("/", root, methods=["GET", "POST"]),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
+        *(Route(path, health, methods=["GET"]) for path in ("/health", "/ping")),
+        *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
+    ]
     app = Starlette(
-        routes=[
-            Route("/", root, methods=["GET", "POST"]),
-            *asked.values(),
-            *(Route(path, health, methods=["GET"]) for path in ("/health", "/ping")),
-            *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
-        ],
+        routes=routes,
         middleware=[
             *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
             Middleware(
                 Guard,
-                routes=asked,
+                posts=posts,
+                paths={route.path for route in routes},
                 token=service.settings.token,
                 origins=origins,
                 hosts=hosts,
@@ -190,20 +194,22 @@ class Guard:
     are for that name, are refused. Each request gets a number, its own if it has one, which its answer and its line in
     the log have too.
 
-    What it lets in goes to the endpoint at once where `routes` has the path: most requests need no search for it.
+    A POST that it lets in goes to its endpoint at once where `posts` has the path: most requests need no search for it.
+    Of a request's path the log and the spans tell what is among `paths`; any other may be anything.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        routes: Mapping[str, Route],
+        posts: Mapping[str, Endpoint],
+        paths: Collection[str],
         token: str | None,
         origins: Sequence[str],
         hosts: Sequence[str],
         log: Callable[[str], None] | None,
         tracing: Tracing | None,
     ) -> None:
-        self.app, self.routes, self.origins, self.hosts = app, routes, origins, hosts
+        self.app, self.posts, self.paths, self.origins, self.hosts = app, posts, paths, origins, hosts
         self.log, self.tracing = log, tracing
         self.token = None if token is None else token.encode()
 
@@ -217,22 +223,23 @@ class Guard:
         began, spent = perf_counter(), Spent()
         SPENT.set(spent)
         number = headers.get(b"x-request-id", b"")
-        number = number if ID.fullmatch(number) else os.urandom(16).hex().encode()
+        number = number if ID.fullmatch(number) else b"%032x" % random.getrandbits(128)  # no secret
+        known = path if path in self.paths else None
 
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", number), *SAFE]
                 status, seconds = message["status"], perf_counter() - began
                 if self.log:
-                    self.log(_entry(scope, number.decode(), status, seconds, spent))
+                    self.log(_entry(scope, known, number.decode(), status, seconds, spent))
                 if self.tracing:
-                    self.tracing.tell(scope["method"], _route(scope), headers, status, seconds, spent)
+                    self.tracing.tell(scope["method"], known, headers, status, seconds, spent)
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and path in OPEN
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
-        if self.hosts and name and name not in self.hosts:
+        host = headers.get(b"host", b"").decode("latin-1").lower() if self.hosts else ""
+        name = (found[1] or found[2]) if (found := HOST.fullmatch(host)) else host
+        if name and name not in self.hosts:
             response = _error(
                 403, "Forbidden", f"not for the host {name:.80}; --allow-host names more than this machine", path
             )
@@ -241,10 +248,9 @@ class Guard:
                 403, "Forbidden", "pages of other origins may not ask; --allow-origin names those that may", path
             )
         elif free or self._knows(headers.get(b"authorization", b"")):
-            if scope["method"] != "POST" or (route := self.routes.get(path)) is None:
+            if scope["method"] != "POST" or path not in self.posts:
                 return await self.app(scope, receive, send_safely)
-            scope["route"] = route
-            response = await route.endpoint(Request(scope, receive))
+            response = await self.posts[path](Request(scope, receive))
         else:
             about = "this is not the token" if b"authorization" in headers else "a token is needed"
             response = _error(401, "Unauthorized", f"{about}: Authorization: Bearer ...", path)
@@ -273,12 +279,30 @@ async def _within(service: Service, request: Request, path: str, handler: Handle
     """
     settings = service.settings
     with Limit(settings.timeout) as limit:
-        data = await _body(request, settings.max_body_bytes)
+        body = await _body(request, settings.max_body_bytes)
         limit.receive = request.receive  # with the body read, all that may come is that the client leaves
         limit.began = perf_counter()
-        fields = path if handler else service.default(data)
-        fields = fields if fields in BODIES else "/"
-        return await (handler or service.endpoints[fields])(**read(fields, data))
+        asked, fields = await service.run(len(body) < LARGE, partial(_understood, service, path, handler), body)
+        return await asked(**fields)
+
+
+def _understood(
+    service: Service, path: str, handler: Handler | None, body: bytearray
+) -> tuple[Handler, dict[str, Any]]:
+    """What a body asks for, and its fields; nothing where it has more values than its tokens and texts can need."""
+    settings = service.settings
+    values = sum(map(body.count, (b",", b"[", b"{")))  # as many as there are, and those in texts, which are tokens
+    if values > (most := settings.max_request_tokens + 4 * settings.max_request_texts):
+        raise ApiError(413, "Validation", f"{values} commas and opening brackets; at most {most} a request")
+    try:
+        data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "Validation", f"the body is not JSON in UTF-8: {error}") from None
+    if not isinstance(data, dict):
+        raise ApiError(422, "Validation", "the body should be a JSON object")
+    fields = path if handler else service.default(data)
+    fields = fields if fields in BODIES else "/"
+    return handler or service.endpoints[fields], read(fields, data)
 
 
 class Limit:
@@ -331,7 +355,7 @@ class Limit:
             raise self.error from None
 
 
-async def _body(request: Request, most: int) -> dict[str, Any]:
+async def _body(request: Request, most: int) -> bytearray:
     headers = dict(request.scope["headers"])
     coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
     if coding.lower() != "identity":
@@ -346,13 +370,7 @@ async def _body(request: Request, most: int) -> dict[str, Any]:
                 break
     if size > most:
         raise ApiError(413, "Validation", f"the body is larger than {most} bytes")
-    try:
-        data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "Validation", f"the body is not JSON in UTF-8: {error}") from None
-    if not isinstance(data, dict):
-        raise ApiError(422, "Validation", "the body should be a JSON object")
-    return data
+    return body
 
 
 def _no_constant(name: str) -> None:
@@ -416,19 +434,14 @@ def _numbers(array: Any) -> Any:
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
 
 
-def _route(scope: Scope) -> str | None:
-    """Of a request's path what the service has; any other may be anything."""
-    return getattr(scope.get("route"), "path", None)
-
-
-def _entry(scope: Scope, number: str, status: int, seconds: float, spent: Spent) -> str:
+def _entry(scope: Scope, path: str | None, number: str, status: int, seconds: float, spent: Spent) -> str:
     """A request's line in the log."""
     entry = {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "id": number,
         "client": (scope.get("client") or ("",))[0],
         "method": scope["method"],
-        "path": _route(scope),
+        "path": path,
         "status": status,
         "ms": round(1000 * seconds, 2),
         "tokenization_ms": round(1000 * spent.tokenization, 2),

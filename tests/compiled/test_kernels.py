@@ -169,7 +169,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     environment = os.environ | {"NPDISTIL_ISA": "amx"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True, text=True, check=False, timeout=60, env=environment,
+        capture_output=True, text=True, check=False, timeout=300, env=environment,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 

@@ -32,7 +32,7 @@ print(model.engine, *(name for name in ("numba", "llvmlite") if name in sys.modu
 
 
 def run(
-    directory: Path, script: str = SCRIPT, path: Path | None = None, timeout: float = 60, **variables: str
+    directory: Path, script: str = SCRIPT, path: Path | None = None, timeout: float = 300, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """In a process that sees the package at `path`."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NPDISTIL_", "NUMBA_"))}

@@ -1,10 +1,12 @@
 """The socket's side: what HTTP allows, what attackers send, how many connect, and how it ends."""
 
+import asyncio
 import base64
 import concurrent.futures
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -12,10 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from service_client import COMMAND, Server, running
+
+from npdistil.serve.server import Connection
 
 BODY = b'{"inputs": "good"}'
 POST = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n" % len(BODY)
@@ -73,6 +78,22 @@ def test_requests_of_one_piece_are_answered_in_order_up_to_what_is_not_one(serve
     assert statuses(sent(server, b"NONSENSE\r\n\r\n")) == [400]
 
 
+def test_thousands_of_requests_in_one_piece_take_no_more_memory_than_they_are_long() -> None:
+    with running() as server:
+        assert statuses(sent(server, (GET + b"\r\n") * 3000 + GET + CLOSE)) == [200] * 3001
+        before = peak(server)
+        flooding = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(40)]
+        for each in flooding:
+            each.setblocking(False)
+            with suppress(BlockingIOError):
+                each.sendall(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n" * 8000)
+        for each in flooding:
+            each.setblocking(True)
+            assert each.recv(1) == b"H"
+            each.close()
+        assert peak(server) - before < 80e6
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -83,6 +104,8 @@ def test_requests_of_one_piece_are_answered_in_order_up_to_what_is_not_one(serve
         POST + b"transfer-encoding: chunked\r\n\r\n" + BODY,
         POST + b"content-length: 3\r\n\r\n" + BODY,
         b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"GET http://evil.example/metrics HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"GET /health HTTP/1.1\r\nhost: localhost\r\na b: c\r\n\r\n",
         b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: " + b"x" * 100_000 + b"\r\n\r\n",
     ],
@@ -94,6 +117,21 @@ def test_what_is_not_http_is_refused(server: Server, head: bytes) -> None:
 
 def test_http_1_0_needs_no_host_and_gets_one_answer(server: Server) -> None:
     assert statuses(sent(server, b"GET /health HTTP/1.0\r\n\r\n")) == [200]
+
+
+def test_a_request_may_name_its_host_twice(server: Server) -> None:
+    for host in (b"localhost", b"localhost:80", b"[::1]", b"[::1]:8080"):
+        assert statuses(sent(server, b"GET http://%b/health HTTP/1.1\r\nhost: %b\r\n" % (host, host) + CLOSE)) == [200]
+
+
+def test_what_follows_a_body_is_no_header() -> None:
+    """A proxy that checks heads does not see it."""
+    with running(environment={"NPDISTIL_TOKEN": "secret"}) as server:
+        head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n%b\r\n"
+        body = b"12\r\n" + BODY + b"\r\n0\r\n%b\r\n"
+        known = b"authorization: Bearer secret\r\n"
+        assert statuses(sent(server, head % known + body % b"")) == [200]
+        assert statuses(sent(server, head % b"" + body % known)) == [401]
 
 
 def test_a_head_gets_a_head_and_who_asks_to_continue_may(server: Server) -> None:
@@ -112,15 +150,16 @@ def test_a_body_that_follows_another_in_a_large_piece_is_no_large_head(server: S
 
 def test_a_body_that_nobody_wants_is_not_read(server: Server) -> None:
     head = b"POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n"
-    began = time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
         sock.sendall(head)
         assert sock.recv(65536).startswith(b"HTTP/1.1 404")
-        with suppress(ConnectionError):
-            while time.monotonic() - began < 20:
+        try:
+            for _ in range(10_000):  # the service reads on for a second, and this waits whenever it does not read
                 sock.sendall(b"x" * 65536)
                 time.sleep(0.01)
-    assert time.monotonic() - began < 10
+        except ConnectionError:
+            return
+    raise AssertionError("all of the body was read")
 
 
 def test_a_body_in_a_content_encoding_is_refused_by_name(server: Server) -> None:
@@ -135,6 +174,8 @@ def test_a_page_whose_host_leads_to_this_machine_reads_nothing(server: Server) -
     for path, body in (("/predict", BODY), ("/metrics", None), ("/info", None), ("/", None)):
         status, answer = server.ask(path, body, headers=evil)
         assert (status, answer["error_type"]) == (403, "Forbidden"), path
+    for host in ("[localhost]evil.example", "localhost:evil.example", "localhost, evil.example", "[::1"):
+        assert server.ask("/predict", BODY, headers={"host": host})[0] == 403, host
     for host in ("localhost", "LOCALHOST:80", "127.0.0.1:1", "[::1]:8080"):
         assert server.ask("/predict", BODY, headers={"host": host})[0] == 200, host
 
@@ -188,23 +229,27 @@ def test_more_connections_than_files_are_no_trouble() -> None:
 
 
 def test_the_connection_that_has_rested_longest_makes_place_and_none_that_is_answered() -> None:
-    with running("--max-connections", "3", "--max-batch-tokens", "500", "--timeout", "120") as server:
-        busy = [server.connect() for _ in range(3)]
+    with running("--max-connections", "3", "--timeout", "120") as server:
+        busy = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(3)]
         for each in busy:
-            each.request("POST", "/predict", json.dumps({"inputs": [["good " * 300]] * 8}))
-        time.sleep(0.3)
+            each.sendall(POST + b"expect: 100-continue\r\n\r\n")
+            assert each.recv(1000).startswith(b"HTTP/1.1 100")  # it is being answered
         with suppress(ConnectionError):
             assert sent(server, GET + CLOSE).startswith(b"HTTP/1.1 503")
         for each in busy:
-            response = each.getresponse()
-            assert (response.status, len(json.loads(response.read()))) == (200, 8)
-        assert server.ask("/health")[0] == 200
-        for each in busy:
+            each.sendall(BODY)
+            assert each.recv(1000).startswith(b"HTTP/1.1 200")
+        assert server.ask("/health")[0] == 200  # in the place of the first
+        for each in busy[1:]:
+            each.sendall(GET + CLOSE)
+            assert each.recv(1000).startswith(b"HTTP/1.1 200")
             each.close()
+        assert busy[0].recv(1000) == b""
+        busy[0].close()
 
 
 def test_who_comes_too_early_is_told_when_to_come_again() -> None:
-    with running("--max-queue-tokens", "500", "--max-request-tokens", "500") as server:
+    with running("--max-queue-tokens", "500", "--max-request-tokens", "500", "--gather-ms", "100") as server:
 
         def ask(_: int) -> tuple[int, str | None]:
             connection = server.connect()
@@ -231,6 +276,16 @@ def test_refused_texts_do_not_take_the_memory_that_their_tokens_would() -> None:
         assert peak(server) - before < 200e6
 
 
+def test_the_tokenizer_takes_no_threads_for_a_few_short_texts() -> None:
+    with running() as server:
+        tasks = Path(f"/proc/{server.process.pid}/task")
+        assert server.ask("/predict", BODY)[0] == 200
+        before = {*tasks.iterdir()}
+        for path, body in (("/predict", [["good"]] * 8), ("/embed", ["good"] * 8), ("/tokenize", ["good"] * 8)):
+            assert server.ask(path, {"inputs": body})[0] == 200
+        assert {*tasks.iterdir()} == before
+
+
 def peak(server: Server) -> int:
     """Bytes of memory that it has had at most."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
@@ -252,45 +307,67 @@ def test_a_client_that_leaves_while_its_text_is_tokenised_makes_no_place_for_ano
 
 
 def test_a_large_text_delays_small_ones_by_little() -> None:
-    with running("--max-batch-tokens", "512", "--timeout", "120") as server:
-        words = "the film is not bad and she lives in paris " * 300
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            large = pool.submit(server.ask, "/predict", {"inputs": words})
-            while server.metric("npdistil_queue_tokens") < 1000:
-                time.sleep(0.01)
-            waits = []
-            for _ in range(3):
-                began = time.monotonic()
-                assert server.ask("/predict", BODY)[0] == 200
-                waits.append(time.monotonic() - began)
-            assert not large.done()
-            began = time.monotonic()
-            assert large.result()[0] == 200
-        assert max(waits) < (time.monotonic() - began + sum(waits)) / 2, "they waited for all of it"
+    with running("--max-batch-tokens", "512", "--timeout", "600") as server:
+        large = server.connect()
+        large.request("POST", "/predict", json.dumps({"inputs": "the film is not bad and she lives in paris " * 4000}))
+        while server.metric("npdistil_queue_tokens") < 1000:
+            assert not select.select([large.sock], [], [], 0.01)[0], "it was refused"
+        for _ in range(3):
+            assert server.ask("/predict", BODY)[0] == 200
+        assert not select.select([large.sock], [], [], 0)[0], "they waited for all of it"
+        large.close()
+
+
+def test_who_takes_a_large_answer_slowly_is_waited_for_and_who_takes_nothing_is_not() -> None:
+    class Transport(asyncio.Transport):
+        left, ended = 10_000_000, ""
+
+        def get_write_buffer_size(self) -> int:
+            return self.left
+
+        def abort(self) -> None:
+            self.ended = "aborted"
+
+        def close(self) -> None:
+            self.ended = "closed"
+
+    for steps, ended in (
+        ([9_000_000, 5_000_000, 100, 0], ""),
+        ([9_000_000, 8_999_000], "aborted"),
+        ([100, 0, 0], "closed"),
+    ):
+        connection: Any = Connection(None)  # type: ignore[arg-type]
+        connection.transport, connection.unsent = Transport(), Transport.left
+        for step in steps:
+            assert not connection.transport.ended
+            connection.transport.left = step
+            connection.expire()
+        assert connection.transport.ended == ended
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_body_that_never_comes_does_not_keep_it_from_ending(number: signal.Signals) -> None:
-    with running() as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+    with (
+        running("--timeout", "3600") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock,
+    ):
         sock.sendall(POST + b"\r\n{")
         time.sleep(0.2)
-        began = time.monotonic()
         server.process.send_signal(number)
-        server.process.wait(timeout=30)
-        assert time.monotonic() - began < 6
+        server.process.wait(timeout=120)
 
 
 def test_a_second_signal_ends_it_at_once() -> None:
     with running() as server:
         connection = server.connect()
-        connection.request("POST", "/predict", json.dumps({"inputs": [["good " * 400]] * 100}))
+        connection.request("POST", "/predict", json.dumps({"inputs": [["good " * 400]] * 150}))
         while not server.metric("npdistil_queue_tokens"):
             time.sleep(0.01)
         server.process.terminate()
-        time.sleep(0.5)
-        assert server.process.poll() is None
+        assert server.process.stderr
+        assert server.process.stderr.readline().startswith("ending when what was accepted is answered")
         server.process.terminate()
-        assert server.process.wait(timeout=5) == 128 + signal.SIGTERM
+        assert server.process.wait(timeout=120) == 128 + signal.SIGTERM
         connection.close()
 
 

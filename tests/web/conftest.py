@@ -19,7 +19,7 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"page: not tested, without {', '.join(MISSING)}" if MISSING else "page: tested"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     with running("--max-request-texts", "256") as server:
         yield server
@@ -27,8 +27,9 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=120_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=QUIET)
         yield browser
@@ -40,7 +41,7 @@ def page(browser: Any) -> Iterator[Any]:
     """A page on which any error in the console, and any request to another host, fails the test."""
     context = browser.new_context(viewport={"width": 1000, "height": 900}, accept_downloads=True)
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if "Content Security" in message.text else None)

@@ -84,7 +84,7 @@ def test_attention_is_asked_for_only_where_it_is_looked_at(page: Page, server: S
     expect(page.locator("#attention canvas")).to_have_count(1)
     page.fill("#text", "antidisestablishmentarianism " * 26)
     drawn = "Not drawn: the text has more than 128 tokens."
-    expect(page.locator("#attention")).to_have_text(drawn, timeout=60_000)  # the numpy engine explains it
+    expect(page.locator("#attention")).to_have_text(drawn)  # the numpy engine explains it
     assert asked == [False, True, False]
 
 
@@ -119,11 +119,12 @@ def test_what_is_saved_is_the_file_with_labels_and_no_formulas(page: Page, serve
         ["-1", '=HYPERLINK("//x","A joy")', "@x"],
         ["2", "A mess.", "+1"],
         ["3", "-", ""],
+        ["4", " ", "no text"],
     ]
     with (tmp_path / "x.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(given)
     page.set_input_files("#file", str(tmp_path / "x.csv"))
-    expect(page.locator("#progress")).to_have_text("3 texts")
+    expect(page.locator("#progress")).to_have_text("4 texts")
     page.locator("#table th button", has_text="score").click()
     with page.expect_download() as download:
         page.click("#save")
@@ -136,8 +137,10 @@ def test_what_is_saved_is_the_file_with_labels_and_no_formulas(page: Page, serve
         ["-1", '\'=HYPERLINK("//x","A joy")', "'@x"],
         ["2", "A mess.", "+1"],
         ["3", "'-", ""],
+        ["4", " ", "no text"],
     ]
-    for text, row in zip((each[1] for each in given[1:]), rows, strict=True):
+    assert rows.pop()[3:] == ["", ""]
+    for text, row in zip((each[1] for each in given[1:-1]), rows, strict=True):
         _, answer = server.ask("/predict", {"inputs": text})
         assert (row[3], float(row[4])) == (answer[0]["label"], answer[0]["score"])
 
@@ -178,7 +181,7 @@ def test_a_csv_file_with_quotes_and_line_breaks_is_scored(page: Page, server: Se
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", "review"], *([i, text] for i, text in enumerate(texts))])
     page.set_input_files("#file", str(path))
-    expect(page.locator("#progress")).to_have_text("150 texts", timeout=60_000)
+    expect(page.locator("#progress")).to_have_text("150 texts")
     assert page.locator("#table td:first-child").all_text_contents() == texts
     assert page.locator("#column option:checked").text_content() == "review"
 
