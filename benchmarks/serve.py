@@ -143,7 +143,7 @@ def table(result: dict[str, Any]) -> str:
     first = statistics.median(result["seconds to the first healthy answer"])
     return (
         f"{report.markdown(head, rows)}\n\n"
-        f"{over['seconds'] / 60:.0f} minutes at 120 %: {over['sent']:,} requests, {over['200']:,} answered, "
+        f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, "
         f"{over['429']:,} refused with 429, "
         f"{wrong} wrong, {lost} lost; memory between {least:.0f} and {most:.0f} MB. From the command to the first "
         f"healthy answer: {first:.2f} s."

@@ -147,8 +147,8 @@ _threads: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 @contextmanager
-def tokenizing_on(threads: int) -> Iterator[None]:
-    """`tokenize` in here uses at most so many threads; elsewhere the tokenizer's library decides."""
+def tokenizing_on(threads: int | None) -> Iterator[None]:
+    """`tokenize` in here uses at most so many threads; elsewhere, and with None, the tokenizer's library decides."""
     token = _threads.set(threads)
     try:
         yield
