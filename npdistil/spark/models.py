@@ -98,6 +98,13 @@ class ModelStage(Stage, abstract=True):
             self.carried = None
         return super()._set(**params)
 
+    def copy(self, extra: Mapping[Any, Any] | None = None) -> Any:
+        """As pyspark's."""
+        that = super().copy(extra)
+        if self.getParam("model") not in (extra or {}):
+            that.carried = self.carried
+        return that
+
     def write(self) -> Writer:
         """As pyspark's; the model goes with the params."""
         return Writer(self)

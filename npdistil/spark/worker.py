@@ -12,6 +12,7 @@ from pyspark import SparkFiles
 from ..checkpoint.hub import bundled_model
 from ..errors import CheckpointError
 from ..pipelines import Pipeline, pipeline
+from ..text import is_empty
 from .annotation import Annotation, Annotations, documents, run
 from .files import fingerprint
 
@@ -70,10 +71,10 @@ class OfTexts:
     count: int
 
     def __call__(self, texts: Sequence[str | None]) -> list[Row]:
-        """Values for the new columns of each text; none where there is no text."""
-        answers = run(self.model.pipeline(), [text for text in texts if text is not None])
+        """Values for the new columns of each text; none where there is no text, or an empty one."""
+        answers = run(self.model.pipeline(), [text for text in texts if text is not None and not is_empty(text)])
         nothing = (None,) * self.count
-        return [nothing if text is None else self.row(text, next(answers)) for text in texts]
+        return [nothing if text is None or is_empty(text) else self.row(text, next(answers)) for text in texts]
 
 
 @dataclass(frozen=True)
