@@ -2,6 +2,8 @@
 
 import csv
 import fcntl
+import functools
+import io
 import json
 import random
 import signal
@@ -376,6 +378,36 @@ def test_what_another_job_has_left_is_not_continued(
     for name in beside(out):
         (tmp_path / name).unlink()
     assert annotate_file(task, source, out).rows == 9
+
+
+def test_progress_is_told_between_batches_too(tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "ROWS", 4)
+    source = write(tmp_path / "in.txt", [f"good {i}" for i in range(9)])  # 7 bytes a line
+    seen: list[tuple[int, int, int]] = []
+    pipe = npdistil.pipeline("text-classification", task.model, batch_size=2)
+    annotate_file(pipe, source, tmp_path / "out.jsonl", progress=lambda *each: seen.append(each))
+    assert seen == [(read, 63, texts) for read, texts in ((14, 2), (28, 4), (42, 6), (56, 8), (63, 9))]
+
+
+def test_the_bar_is_there_at_once_and_has_a_rate_and_the_time_left_after_two_batches(
+    tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tqdm = pytest.importorskip("tqdm").tqdm
+    drawn = io.StringIO()
+    bar = functools.partial(tqdm, file=drawn, mininterval=0, ncols=80)  # or it would leave some out, by the clock
+    monkeypatch.setattr("npdistil.cli.task.progress_bar", lambda: bar)
+    source = write(tmp_path / "in.txt", [f"good {i}" for i in range(400)])
+    directory = str(task.model.checkpoint.directory)
+    command = ["classify", "--engine", "numpy", "--model", directory, "--input", str(source)]
+    command += ["--batch-size", "64"]
+    assert main([*command, "--output", str(tmp_path / "out.jsonl")]) == 0
+    states = [each for each in drawn.getvalue().split("\r") if each.strip()]
+    assert states[0].startswith("  0%|")
+    told = [each for each in states if "texts/s" in each]
+    assert len(told) == 6  # of 7 batches
+    assert told[-1].startswith("100%|")
+    assert all(" left, " in each and " 0 texts/s" not in each for each in told)
+    assert not any("?" in each for each in states)
 
 
 def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
