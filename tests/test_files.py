@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -162,7 +162,7 @@ def test_types_of_a_parquet_file_stay_as_they_are(tmp_path: Path, task: Any) -> 
     assert found.column_names == [*table.column_names, "label", "score"]
     for name in table.column_names:
         assert found[name].equals(table[name]), name
-    with pytest.raises(InputError, match="'raw' is binary, which only Parquet can hold"):
+    with pytest.raises(InputError, match="'raw' of .* is binary, which only Parquet can hold"):
         annotate_file(task, tmp_path / "in.parquet", tmp_path / "out.csv")
 
 
@@ -323,7 +323,7 @@ def test_rows_that_do_not_fit_the_table_begun_are_bad_rows(
         ("in.csv", b"\xff\n", {}, "line 1: not utf-8"),
         ("in.csv", b"text,label\ngood,1\n", {}, "has a column 'label' already; give a prefix"),
         ("in.txt", b"good\n", {"column": "review"}, "no column 'review'; it has text"),
-        ("in.parquet", b"PAR1", {}, "is not a Parquet file"),
+        ("in.parquet", b"PAR1", {}, "cannot be read as Parquet"),
         ("in.xlsx", b"", {}, "cannot read files of this suffix; known are .csv"),
         ("missing.csv", None, {}, "is not a file"),
         ("in.csv", b"text\n", {"target": "out.xlsx"}, "cannot write files of this suffix"),
@@ -385,12 +385,16 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
             annotate_file(task, write(tmp_path / "in.txt", TEXTS[:1]), tmp_path / "out.jsonl")
 
 
-RUN = """
-import os, signal, sys
+# Each line of its input is a run in a process of its own, forked when all is loaded: a source, a target, and the number
+# of the call that writes at which it is killed, or 0.
+RUNS = """
+import os, signal, sys, traceback
+import pyarrow, pyarrow.parquet
 import npdistil, npdistil.files as files
-model, source, target, calls = sys.argv[1:]
+pyarrow.array([""])  # imports pandas, which each run would do again
 files.text.ROWS = files.arrow.ROWS = 16
-left = int(calls)
+task = npdistil.pipeline("text-classification", sys.argv[1], engine="numpy")
+left = 0
 
 def dying(call):
     def counted(*arguments, **named):
@@ -402,40 +406,60 @@ def dying(call):
     return counted
 
 os.fsync, os.replace, os.rename, os.unlink = map(dying, (os.fsync, os.replace, os.rename, os.unlink))
-task = npdistil.pipeline("text-classification", model, engine="numpy")
-files.annotate_file(task, source, target, on_error="skip")
+for line in sys.stdin:
+    source, target, calls = line.rstrip("\\n").split("\\t")
+    left = int(calls)
+    if not os.fork():
+        try:
+            files.annotate_file(task, source, target, on_error="skip")
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
+Run = Callable[..., bool]
 
 
-def run_and_kill(model: Path, source: Path, target: Path, calls: int) -> bool:
+@pytest.fixture
+def run_and_kill(make: Make) -> Iterator[Run]:
     """A run that is killed at a call which writes; whether it was."""
-    command = [sys.executable, "-c", RUN, str(model), str(source), str(target), str(calls)]
-    code = subprocess.run(command, check=False).returncode
-    assert code in (0, -signal.SIGKILL)
-    return code != 0
+    command = [sys.executable, "-c", RUNS, str(make())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def run(source: Path, target: Path, calls: int = 0) -> bool:
+            print(source, target, calls, sep="\t", file=process.stdin, flush=True)
+            code = int(process.stdout.readline())  # type: ignore[union-attr]
+            assert code in (0, -signal.SIGKILL)
+            return code != 0
+
+        yield run
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("target", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("source", [".csv", ".jsonl", ".parquet"])
 def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
-    tmp_path: Path, make: Make, source: str, target: str
+    tmp_path: Path, run_and_kill: Run, source: str, target: str
 ) -> None:
     choose = random.Random(source + target)
     texts = [f"{choose.choice(TEXTS)} {choose.randrange(500)}" for _ in range(300)]
-    model, given = make(), write(tmp_path / f"in{source}", texts)
+    given = write(tmp_path / f"in{source}", texts)
     if source == ".jsonl":
         lines = given.read_text().splitlines()
         lines[200:200] = ["broken"] * 3
         given.write_text("\n".join(lines))
     whole, out = tmp_path / f"whole{target}", tmp_path / f"out{target}"
-    run_and_kill(model, given, whole, 0)
+    run_and_kill(given, whole)
     resumed = 0
     for _ in range(10):
-        if not run_and_kill(model, given, out, choose.randrange(10, 60)):
+        if not run_and_kill(given, out, choose.randrange(10, 60)):
             break
         resumed += (tmp_path / f"{out.name}.journal").exists()
     else:
-        run_and_kill(model, given, out, 0)
+        run_and_kill(given, out)
     print(f"{resumed} runs left something to go on from")
     assert resumed
     assert read(out) == read(whole)
@@ -444,17 +468,17 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
 
 
 @pytest.mark.parametrize("target", [".jsonl", ".parquet"])
-def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, make: Make, target: str) -> None:
-    model, given = make(), write(tmp_path / "in.csv", TEXTS)
+def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, run_and_kill: Run, target: str) -> None:
+    given = write(tmp_path / "in.csv", TEXTS)
     given.write_text(given.read_text() + "broken\n")
     whole = tmp_path / f"whole{target}"
-    run_and_kill(model, given, whole, 0)
+    run_and_kill(given, whole)
     calls = 0
     while True:
         calls += 1
         out = tmp_path / f"out-{calls}{target}"
-        killed = run_and_kill(model, given, out, calls)
-        run_and_kill(model, given, out, 0)
+        killed = run_and_kill(given, out, calls)
+        run_and_kill(given, out)
         assert read(out) == read(whole), calls
         assert beside(out) == [f"{out.name}.errors.jsonl"], calls
         if not killed:
@@ -462,12 +486,13 @@ def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, 
     assert calls > 10
 
 
-MEASURE = (
-    RUN.replace("files.text.ROWS = files.arrow.ROWS = 16", "import re")
-    + """
+MEASURE = """
+import re, sys
+import npdistil, npdistil.files as files
+model, source, target = sys.argv[1:]
+files.annotate_file(npdistil.pipeline("text-classification", model, engine="numpy"), source, target)
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
-)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -477,7 +502,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, make: Make, suffix: 
         texts = [f"{i % 5000} good " + "film " * 90 for i in range(size * 2000)]
         source = write(tmp_path / f"{size}{suffix}", texts, rows=2000)
         out = tmp_path / f"out-{size}{suffix}"
-        arguments = [sys.executable, "-c", MEASURE, str(model), str(source), str(out), "0"]
+        arguments = [sys.executable, "-c", MEASURE, str(model), str(source), str(out)]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         peaks[size] = int(done.stdout.split()[-1]) / 1024
     print(f"{peaks} MB")
@@ -608,7 +633,7 @@ def test_an_unreadable_file_among_many_is_named_and_what_is_done_is_not_done_aga
     broken, out = reviews / PARTS[2], tmp_path / "out"
     whole = broken.read_bytes()
     broken.write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=rf"{PARTS[2]} is not a Parquet file"):
+    with pytest.raises(InputError, match=rf"{PARTS[2]} cannot be read as Parquet"):
         annotate_file(task, reviews, out)
     before = [(out / part).stat().st_mtime_ns for part in PARTS[:2]]
     assert below(out) == [name for part in PARTS[:2] for name in (part, f"{part}.journal")]
@@ -622,7 +647,7 @@ def test_an_unreadable_file_among_many_is_named_and_what_is_done_is_not_done_aga
 def test_what_is_done_of_many_files_is_of_this_input_and_still_there(tmp_path: Path, task: Any, reviews: Path) -> None:
     whole, out = (reviews / PARTS[3]).read_bytes(), tmp_path / "out"
     (reviews / PARTS[3]).write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="is not a Parquet file"):
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
         annotate_file(task, reviews, out)
     (reviews / PARTS[3]).write_bytes(whole)
     (out / PARTS[0]).rename(tmp_path / "moved")
@@ -634,20 +659,20 @@ def test_what_is_done_of_many_files_is_of_this_input_and_still_there(tmp_path: P
         annotate_file(task, reviews, out)
 
 
-def test_many_files_killed_again_and_again_lose_no_row_and_no_report(tmp_path: Path, make: Make) -> None:
-    model, root, out, whole = make(), tmp_path / "in", tmp_path / "out", tmp_path / "whole"
+def test_many_files_killed_again_and_again_lose_no_row_and_no_report(tmp_path: Path, run_and_kill: Run) -> None:
+    root, out, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole"
     root.mkdir()
     for i in range(4):
         path = write(root / f"{i}.csv", [f"{i} {j} good" for j in range(40)])
         path.write_text(path.read_text() + "broken\n" * (i % 2))
-    run_and_kill(model, root, whole, 0)
+    run_and_kill(root, whole)
     choose, resumed = random.Random(7), 0
     for _ in range(12):
-        if not run_and_kill(model, root, out, choose.randrange(8, 40)):
+        if not run_and_kill(root, out, choose.randrange(8, 40)):
             break
         resumed += out.exists() and any(name.endswith(".journal") for name in below(out))
     else:
-        run_and_kill(model, root, out, 0)
+        run_and_kill(root, out)
     assert resumed
     assert below(out) == below(whole)
     for name in below(out):
@@ -663,8 +688,8 @@ def test_many_files_killed_again_and_again_lose_no_row_and_no_report(tmp_path: P
         ("reviews/*/*.parquet", "reviews/year=2024", {}, "is to be read and lies in .*year=2024"),
         ("reviews", "-", {}, "whose outputs go into a directory; name one"),
         ("reviews", "file", {}, "file is a file; expected a directory, for 4 files"),
-        ("reviews/*.csv", "out", {}, r"reviews/\*.csv: there is no such file"),
-        ("empty", "out", {}, "empty: there is no such file"),
+        ("reviews/*.csv", "out", {}, r"reviews/\*.csv: there is no file to read"),
+        ("empty", "out", {}, "empty: there is no file to read"),
         ("mixed", "out", {}, "README.md: cannot read files of this suffix"),
         ("twice", "out", {"output_format": "csv"}, "a.csv would be written for .*a.csv and for .*a.jsonl"),
         ("reports", "out", {}, "a.csv.errors.jsonl would be written for .*a.csv and for .*a.csv.errors.jsonl"),
