@@ -1,6 +1,6 @@
 """`npdistil serve` under load, from a second process: throughput, latency, overload and start-up.
 
-`pip install ".[fast,serve]" && python benchmarks/serve.py --out benchmarks/results/serve.json` writes the figures, and
+`pip install ".[serve]" && python benchmarks/serve.py --out benchmarks/results/serve.json` writes the figures, and
 the table of docs/serve.md from them. `--model` adds a larger model, whose engine needs longer for each text.
 
 Requests come at random (Poisson), whether earlier ones were answered or not, over connections that stay open; every

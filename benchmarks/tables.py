@@ -43,9 +43,14 @@ def overview(
 def all_of(results: Path) -> dict[str, str]:
     """Markdown for each marker of README.md whose results are there."""
     found = {}
+    paused = {}
+    if (path := results / "pauses.json").exists():
+        result = json.loads(path.read_text(encoding="utf-8"))
+        paused = result["latency_us"]
+        found["pauses"] = f"{_machine(result, path)}\n\n{report.markdown(*pauses.table(paused))}"
     if (path := results / "compare.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
-        targets = report.markdown(report.TARGET_HEAD, report.target_rows(result["models"]["full-size"]))
+        targets = report.markdown(report.TARGET_HEAD, report.target_rows(result["models"]["full-size"], paused))
         found["targets"] = f"{_machine(result, path)}\n\n{targets}"
         for model, measured in result["models"].items():
             parts = [report.markdown(*report.overview_rows(measured))]
@@ -79,9 +84,6 @@ def all_of(results: Path) -> dict[str, str]:
     if (path := results / "stages.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
         found["stages"] = f"{_machine(result, path)}\n\n{report.stages(result['stages'])}"
-    if (path := results / "pauses.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found["pauses"] = f"{_machine(result, path)}\n\n{report.markdown(*pauses.table(result['latency_us']))}"
     if (path := results / "isas.json").exists():
         result = json.loads(path.read_text(encoding="utf-8"))
         found["isas"] = f"{_machine(result, path)}\n\n{report.markdown(*isas.table(result['seconds']))}"

@@ -159,7 +159,7 @@ def test_the_limits_of_the_service_are_those_that_its_page_tells() -> None:
 
     page = text("docs/serve.md")
     for said in (
-        f"Its head has {server.HEAD_SECONDS:.0f} seconds and {server.HEAD_BYTES // 1024} kB",
+        f"head has {server.HEAD_SECONDS:.0f} seconds and {server.HEAD_BYTES // 1024} kB",
         f"without a request is closed after {server.IDLE_SECONDS:.0f} seconds",
         f"a body that has come in part has {server.END_SECONDS:.0f} seconds",
         f"a `hypothesis_template` has at most {service.TEMPLATE} characters",

@@ -157,6 +157,6 @@ def pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtraError("pyarrow", "files") from None
     return pa, pq
