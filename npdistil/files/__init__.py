@@ -57,7 +57,7 @@ def annotate_file(
     .zst (extra `files`) behind. Classification adds `label` and `score`; or, if the task gives several, `labels`, a
     list of {"label", "score"}; with `long_text="truncate"` also `truncated`. Token classification adds `entities`,
     zero-shot classification `labels`, embedding `vector`. In CSV lists are written as JSON. A row without a text, or
-    with blanks alone, has nulls there. Equal texts are computed once; the results would be the same bits.
+    with blanks alone, has nulls there. A short text that comes again is computed once; the bits would be the same.
 
     Args:
         pipe: text, token or zero-shot classification, or embedding, with the settings to use.
