@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -388,9 +388,8 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
 RUN = """
 import os, signal, sys
 import npdistil, npdistil.files as files
-model, source, target, calls = sys.argv[1:]
+import pandas, pyarrow.compute, pyarrow.parquet, tokenizers  # which takes long, once, before the forks
 files.text.ROWS = files.arrow.ROWS = 16
-left = int(calls)
 
 def dying(call):
     def counted(*arguments, **named):
@@ -402,23 +401,44 @@ def dying(call):
     return counted
 
 os.fsync, os.replace, os.rename, os.unlink = map(dying, (os.fsync, os.replace, os.rename, os.unlink))
-task = npdistil.pipeline("text-classification", model, engine="numpy")
-files.annotate_file(task, source, target, on_error="skip")
+for line in sys.stdin:  # a run in a process forked from this one, where nothing has been loaded
+    model, source, target, calls = line.rstrip().split("\\t")
+    left = int(calls)
+    child = os.fork()
+    if not child:
+        task = npdistil.pipeline("text-classification", model, engine="numpy")
+        files.annotate_file(task, source, target, on_error="skip")
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+Run = Callable[[Path, Path, Path, int], bool]
 
 
-def run_and_kill(model: Path, source: Path, target: Path, calls: int) -> bool:
+@pytest.fixture(scope="module")
+def run_and_kill() -> Iterator[Run]:
     """A run that is killed at a call which writes; whether it was."""
-    command = [sys.executable, "-c", RUN, str(model), str(source), str(target), str(calls)]
-    code = subprocess.run(command, check=False).returncode
-    assert code in (0, -signal.SIGKILL)
-    return code != 0
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        asked, answers = process.stdin, process.stdout
+
+        def run(model: Path, source: Path, target: Path, calls: int) -> bool:
+            print(model, source, target, calls, sep="\t", file=asked, flush=True)
+            code = int(answers.readline())
+            assert code in (0, -signal.SIGKILL)
+            return code != 0
+
+        yield run
+        asked.close()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("target", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("source", [".csv", ".jsonl", ".parquet"])
 def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
-    tmp_path: Path, make: Make, source: str, target: str
+    tmp_path: Path, make: Make, run_and_kill: Run, source: str, target: str
 ) -> None:
     choose = random.Random(source + target)
     texts = [f"{choose.choice(TEXTS)} {choose.randrange(500)}" for _ in range(300)]
@@ -443,8 +463,11 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
     assert beside(out) == ([f"{out.name}.errors.jsonl"] if source == ".jsonl" else [])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("target", [".jsonl", ".parquet"])
-def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, make: Make, target: str) -> None:
+def test_a_run_killed_at_any_call_that_writes_can_be_made_again(
+    tmp_path: Path, make: Make, run_and_kill: Run, target: str
+) -> None:
     model, given = make(), write(tmp_path / "in.csv", TEXTS)
     given.write_text(given.read_text() + "broken\n")
     whole = tmp_path / f"whole{target}"
@@ -462,22 +485,24 @@ def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, 
     assert calls > 10
 
 
-MEASURE = (
-    RUN.replace("files.text.ROWS = files.arrow.ROWS = 16", "import re")
-    + """
+MEASURE = """
+import re, sys
+import npdistil
+from npdistil.files import annotate_file
+model, source, target = sys.argv[1:]
+annotate_file(npdistil.pipeline("text-classification", model, engine="numpy"), source, target)
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
-)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, make: Make, suffix: str) -> None:
     model, peaks = make(), {}
     for size in (24, 96):  # MB
-        texts = [f"{i % 5000} good " + "film " * 90 for i in range(size * 2000)]
+        texts = [f"{i % 5000} good {'x' * 490}" for i in range(size * 2000)]  # 4 tokens
         source = write(tmp_path / f"{size}{suffix}", texts, rows=2000)
         out = tmp_path / f"out-{size}{suffix}"
-        arguments = [sys.executable, "-c", MEASURE, str(model), str(source), str(out), "0"]
+        arguments = [sys.executable, "-c", MEASURE, str(model), str(source), str(out)]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
         peaks[size] = int(done.stdout.split()[-1]) / 1024
     print(f"{peaks} MB")
@@ -634,7 +659,9 @@ def test_what_is_done_of_many_files_is_of_this_input_and_still_there(tmp_path: P
         annotate_file(task, reviews, out)
 
 
-def test_many_files_killed_again_and_again_lose_no_row_and_no_report(tmp_path: Path, make: Make) -> None:
+def test_many_files_killed_again_and_again_lose_no_row_and_no_report(
+    tmp_path: Path, make: Make, run_and_kill: Run
+) -> None:
     model, root, out, whole = make(), tmp_path / "in", tmp_path / "out", tmp_path / "whole"
     root.mkdir()
     for i in range(4):

@@ -1,4 +1,4 @@
-"""The page about engines for data, run as it is: nulls, 20,000 rows, and the same bits as without the engine."""
+"""The page about engines for data, run as it is: nulls, 5,000 rows, and the same bits as without the engine."""
 
 import importlib.util
 import re
@@ -13,7 +13,7 @@ import pytest
 import npdistil
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
-ROWS = 20_000
+ROWS = 5_000
 PACKAGES = {
     "pandas": "pandas",
     "Polars": "polars",
