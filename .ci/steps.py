@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -247,21 +246,33 @@ def musl(shell: Shell) -> None:
 
 
 def wheel(shell: Shell) -> None:
-    """The wheel, and the main job from it alone: no extras, no HOME, nothing writable, no network where that can be."""
-    shell.venv()
-    shell.run("pip install -q build")
-    shell.run(f"python -m build -q --outdir {shell.scratch}/dist .")
-    (made,) = (shell.scratch / "dist").glob("*.whl")
-    names = set(zipfile.ZipFile(made).namelist())
-    model = "npdistil/weights/minilm-l6-sst2"
-    wanted = {f"{model}/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json", "README.md")}
-    wanted |= {"npdistil/distilbert/encoder.py", "npdistil/py.typed", "npdistil/page/index.html"}
-    wanted |= {f"npdistil/compiled/kernels/{os.uname().machine}/manifest.json"}
-    strange = [name for name in names if not name.startswith(("npdistil/", "npdistil-"))]
-    if wanted - names or strange:
-        raise RuntimeError(f"not in the wheel: {wanted - names}; should not be in it: {strange}")
+    """What is published, made and checked by its one command; the sdist gives the same wheel where there is nothing.
+
+    And the main job from the wheel alone, on the oldest and the newest Python: no extras, no HOME, nothing writable.
+    """
+    folder = shell.venv()
+    shell.run("pip install -q hatchling twine")
+    dist = shell.scratch / "dist"
+    shell.run(f"python -m npdistil.compiled.wheel {dist}")
+    shell.run(["twine", "check", "--strict", *map(str, dist.iterdir())])
+    (sdist,), (made,) = dist.glob("*.tar.gz"), dist.glob(f"*manylinux*_{os.uname().machine}.whl")
+    again = shell.scratch / "again"
+    here_alone = [*offline(shell), "env", "-i", f"PATH={folder}/bin"]  # where no compiler is
+    options = ["--no-index", "--no-build-isolation", "--no-deps", "--wheel-dir", str(again)]
+    shell.run([*here_alone, f"{folder}/bin/pip", "wheel", *options, str(sdist)])
+    if (again / made.name).read_bytes() != made.read_bytes():
+        raise RuntimeError("the sdist gave another wheel without network and compiler")
     for python in (pythons()[0], pythons()[-1]):
         _bare(shell, made, python)
+
+
+def offline(shell: Shell) -> list[str]:
+    """The words before a command that has no network, where that can be."""
+    words = ["unshare", "--net", "--map-root-user"]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        shell.log.write("the network cannot be cut off on this machine\n")
+        return []
+    return words
 
 
 def _bare(shell: Shell, made: Path, python: str) -> None:
@@ -269,13 +280,9 @@ def _bare(shell: Shell, made: Path, python: str) -> None:
     shell.run(["pip", "install", "-q", str(made)])
     shell.run(["python", "-c", "import importlib.util; assert not importlib.util.find_spec('numba')"])
     shell.run(["chmod", "-R", "a-w", str(folder)])
-    offline = ["unshare", "--net", "--map-root-user"]
-    if subprocess.run([*offline, "true"], capture_output=True, check=False).returncode:
-        offline = []
-        shell.log.write("the network cannot be cut off on this machine\n")
     path = shell.environment["PATH"]
     answer = shell.run(
-        [*offline, "env", "-i", f"PATH={path}", "npdistil", "classify", "I like you. I love you."], cwd=Path("/")
+        [*offline(shell), "env", "-i", f"PATH={path}", "npdistil", "classify", "I like you. I love you."], cwd=Path("/")
     )
     shell.run(["chmod", "-R", "u+w", str(folder)])
     if not answer.startswith("POSITIVE"):

@@ -1,6 +1,6 @@
 """npdistil on Spark and without it: throughput, start-up of a worker, memory of one worker and of two.
 
-`pip install ".[fast,spark]" && python benchmarks/spark.py --out benchmarks/results/spark.json` writes the figures, and
+`pip install ".[spark]" && python benchmarks/spark.py --out benchmarks/results/spark.json` writes the figures, and
 into docs/spark.md what follows from them for a run over 1e9 texts. Texts are SST-2's.
 """
 
@@ -22,7 +22,7 @@ from npdistil.spark import DistilBertForSequenceClassification, session
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "spark.md"
 TEXTS = 1e9
 TASK_SECONDS = 300
-NEEDS = ("npdistil", "numpy", "numba", "llvmlite", "tokenizers", "pyspark", "pyarrow")
+NEEDS = ("npdistil", "numpy", "tokenizers", "pyspark", "pyarrow")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""What calls take: `python docs/arguments.py` writes the tables of the page, and the types of keywords in the package.
+"""What calls take: `python docs/arguments.py` writes the page's tables, the types of keywords, and a docstring.
 
-Both are made of the records of settings and of the table of transformers' arguments, and `--check` says whether they
+They are made of the records of settings and of the table of transformers' arguments, and `--check` says whether they
 still are.
 """
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import npdistil.arguments as table
@@ -17,6 +18,8 @@ from npdistil.tasks.base import TaskSettings
 
 PAGE = Path(__file__).with_name("arguments.md")
 KEYWORDS = Path(table.__file__).with_name("keywords.py")
+PIPELINES = Path(table.__file__).with_name("pipelines.py")
+LISTED = "\n    Settings of each task:\n"
 START, END = "<!-- made by arguments.py -->\n", "<!-- until here -->\n"
 RECORDS = {task_type(task).settings_type: None for task in TASKS}
 APART = (
@@ -131,8 +134,20 @@ def page() -> str:
     return before + START + "\n" + tables() + "\n" + END + rest.split(END)[1]
 
 
+def docstring() -> str:
+    """The module of pipelines with the settings that the docstring of `pipeline` should list."""
+    before, rest = PIPELINES.read_text(encoding="utf-8").split(LISTED)
+    lines = []
+    for record in RECORDS:
+        called = [name for name in TASKS if task_type(name).settings_type is record]
+        given = (each.name if each.default is UNSET else f"{each.name}={each.default!r}" for each in fields(record))
+        text = f"{', '.join(called)}: {', '.join(given)}".replace("'", '"')
+        lines.append(fill(text, 120, initial_indent=" " * 8, subsequent_indent=" " * 12))
+    return before + LISTED + "\n".join(lines) + rest[rest.index("\n\n    Raises:") :]
+
+
 if __name__ == "__main__":
-    made = {PAGE: page(), KEYWORDS: keywords()}
+    made = {PAGE: page(), KEYWORDS: keywords(), PIPELINES: docstring()}
     if "--check" in sys.argv:
         sys.exit(any(path.read_text(encoding="utf-8") != text for path, text in made.items()))
     for target, content in made.items():

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .tasks.explanation import Explanation
     from .tokenizer import Tokenizer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AutoModel",

@@ -1,8 +1,47 @@
-"""`python -m npdistil` is the command `npdistil`."""
+"""The command `npdistil`, and `python -m npdistil`: `cli.main` in a process of its own."""
 
+import os
+import signal
 import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from .cli import main
+
+def main() -> int:
+    """Run one command; returns the exit code, as `cli.main` does.
+
+    While modules are imported, and when all is done, Ctrl-C ends the process at once: there is nothing to put in order,
+    and an exception in the midst of an import comes out of some libraries as another one.
+    """
+    _on_interrupt(_end)
+    from . import cli
+
+    if sys.stderr is None:  # closed; print would turn to standard output, and the next file would be number 2
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if (text := str(message)) not in said:
+            said.add(text)
+            cli.say("warning", text)
+
+    warnings.showwarning = show
+    try:
+        return cli.main(started=lambda: _on_interrupt(signal.default_int_handler))
+    finally:
+        _on_interrupt(_end)
+
+
+def _on_interrupt(handler: Callable[..., Any]) -> None:
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end):  # else whoever started it has it ignored
+        signal.signal(signal.SIGINT, handler)
+
+
+def _end(*_: object) -> None:
+    os._exit(130)
+
 
 if __name__ == "__main__":
     sys.exit(main())

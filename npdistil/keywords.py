@@ -113,6 +113,7 @@ class FillMaskKeywords(CallKeywords, total=False):
 
     batch_size: int | None
     targets: str | Sequence[str] | None
+    truncation: bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"] | None
 
 
 class FillMaskMade(FillMaskKeywords, LoadingKeywords, total=False):

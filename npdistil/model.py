@@ -261,21 +261,44 @@ class Model(Unchanging):
             settings = self.config.encoder_settings | {"positions": own}
             yield encoder.hidden_states(ids[start:stop], np.array([0, stop - start]), **params, **settings)
 
-    def scores(self, texts: Any, combine: str = "mean", **settings: Any) -> Array:
+    def scores(
+        self,
+        texts: Any,
+        combine: str = "mean",
+        *,
+        function_to_apply: str | None = None,
+        truncation: bool | str = False,
+        long_text: str = "windows",
+        max_length: int | None = None,
+        stride: int | None = None,
+        batch_size: int = 256,
+    ) -> Array:
         """Scores of each label for each text or pair: float64 [B, C].
 
         Args:
             texts: strings or pairs, in what `text.items_of` takes for several: a list, a Series, an array ...
             combine: how the scores of a text's parts become one: their "mean", the "max" of each label, or those of
                 the "first" part.
-            settings: function_to_apply, truncation, long_text, max_length, stride and batch_size, as for text
-                classification.
+            function_to_apply: "none", "sigmoid" or "softmax"; by default what the model's problem_type asks for.
+            truncation: as for text classification, and so the others.
+            long_text: "windows", "sentences", "truncate" or "error".
+            max_length: tokens, special ones included, above which a text or pair is long.
+            stride: tokens that neighbouring windows share.
+            batch_size: texts that are run at once.
 
         Raises:
             InputError: a text or a setting that the model cannot take.
         """
         check("combine", choice(*COMBINE), combine)
-        task = TextClassification(self.checkpoint, **settings)
+        task = TextClassification(
+            self.checkpoint,
+            function_to_apply=function_to_apply,
+            truncation=truncation,
+            long_text=long_text,
+            max_length=max_length,
+            stride=stride,
+            batch_size=batch_size,
+        )
         given = as_texts(items_of(texts))
         check_texts(given)
 
@@ -324,7 +347,7 @@ def load(
 
     Args:
         path_or_name: None is the bundled sentiment classifier.
-        engine: "numpy", "compiled" (extra `fast`), or "auto": compiled where numba is installed.
+        engine: "numpy", "compiled", or "auto": compiled where it can run.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
         threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
         revision: of a name on the Hub: a branch, tag or commit.

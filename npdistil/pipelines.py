@@ -2,10 +2,10 @@
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
 from .arguments import CALL, ENGINE, FIRST, HUB, MODEL, PIPELINE, check_same, read
@@ -99,6 +99,39 @@ def own_task(model: Model) -> str:
     return next((task for task in TASKS if architecture in task_type(task).architectures), "embedding")
 
 
+class _Shown:
+    """The signature or the docstring of pipelines: made of their task's settings when it is asked for.
+
+    So that a task's module is imported by who uses it, or looks at it.
+    """
+
+    def __init__(self, made: Callable[["type[Pipeline]", "Pipeline | None"], Any]) -> None:
+        self.made = made
+
+    def __get__(self, pipe: "Pipeline | None", cls: "type[Pipeline]") -> Any:
+        return self.made(cls, pipe)
+
+
+def _signature(cls: "type[Pipeline]", pipe: "Pipeline | None") -> Signature:
+    """Of a pipeline's call, or of what makes one."""
+    if pipe is not None:
+        return pipe.processor.settings_type.signature(Parameter("inputs", Parameter.POSITIONAL_OR_KEYWORD))
+    if not cls.own:
+        raise AttributeError("__signature__")  # that of __init__ holds
+    made = signature(cls.__init__).parameters
+    first = [made[name] for name in ("model", "tokenizer")]
+    loading = [signature(load).parameters[name] for name in ENGINE]
+    settings = task_type(cls.own).settings_type.signature(*first)
+    return settings.replace(parameters=[*settings.parameters.values(), *loading])
+
+
+def _described(cls: "type[Pipeline]", pipe: "Pipeline | None") -> str:
+    """What the task takes and gives, and its settings."""
+    first = "model: what `load` takes, or a loaded `Model`.\n    tokenizer: the model's own; another is refused."
+    about = (task_type(cls.own).__doc__ or "").replace("Args:", f"Args:\n    {first}", 1)
+    return f'`pipeline("{cls.own}")`.\n\n{about}    {", ".join(ENGINE)}: as for `load`.\n'
+
+
 class Pipeline:
     """A task on a model. Made by `pipeline`; any number of threads may use it at once.
 
@@ -120,6 +153,13 @@ class Pipeline:
 
     own: ClassVar[str] = ""
     device = "cpu"
+    __signature__ = _Shown(_signature)
+
+    def __init_subclass__(cls) -> None:
+        """What `help` says of it."""
+        super().__init_subclass__()
+        if cls.__doc__ and "own" in vars(cls):  # python -OO has none, and users' classes have theirs
+            cls.__doc__ = _Shown(_described)  # type: ignore[assignment]
 
     def __init__(self, model: Any = None, tokenizer: Any = None, *, task: str | None = None, **given: Any) -> None:
         name, config, self.task = model, given.pop("config", None), task or self.own
@@ -156,7 +196,8 @@ class Pipeline:
 
         Args:
             inputs: an item, or several of them, as `text.items_of` takes them; what an item is the task's class says.
-            given: settings of this call, and arguments of transformers; None leaves what the pipeline was made with.
+            given: settings of this call, as `help` of the pipeline lists them, and arguments of transformers; None
+                leaves what the pipeline was made with.
 
         Raises:
             InputError: an item or a setting that the model cannot take.
@@ -168,14 +209,9 @@ class Pipeline:
         task = self.processor.replaced(given)
         if task.is_item(items):
             return task.shaped(self.model.run(task, [items]), items, given)
-        several = items_of(items)
+        several = items_of(items, task.items)
         answers = in_chunks(partial(self.model.run, task), several, task.settings.batch_size)
         return task.shaped([*answers], several, given) if isinstance(several, list) else answers
-
-    @property
-    def __signature__(self) -> Signature:
-        """Of a call, with the task's settings."""
-        return self.processor.settings_type.signature(Parameter("inputs", Parameter.POSITIONAL_OR_KEYWORD))
 
     def predict(self, inputs: Any) -> Any:
         """The same as a call, by scikit-learn's name."""
@@ -530,8 +566,24 @@ def pipeline(
         engine: as for `load`.
         precision: as for `load`.
         threads: as for `load`.
-        settings: defaults for the task's own settings, see the class of the task; arguments of transformers, of which
-            `arguments` has the table.
+        settings: defaults for the task's own settings, listed below; what each is for, `help` of a pipeline or of its
+            class says. Arguments of transformers, of which `npdistil.arguments` has the table.
+
+    Settings of each task:
+        text-classification, sentiment-analysis: batch_size=256, long_text="windows", max_length=None, stride=None,
+            top_k, return_all_scores=False, function_to_apply=None, threshold=None, combine="mean", truncation=False
+        token-classification, ner: batch_size=64, aggregation_strategy="none", ignore_labels=("O",), stride=None,
+            is_split_into_words=False, delimiter=" "
+        question-answering: batch_size=32, top_k=1, doc_stride=None, max_answer_len=15, max_seq_len=None,
+            max_question_len=None, handle_impossible_answer=False, align_to_words=True
+        fill-mask: batch_size=32, top_k=5, targets=None, truncation=False
+        zero-shot-classification: batch_size=16, candidate_labels, hypothesis_template="This example is {}.",
+            multi_label=False, truncation=False
+        feature-extraction: batch_size=32, return_tensors=False, truncation=False
+        embedding: batch_size=64, long_text=None, max_length=None, stride=None, pooling=None, normalize=None,
+            prompt_name=None, prompt=None, truncate_dim=None
+        multiple-choice: batch_size=32
+        explanation: batch_size=64, label=None, method="occlusion", samples=16
 
     Raises:
         InputError: an unknown task, argument or setting; and what `load` raises.
@@ -596,7 +648,13 @@ def _without_none(given: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 
 def explain(
-    model: Model, text: str, label: str | None = None, *, attention: bool = False, **settings: Any
+    model: Model,
+    text: str,
+    label: str | None = None,
+    *,
+    attention: bool = False,
+    method: str = "occlusion",
+    samples: int = 16,
 ) -> "Explanation":
     """How much each word of a text adds to the log-odds of a label.
 
@@ -605,7 +663,8 @@ def explain(
         text: one that the model reads at once, so up to 512 tokens for the bundled model.
         label: by default the one with the highest score.
         attention: whether to give the attention of each layer and head too.
-        settings: `method` and `samples`, as for the task "explanation".
+        method: "occlusion" or "shapley", as for the task "explanation".
+        samples: orders of the words that "shapley" samples.
 
     Raises:
         InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
@@ -618,7 +677,7 @@ def explain(
     """
     from .tasks.explanation import ExplanationTask
 
-    task = ExplanationTask(model.checkpoint, label=label, **settings)
+    task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
     inputs = task.preprocess([text])
     (found,) = task.postprocess(model.forward(inputs))
     return replace(found, attention=model.attentions(inputs.token_ids[:1])[0]) if attention else found

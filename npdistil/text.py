@@ -34,7 +34,7 @@ def default_stride(max_length: int) -> int:
     return min(STRIDE, max_length // 4)
 
 
-def items_of(batch: Any) -> list[Any] | Iterator[Any]:
+def items_of(batch: Any, of: str = "texts") -> list[Any] | Iterator[Any]:
     """What a batch of texts, or of a task's other items, is: for every call that takes several.
 
     A list, a tuple, any other collection with an order and a length; a Series of pandas or Polars; an array of NumPy
@@ -46,22 +46,21 @@ def items_of(batch: Any) -> list[Any] | Iterator[Any]:
         InputError: a single text or anything else that is none of these, a frame of several columns, by their names;
             or a missing item (None, NaN, NA), by its place, with an iterator when it is reached.
     """
-    items = values_of(batch)
-    return [*_present(items)] if isinstance(items, list) else _present(items)
+    items = values_of(batch, of)
+    return [*_present(items, of)] if isinstance(items, list) else _present(items, of)
 
 
-def values_of(batch: Any) -> list[Any] | Iterator[Any]:
+def values_of(batch: Any, of: str = "texts") -> list[Any] | Iterator[Any]:
     """As `items_of`, with missing items in it."""
     kind = type(batch)
-    expected = "expected a list, an array, a Series or an iterator of texts"
+    expected = f"expected a list, an array, a Series or an iterator of {of}"
     if isinstance(batch, (str, bytes)):
-        raise InputError(
-            f"expected a list of texts, found {'a string' if isinstance(batch, str) else 'bytes'}; put it in a list"
-        )
+        found = "a string" if isinstance(batch, str) else "bytes"
+        raise InputError(f"expected a list of {of}, found {found}{'; put it in a list' if of == 'texts' else ''}")
     if isinstance(batch, (Mapping, set, frozenset)):
         raise InputError(f"{expected}; found a {kind.__name__}: {shown(batch)}")
     if hasattr(kind, "shape") and isinstance(batch.shape, tuple) and len(batch.shape) != 1:
-        batch = _only_column(batch)
+        batch = _only_column(batch, of)
     if isinstance(batch, Iterator):
         return batch
     for method in ("to_pylist", "to_list", "tolist"):  # of Arrow, of pandas and Polars, of NumPy
@@ -74,7 +73,7 @@ def values_of(batch: Any) -> list[Any] | Iterator[Any]:
     raise InputError(f"{expected}; found a {kind.__name__}: {shown(batch)}")
 
 
-def _only_column(frame: Any) -> Any:
+def _only_column(frame: Any, of: str) -> Any:
     """The column of a frame, a table or an array [B, 1]."""
     names = [*getattr(frame, "column_names", getattr(frame, "columns", ()))]
     if len(frame.shape) == 2 and frame.shape[1] == 1:
@@ -82,25 +81,26 @@ def _only_column(frame: Any) -> Any:
     module, kind = type(frame).__module__.partition(".")[0], type(frame).__name__
     if names:
         one = "text" if "text" in names else names[0]
+        what = f"give one of them, as data[{one!r}]" if of == "texts" else "give a list of dicts, one for each row"
         raise InputError(
-            f"expected texts, found a {kind} of {module} with the columns {', '.join(map(str, names)):.200}: give one "
-            f"of them, as data[{one!r}]"
+            f"expected {of}, found a {kind} of {module} with the columns {', '.join(map(str, names)):.200}: {what}"
         )
-    raise InputError(f"expected texts, found a {kind} of {module} of the shape {[*frame.shape]}: give one column of it")
+    raise InputError(f"expected {of}, found a {kind} of {module} of the shape {[*frame.shape]}: give one column of it")
 
 
-def _present(items: Iterable[Any]) -> Iterator[Any]:
+def _present(items: Iterable[Any], of: str) -> Iterator[Any]:
     for i, item in enumerate(items):
         if not isinstance(item, str) and is_missing(item):
-            raise InputError(missing(i, item))
+            raise InputError(missing(i, item, of))
         yield item
 
 
 def is_empty(text: str) -> bool:
     """Whether a text has nothing to read: no characters, or blanks alone.
 
-    Called from Python, and by the service, a model answers such a text as it does in transformers, from its special
-    tokens. That answer says nothing of the text, so where texts are lines or cells, empty ones have none.
+    A pipeline, a model, an estimator and the service answer such a text as transformers does, from its special tokens.
+    That answer says nothing of the text, so where texts are lines or cells (the command line, files, frames, Spark, the
+    page) empty ones have none.
     """
     return not text or text.isspace()
 
@@ -110,9 +110,10 @@ def is_missing(item: Any) -> bool:
     return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
 
 
-def missing(number: int, item: Any) -> str:
+def missing(number: int, item: Any, of: str = "texts") -> str:
     """What to say of such an item."""
-    return f"text {number} is missing: it is {item!r}; leave such rows out, or give them a string"
+    one, instead = ("text", "a string") if of == "texts" else ("question", "a dict")
+    return f"{one} {number} is missing: it is {item!r}; leave such rows out, or give them {instead}"
 
 
 def as_text(item: Any, number: int = 0) -> Text:

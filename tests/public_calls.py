@@ -87,6 +87,7 @@ CALLS = [
     Call("accepted", one("sentiment-analysis", C, ", batch_size=8, num_workers=2", f"[{TEXT}] * 3")),
     Call("accepted", one("ner", N, ', use_fast=True, revision="main", trust_remote_code=True')),
     Call("accepted", one("fill-mask", F, "", f"{MASK}, tokenizer_kwargs={{'padding': True}}")),
+    Call("accepted", one("fill-mask", F, "", f"{MASK} + ' a' * 99, tokenizer_kwargs={{'truncation': True}}")),
     Call("accepted", one("feature-extraction", H, "", f"{TEXT}, tokenize_kwargs={{'truncation': True}}")),
     Call("grouped_entities", one("ner", N, ", grouped_entities=True")),
     Call("grouped_entities", one("ner", N, ', aggregation_strategy="SIMPLE"')),

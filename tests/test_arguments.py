@@ -1,9 +1,12 @@
 """Arguments and names of transformers: each is honoured, changes nothing, or is refused with what to write."""
 
 import inspect
+import pydoc
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 import npdistil
 from npdistil.arguments import ARGUMENTS, CALL, FIRST, PIPELINE, TABLE
 from npdistil.errors import InputError
-from npdistil.pipelines import PIPELINES, TASKS
+from npdistil.pipelines import PIPELINES, TASKS, task_type
 
 Make = Callable[..., Path]
 NER = {"architectures": ["DistilBertForTokenClassification"], "id2label": {0: "O", 1: "B-PER", 2: "I-PER"}}
@@ -317,8 +320,61 @@ def test_the_page_and_the_types_are_as_the_script_makes_them() -> None:
     assert done.returncode == 0, "python docs/arguments.py writes them"
 
 
-def test_a_pipelines_signature_has_its_settings(five: npdistil.Model) -> None:
-    shown = str(inspect.signature(npdistil.pipeline("text-classification", five)))
+@pytest.mark.parametrize("cls", PIPELINES.values(), ids=lambda cls: cls.own)
+def test_help_of_a_pipeline_tells_every_setting_with_its_default(cls: type[npdistil.Pipeline]) -> None:
+    shown, about = inspect.signature(cls), inspect.getdoc(cls) or ""
+    assert [*shown.parameters][:2] == ["model", "tokenizer"]
+    for each in fields(task_type(cls.own).settings_type):
+        assert shown.parameters[each.name].default == each.default
+        assert f"\n    {each.name}: {each.metadata['about'][:20]}" in about
+    assert {"engine", "precision", "threads"} <= {*shown.parameters}
+    page = pydoc.plain(pydoc.render_doc(cls))
+    assert str(shown)[1:-1] in page
+    assert "object object" not in page
+
+
+def test_help_of_pipeline_lists_the_settings_of_every_task() -> None:
+    section = (inspect.getdoc(npdistil.pipeline) or "").split("Settings of each task:")[1].split("\n\n")[0]
+    listed = dict(entry.split(": ", 1) for entry in re.split(r"\n    (?! )", section)[1:])
+    assert [task for tasks in listed for task in tasks.split(", ")] == [*TASKS]
+    for tasks, settings in listed.items():
+        names = [each.name for each in fields(task_type(tasks.split(", ")[0]).settings_type)]
+        assert re.findall(r"(?:^|,\s+)(\w+)(?==|,|$)", settings) == names
+
+
+def test_a_pipelines_signature_is_that_of_its_call(five: npdistil.Model) -> None:
+    pipe = npdistil.pipeline("text-classification", five)
+    shown = str(inspect.signature(pipe))
     assert shown.startswith("(inputs, *, batch_size=256, long_text='windows'")
     assert "top_k=UNSET" in shown
-    assert "object object" not in shown
+    assert "engine" not in shown
+    assert "\n    top_k: how many labels to give" in (inspect.getdoc(pipe) or "")
+
+
+def test_a_class_of_a_users_own_has_what_it_was_made_of(five: npdistil.Model) -> None:
+    class Mine(npdistil.TextClassificationPipeline):  # type: ignore[type-arg]
+        """My own."""
+
+    assert inspect.getdoc(Mine) == "My own."
+    assert inspect.signature(Mine) == inspect.signature(npdistil.TextClassificationPipeline)
+    assert Mine(five)("good")[0]["label"] in five.classes_
+
+
+@pytest.mark.parametrize(
+    ("call", "task"),
+    [(npdistil.Model.scores, "text-classification"), (npdistil.explain, "explanation")],
+    ids=["scores", "explain"],
+)
+def test_calls_with_settings_of_a_task_show_them_with_its_defaults(call: Any, task: str) -> None:
+    own = {each.name: each.default for each in fields(task_type(task).settings_type)}
+    shown = inspect.signature(call).parameters
+    assert not [each for each in shown.values() if each.kind is each.VAR_KEYWORD]
+    assert {*shown} - {*own} <= {"self", "model", "text", "texts", "attention"}
+    assert all(shown[name].default == own[name] for name in {*shown} & {*own})
+
+
+def test_labels_that_scores_would_not_choose_among_are_no_settings_of_it(five: npdistil.Model) -> None:
+    scores: Any = five.scores
+    for name in ("top_k", "threshold", "return_all_scores"):
+        with pytest.raises(TypeError, match=name):
+            scores(["good"], **{name: 1})

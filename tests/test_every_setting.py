@@ -59,7 +59,11 @@ SHOWS: dict[str, dict[str, tuple[Any, Any, dict[str, Any]]]] = {
         "handle_impossible_answer": (True, {"question": "who", "context": "a b"}, {"top_k": 100}),
         "align_to_words": (False, {"question": "who", "context": "abcdefgh ijklmnop"}, {"top_k": 100}),
     },
-    "fill-mask": {"top_k": (2, "a [MASK] film", {}), "targets": (["good", "bad"], "a [MASK] film", {})},
+    "fill-mask": {
+        "top_k": (2, "a [MASK] film", {}),
+        "targets": (["good", "bad"], "a [MASK] film", {}),
+        "truncation": (True, f"a [MASK] film {LONG}", {}),
+    },
     "zero-shot-classification": {
         "candidate_labels": ("film,city", "good", {}),
         "hypothesis_template": ("it is not {}", "good", {"candidate_labels": "film,food"}),

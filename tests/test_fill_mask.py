@@ -118,6 +118,17 @@ def test_a_list_of_one_text_is_as_that_text_as_in_transformers(fill: Any) -> Non
     assert fill([TEXT]) == fill(TEXT)
 
 
+@pytest.mark.parametrize("given", [{"truncation": True}, {"tokenizer_kwargs": {"truncation": True}}])
+def test_a_long_text_is_cut_where_that_is_asked_for(fill: Any, given: dict[str, Any]) -> None:
+    rest = " good" * 40
+    kept = TEXT + rest[: 5 * (24 - len(fill.tokenizer.encode(TEXT).ids))]
+    assert len(fill.tokenizer.encode(kept).ids) == 24
+    assert fill(TEXT + rest, **given) == fill(kept)
+    assert fill(TEXT, **given) == fill(TEXT)
+    with pytest.raises(InputError, match=r"text 0 has no \[MASK\] in what is left of it"):
+        fill(rest + " [MASK]", **given)
+
+
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [

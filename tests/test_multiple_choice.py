@@ -59,17 +59,19 @@ def test_lists_iterators_and_batches_give_the_same(choose: Any) -> None:
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
-        ({"text": "a"}, "expected"),
+        ({"text": "a"}, "question 0 is .*; expected"),
         ({"text": "a", "choices": []}, "expected"),
         ({"text": "a", "choices": "bc"}, "expected"),
         ({"text": "a", "choices": ["b", 5]}, "expected"),
         ({"text": "a", "choices": ["b"], "label": 0}, "expected"),
-        ({"text": 5, "choices": ["b"]}, "text 0 is a int"),
-        ({"text": "a", "choices": ["\ud800"]}, "surrogate"),
-        ({"text": "good " * 40, "choices": ["a"]}, "tokens; the model takes 1 to 24"),
-        ("a", "found a string"),
-        ([5], "expected"),
-        (None, "found a NoneType"),
+        ([ITEM, {"text": 5, "choices": ["b"]}], "question 1 is .*; expected"),
+        ([ITEM, {"text": "a", "choices": ["\ud800"]}], "question 1 is .* without lone surrogates"),
+        ({"text": "\ud800", "choices": ["a"]}, "question 0 is .* without lone surrogates"),
+        ([ITEM, {"text": "good " * 40, "choices": ["a", "b c"]}], "question 1 and its longest choice have 45 tokens"),
+        ("a", "expected a list of questions with their choices, found a string$"),
+        ([ITEM, 5], "question 1 is 5; expected"),
+        ([ITEM, None], "question 1 is missing: it is None; leave such rows out, or give them a dict"),
+        (None, "an iterator of questions with their choices; found a NoneType"),
     ],
 )
 def test_wrong_inputs_are_refused(choose: Any, inputs: Any, says: str) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from .. import __version__
@@ -33,8 +33,13 @@ COMMANDS = {  # name -> the module here that has its options and runs it, and wh
 FILE_NAME = re.compile(r"\S+\.(csv|tsv|jsonl?|txt|parquet)(\.gz|\.zst)?", re.IGNORECASE)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C."""
+def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = lambda: None) -> int:
+    """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C.
+
+    Args:
+        arguments: by default those of the process.
+        started: is called when the command's modules are imported, before it runs.
+    """
     # OpenBLAS makes threads when NumPy is imported, which costs a short command a tenth of its time; both engines have
     # threads of their own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -47,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stderr is not None and sys.stderr.isatty():  # whoever waits sees what for
             logging.basicConfig(format="npdistil: %(message)s")
             logging.getLogger("npdistil").setLevel(logging.INFO)
+        started()
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -55,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         return FAILED
     except (NpdistilError, OSError, MemoryError) as error:
-        said = "out of memory" if isinstance(error, MemoryError) else ""
-        line = ": ".join(filter(None, (said, " ".join(str(error).split()))))
-        print("npdistil: error:", line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+        say("error", ": ".join(filter(None, ("out of memory" * isinstance(error, MemoryError), str(error)))))
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -65,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _discard_output()
         return FAILED
     return 0
+
+
+def say(kind: str, text: str) -> None:
+    """An error or a warning, as one line on standard error."""
+    line = " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    print(f"npdistil: {kind}: {line}", file=sys.stderr)
 
 
 def _discard_output() -> None:

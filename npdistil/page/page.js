@@ -2,6 +2,8 @@
 const find = (id) => document.getElementById(id);
 const LONG = 128; // tokens above which attention is not drawn
 const MANY = 25; // words above which occlusion replaces the slower Shapley values
+// A text with nothing to read, as `is_empty` in text.py has it: a line or cell like that has no answer.
+const EMPTY = /^[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*$/;
 const state = { token: "", chosen: undefined, table: null, most: 64 };
 
 class Trouble extends Error {
@@ -57,7 +59,7 @@ async function score() {
   clearTimeout(later);
   const { signal } = (running = new AbortController());
   const text = find("text").value;
-  if (!text.trim()) {
+  if (EMPTY.test(text)) {
     find("scores").replaceChildren();
     find("explained").hidden = find("attended").hidden = true;
     return;
@@ -143,7 +145,7 @@ async function open(file) {
 
 function scoreMany() {
   find("columns").hidden = true;
-  return run(find("texts").value.split("\n").filter((line) => line.trim()));
+  return run(find("texts").value.split("\n").filter((line) => !EMPTY.test(line)));
 }
 
 let batch = 0;
@@ -165,9 +167,14 @@ async function run(texts, file = { names: ["text"], rows: texts.map((text) => [t
     const some = texts.slice(first, first + size);
     find("progress").textContent = `${first} of ${texts.length}`;
     try {
-      const answers = await ask("predict", { inputs: some.map((text) => [text]) });
+      const full = some.filter((text) => !EMPTY.test(text));
+      const answers = full.length ? await ask("predict", { inputs: full.map((text) => [text]) }) : [];
       if (mine !== batch) return;
-      answers.forEach((labels, i) => state.table.rows.push({ text: some[i], label: labels[0].label, score: labels[0].score, labels }));
+      for (const text of some) {
+        const labels = EMPTY.test(text) ? [] : answers.shift();
+        const { label, score } = labels[0] ?? { label: "", score: "" };
+        state.table.rows.push({ text, label, score, labels });
+      }
       first += some.length;
       size = state.most;
       trouble("");

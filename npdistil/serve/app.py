@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -138,7 +138,7 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     async def root(request: Request) -> Response:
         return await (infer if request.method == "POST" else home)(request)
 
-    posts: dict[str, Handler | None] = {
+    handlers: dict[str, Handler | None] = {
         **{path: handler for path, handler in service.endpoints.items() if path != "/"},
         **{f"/pipeline/{name}": partial(service.infer, name=name) for name in TASKS if name != EXPLANATION},
         "/invocations": None,
@@ -155,19 +155,21 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     origins = [each.rstrip("/").lower() for each in service.settings.allow_origin]  # as browsers write them
     hosts = [each.lower() for each in service.settings.allow_host]
     log = partial(print, flush=True) if service.settings.access_log else None
-    asked = {path: Route(path, post(path, handler), methods=["POST"]) for path, handler in posts.items()}
+    posts = {path: post(path, handler) for path, handler in handlers.items()}
+    routes = [
+        Route("/", root, methods=["GET", "POST"]),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
+        *(Route(path, health, methods=["GET"]) for path in ("/health", "/ping")),
+        *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
+    ]
     app = Starlette(
-        routes=[
-            Route("/", root, methods=["GET", "POST"]),
-            *asked.values(),
-            *(Route(path, health, methods=["GET"]) for path in ("/health", "/ping")),
-            *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
-        ],
+        routes=routes,
         middleware=[
             *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
             Middleware(
                 Guard,
-                routes=asked,
+                posts=posts,
+                paths={route.path for route in routes},
                 token=service.settings.token,
                 origins=origins,
                 hosts=hosts,
@@ -190,20 +192,22 @@ class Guard:
     are for that name, are refused. Each request gets a number, its own if it has one, which its answer and its line in
     the log have too.
 
-    What it lets in goes to the endpoint at once where `routes` has the path: most requests need no search for it.
+    A POST that it lets in goes to its endpoint at once where `posts` has the path: most requests need no search for it.
+    Of a request's path the log and the spans tell what is among `paths`; any other may be anything.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        routes: Mapping[str, Route],
+        posts: Mapping[str, Endpoint],
+        paths: Collection[str],
         token: str | None,
         origins: Sequence[str],
         hosts: Sequence[str],
         log: Callable[[str], None] | None,
         tracing: Tracing | None,
     ) -> None:
-        self.app, self.routes, self.origins, self.hosts = app, routes, origins, hosts
+        self.app, self.posts, self.paths, self.origins, self.hosts = app, posts, paths, origins, hosts
         self.log, self.tracing = log, tracing
         self.token = None if token is None else token.encode()
 
@@ -218,15 +222,16 @@ class Guard:
         SPENT.set(spent)
         number = headers.get(b"x-request-id", b"")
         number = number if ID.fullmatch(number) else os.urandom(16).hex().encode()
+        known = path if path in self.paths else None
 
         async def send_safely(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"x-request-id", number), *SAFE]
                 status, seconds = message["status"], perf_counter() - began
                 if self.log:
-                    self.log(_entry(scope, number.decode(), status, seconds, spent))
+                    self.log(_entry(scope, known, number.decode(), status, seconds, spent))
                 if self.tracing:
-                    self.tracing.tell(scope["method"], _route(scope), headers, status, seconds, spent)
+                    self.tracing.tell(scope["method"], known, headers, status, seconds, spent)
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and path in OPEN
@@ -241,10 +246,9 @@ class Guard:
                 403, "Forbidden", "pages of other origins may not ask; --allow-origin names those that may", path
             )
         elif free or self._knows(headers.get(b"authorization", b"")):
-            if scope["method"] != "POST" or (route := self.routes.get(path)) is None:
+            if scope["method"] != "POST" or path not in self.posts:
                 return await self.app(scope, receive, send_safely)
-            scope["route"] = route
-            response = await route.endpoint(Request(scope, receive))
+            response = await self.posts[path](Request(scope, receive))
         else:
             about = "this is not the token" if b"authorization" in headers else "a token is needed"
             response = _error(401, "Unauthorized", f"{about}: Authorization: Bearer ...", path)
@@ -416,19 +420,14 @@ def _numbers(array: Any) -> Any:
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_numbers)
 
 
-def _route(scope: Scope) -> str | None:
-    """Of a request's path what the service has; any other may be anything."""
-    return getattr(scope.get("route"), "path", None)
-
-
-def _entry(scope: Scope, number: str, status: int, seconds: float, spent: Spent) -> str:
+def _entry(scope: Scope, path: str | None, number: str, status: int, seconds: float, spent: Spent) -> str:
     """A request's line in the log."""
     entry = {
         "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "id": number,
         "client": (scope.get("client") or ("",))[0],
         "method": scope["method"],
-        "path": _route(scope),
+        "path": path,
         "status": status,
         "ms": round(1000 * seconds, 2),
         "tokenization_ms": round(1000 * spent.tokenization, 2),

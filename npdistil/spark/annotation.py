@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..batch import chunks
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
 from ..pipelines import Pipeline
-from ..text import Part, laid_out, sentences, tokenize, truncated
+from ..text import Part, is_empty, laid_out, sentences, tokenize, truncated
 
 DOCUMENT, TOKEN, CATEGORY, CHUNK, NAMED_ENTITY = "document", "token", "category", "chunk", "named_entity"
 WORD_EMBEDDINGS, SENTENCE_EMBEDDINGS = "word_embeddings", "sentence_embeddings"
@@ -80,9 +80,9 @@ CLEANUP: dict[str, Callable[[str], str]] = {
 def documents(
     text: str | Sequence[str] | None, cleanup: str = "disabled", metadata: dict[str, str] | None = None
 ) -> Annotations:
-    """A text as one annotation, or texts as one each; none where there is no text."""
+    """A text as one annotation, or texts as one each; none where there is no text, or nothing is left of it."""
     texts = [text] if isinstance(text, str) else text or []
-    cleaned = [CLEANUP[cleanup](each) for each in texts if each is not None]
+    cleaned = [each for each in (CLEANUP[cleanup](each) for each in texts if each is not None) if not is_empty(each)]
     return [
         Annotation(DOCUMENT, 0, utf16(each)[-1] - 1, each, (metadata or {}) | {"sentence": str(i)})
         for i, each in enumerate(cleaned)
@@ -94,6 +94,7 @@ class SentenceRules:
     """How documents become sentences; fields as `SentenceDetector`'s params."""
 
     customBounds: Sequence[str]
+    customBoundsStrategy: str
     useCustomBoundsOnly: bool
     splitLength: int | None
     minLength: int
@@ -115,13 +116,18 @@ class SentenceRules:
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         bounds = "|".join(f"(?:{each})" for each in self.customBounds)
-        ends = [match.span() for match in re.finditer(bounds, text)] if bounds else []
+        ends = [self._between(*match.span()) for match in re.finditer(bounds, text)] if bounds else []
         for (_, start), (stop, _) in zip([(0, 0), *ends], [*ends, (len(text), 0)], strict=True):
             piece = text[start:stop]
             for first, last in [(0, len(piece))] if self.useCustomBoundsOnly else sentences(piece):
                 step = self.splitLength or max(last - first, 1)
                 for at in range(first, last, step):
                     yield start + at, start + min(at + step, last)
+
+    def _between(self, start: int, stop: int) -> tuple[int, int]:
+        """Where a sentence ends and the next one begins, of what a bound matches."""
+        strategy = self.customBoundsStrategy
+        return stop if strategy == "append" else start, start if strategy == "prepend" else stop
 
 
 @dataclass(frozen=True)
@@ -232,13 +238,18 @@ def _accept(pipeline: Pipeline, item: Any) -> None:
 def categories(
     pipeline: Pipeline, rows: Sequence[Annotations], *, sigmoid: bool, threshold: float | None, coalesce: bool
 ) -> list[Annotations]:
-    """Labels of each document, or sentence: the best one, or with `sigmoid` all with a score above the threshold."""
+    """Labels of each document, or sentence: the best one, or with `sigmoid` all with a score above the threshold.
+
+    They come in the order that the model, or who asks, has them in.
+    """
+    labels = getattr(pipeline.processor, "labels", pipeline.processor.checkpoint.config.labels)
     answers = run(pipeline, [document.result for row in rows for document in row])
     found = []
     for row in rows:
         scored = []
         for i, document in enumerate(row):
-            note, scores = _scores(next(answers))
+            note, given = _scores(next(answers))
+            scores = {label: given[label] for label in labels}
             scored.append((document, {"sentence": document.metadata.get("sentence", str(i))} | note, scores))
         if coalesce and scored:
             document, note, scores = scored[0]
@@ -258,7 +269,7 @@ def categories(
 
 
 def _scores(answer: Any) -> tuple[dict[str, str], dict[str, float]]:
-    """Whether a text was cut, and the scores of its labels, best first."""
+    """Whether a text was cut, and the scores of its labels."""
     if isinstance(answer, dict):  # of labels of one's own
         return {}, dict(zip(answer["labels"], answer["scores"], strict=True))
     return _note(any("truncated" in each for each in answer)), {each["label"]: each["score"] for each in answer}
@@ -346,16 +357,23 @@ def _read(
 
 def sentence_vectors(pipeline: Pipeline, rows: Sequence[Annotations]) -> list[Annotations]:
     """A vector for each document, or sentence."""
-    answers = run(pipeline, [document.result for row in rows for document in row])
-    return [
-        [
-            Annotation(
-                SENTENCE_EMBEDDINGS, each.begin, each.end, each.result, dict(each.metadata), next(answers).tolist()
-            )
-            for each in row
-        ]
-        for row in rows
-    ]
+    texts = [document.result for row in rows for document in row]
+    answers, cut = run(pipeline, texts), _are_cut(pipeline, texts)
+
+    def vector(each: Annotation) -> Annotation:
+        about = each.metadata | _note(next(cut))
+        return Annotation(SENTENCE_EMBEDDINGS, each.begin, each.end, each.result, about, next(answers).tolist())
+
+    return [[vector(each) for each in row] for row in rows]
+
+
+def _are_cut(pipeline: Pipeline, texts: Sequence[str]) -> Iterator[bool]:
+    """Whether each text is, of which the answer does not say it."""
+    task: Any = pipeline.processor
+    if task.long_text != "truncate":
+        return repeat(False)
+    laid = (task.preprocess(chunk) for chunk in chunks(texts, task.settings.batch_size))
+    return (parts[0].truncated for inputs in laid for parts in inputs.context)
 
 
 def answers(pipeline: Pipeline, questions: Sequence[Annotations], contexts: Sequence[Annotations]) -> list[Annotations]:
@@ -382,7 +400,7 @@ def choices(
 ) -> list[Annotations]:
     """Which of a row's choices goes with its question best; none where one of the two is missing."""
     given = [
-        [part for context in row for part in context.result.split(delimiter)] if question else []
+        [part for context in row for part in _split(context.result, delimiter)] if question else []
         for question, row in zip(questions, contexts, strict=True)
     ]
     items = [
@@ -392,6 +410,13 @@ def choices(
     ]
     found = run(pipeline, items)
     return [[_choice(next(found))] if parts else [] for parts in given]
+
+
+def _split(text: str, delimiter: str) -> list[str]:
+    """Choices; as Java splits, none of the empty ones at the end."""
+    while text.endswith(delimiter):
+        text = text.removesuffix(delimiter)
+    return text.split(delimiter) if text else []
 
 
 def _choice(answer: Any) -> Annotation:

@@ -1,7 +1,9 @@
 """Stages without a model: from text to annotations, and from annotations to plain columns."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pyspark.ml.linalg import DenseVector, VectorUDT
@@ -13,7 +15,7 @@ from ..errors import InputError
 from ..settings import UNSET, choice, flag, setting, string, strings, whole
 from . import worker
 from .annotation import CLEANUP, DOCUMENT, SENTENCE_EMBEDDINGS, TOKEN, WORD_EMBEDDINGS, SentenceRules, TokenRules
-from .stages import KIND, Annotator, Stage, annotations, quoted
+from .stages import KIND, Annotator, Kinds, Stage, annotations, folding, quoted
 
 CONTEXT = (".", ",", ";", ":", "!", "?", "*", "-", "(", ")", '"', "'")
 LONGEST = 99999  # UTF-16 units of a sentence or a token
@@ -90,7 +92,12 @@ class SentenceDetector(Annotator):
     """Documents cut into sentences: after marks of . ! ? before a blank, at line breaks, and at `customBounds`."""
 
     outputAnnotatorType = DOCUMENT
-    customBounds = setting((), strings(), "patterns that sentences are cut at; what they match is left out.")
+    customBounds = setting((), strings(), "patterns that sentences are cut at.")
+    customBoundsStrategy = setting(
+        "none",
+        choice("none", "prepend", "append"),
+        "what they match: left out, the start of what follows (prepend), or the end of what comes before (append).",
+    )
     useCustomBoundsOnly = setting(False, flag(), "whether sentences are cut nowhere else.")
     explodeSentences = setting(False, flag(), "whether each sentence is a row of its own.")
     splitLength = setting(UNSET, whole(), "characters that sentences are cut at.")
@@ -104,9 +111,10 @@ class SentenceDetector(Annotator):
         found = super()._transform(dataset)
         if not self.getOrDefault("explodeSentences"):
             return found
-        (new,) = self._columns()
-        one = [F.col(quoted(name)) for name in dataset.columns] + [F.explode(quoted(new.name)).alias(new.name)]
-        return found.select(*one).withColumn(new.name, _kept(F.array(quoted(new.name)), new))
+        names, (new,) = found.schema.names, self._columns()
+        *others, last = map(str, range(len(names)))  # numbers are names meanwhile: two may be the same
+        one = found.toDF(*others, last).select(*others, F.explode(last).alias(last))
+        return one.select(*others, F.array(last).alias(last, metadata=new.metadata)).toDF(*names)
 
 
 class Tokenizer(Annotator):
@@ -139,6 +147,18 @@ class Tokenizer(Annotator):
         return self._set(
             infixPatterns=[value, *(self.getOrDefault("infixPatterns") if self.isSet("infixPatterns") else [])]
         )
+
+    def setExceptionsPath(self, path: str | os.PathLike[str]) -> "Tokenizer":
+        """Add the lines of a text file to `exceptions`.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+        return self._set(exceptions=[*filter(None, lines), *self.getOrDefault("exceptions")])
 
     def addException(self, value: str) -> "Tokenizer":
         """Add an exception."""
@@ -180,7 +200,8 @@ class Finisher(Stage):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         get, found = self.getOrDefault, dataset
-        of_annotations = {each.name: each.metadata.get(KIND) for each in dataset.schema if KIND in each.metadata}
+        annotated = T.StructType([each for each in dataset.schema if KIND in each.metadata])
+        of_annotations = Kinds(annotated, folding(dataset.sparkSession))
         for name, new in zip(*paired(self._required("inputCols"), self.getOutputCols()), strict=True):
             if name not in of_annotations:
                 raise InputError(f"no column of annotations {name!r}; there are {', '.join(of_annotations)}")
@@ -224,7 +245,7 @@ class EmbeddingsFinisher(Stage):
     def _transform(self, dataset: DataFrame) -> DataFrame:
         found = dataset
         as_vectors = F.udf(lambda rows: rows and [DenseVector(each) for each in rows], T.ArrayType(VectorUDT()))
-        known = {each.name: each.metadata.get(KIND) for each in dataset.schema}
+        known = Kinds(dataset.schema, folding(dataset.sparkSession))
         for name, new in zip(*paired(self._required("inputCols"), self.getOutputCols()), strict=True):
             if known.get(name) not in (WORD_EMBEDDINGS, SENTENCE_EMBEDDINGS):
                 raise InputError(f"no column of embeddings {name!r}; there are {', '.join(dataset.columns)}")
@@ -236,8 +257,3 @@ class EmbeddingsFinisher(Stage):
 def cleaned(dataset: DataFrame) -> DataFrame:
     """Without its columns of annotations."""
     return dataset.drop(*(each.name for each in dataset.schema if KIND in each.metadata))
-
-
-def _kept(column: Column, of: T.StructField) -> Column:
-    """With the metadata of a field."""
-    return column.alias(of.name, metadata=of.metadata)

@@ -55,13 +55,16 @@ def on_driver(model: str | None, spark: Any = None) -> Path:
 def _fetched(uri: str, spark: Any) -> Path:
     """A directory with the files of another file system; fetched again when they have changed."""
     with _said_by_spark(uri):
-        files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(uri)
+        read = spark.read.format("binaryFile").option("pathGlobFilter", f"{{{','.join(WANTED)}}}")
+        files = read.option("recursiveFileLookup", "true").load(uri)
         state = sorted(map(tuple, files.select("path", "length", "modificationTime").collect()))
+        if not state:
+            raise CheckpointError(f"{uri} has no files of a model ({', '.join(WANTED)})")
         target = _scratch() / hashlib.sha256(repr(state).encode()).hexdigest()[:16]
         if not target.exists():
-            root = os.path.commonpath([os.path.dirname(path) for path, *_ in state])  # noqa: PTH120, not of this system
-            read = files.select("path", "content").toLocalIterator()
-            _write(target, ((path[len(root) :].lstrip("/"), content) for path, content in read))
+            root = min((path.rpartition("/")[0] for path, *_ in state), key=len)  # of the files that are least deep
+            found = files.select("path", "content").toLocalIterator()
+            _write(target, ((path[len(root) + 1 :], content) for path, content in found))
     return target
 
 

@@ -20,7 +20,7 @@ class LightPipeline:
         output_cols: columns that are given; by default all.
 
     Raises:
-        InputError: there is another stage than annotators and finishers.
+        InputError: it is not fitted, or there is another stage than annotators and finishers.
     """
 
     def __init__(
@@ -28,6 +28,10 @@ class LightPipeline:
     ) -> None:
         self.pipeline_model, self.parse_embeddings = pipelineModel, parse_embeddings
         self.output_cols = list(output_cols or [])
+        if not isinstance(pipelineModel, PipelineModel):
+            raise InputError(
+                f"expected a PipelineModel, found a {type(pipelineModel).__name__}; what `fit` gives is one"
+            )
         for stage in pipelineModel.stages:
             if not isinstance(stage, Stage):
                 raise InputError(f"{type(stage).__name__} needs Spark; a LightPipeline has annotators alone")

@@ -7,6 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,9 +40,12 @@ PRETRAINED: dict[str, str | None] = {
     "distilbert_base_uncased": "distilbert/distilbert-base-uncased",
     "distilbert_base_multilingual_cased": "distilbert/distilbert-base-multilingual-cased",
 }
+CHARACTERS = replace(
+    string(), expected="expected some characters", takes=lambda value: value != "" and string().takes(value)
+)
 INPUT = setting("text", string(), "name of the column with the texts.")
 MODEL = "model"  # the folder in a saved stage that has the model
-warned: set[str] = set()  # stages whose cuts have been spoken of
+warned: set[str] = set()  # what has been said of cuts
 
 
 class Writer(DefaultParamsWriter):
@@ -82,6 +86,7 @@ class ModelStage(Stage, abstract=True):
     reads: ClassVar[Sequence[str]] = (DOCUMENT,)  # types of annotations that an annotator reads
     outputAnnotatorType: ClassVar[str] = CATEGORY
     annotating: ClassVar[Mapping[str, Any]] = {"maxSentenceLength": 128}  # an annotator's defaults
+    shows_cuts: ClassVar[str] = "no column says which"  # where an annotator's metadata do
     carried: Path | None = None  # the model that came with a saved stage
 
     def _set(self, **params: Any) -> Any:
@@ -186,26 +191,35 @@ class ModelStage(Stage, abstract=True):
         settings = self._settings()
         checkpoint = read_checkpoint(directory)
         try:
-            task_type(self.task)(checkpoint, **settings)
+            task: Any = task_type(self.task)(checkpoint, **settings)
         except InputError as error:
             name, *rest = str(error).split(" ", 1)
             raise InputError(" ".join([self.of_task.get(name, name), *rest])) from None
         if self.isSet("caseSensitive") and self._keeps_case() != self.getOrDefault("caseSensitive"):
             is_it = "is not" if self.getOrDefault("caseSensitive") else "is"
             warnings.warn(f"{directory} {is_it} case-sensitive; caseSensitive does not change that", stacklevel=2)
+        if self._reads_tokens():
+            self._warn_of_cuts(self._length(), "sentences of a SentenceDetector are shorter")
+        elif getattr(task, "long_text", None) == "truncate":
+            self._warn_of_cuts(task.max_length, 'setLongText("windows") has all of a text read')
         return settings
+
+    def _reads_tokens(self) -> bool:
+        return self._is_annotator() and TOKEN in self.reads
+
+    def _warn_of_cuts(self, length: int, remedy: str) -> None:
+        """Say once in a process that texts are cut, and where it shows which were."""
+        shown = "their annotations have truncated in the metadata" if self._is_annotator() else self.shows_cuts
+        message = (
+            f"{type(self).__name__}: longer texts are cut at {length} tokens (maxSentenceLength); {shown}; {remedy}"
+        )
+        if message not in warned:
+            warned.add(message)
+            warnings.warn(message, stacklevel=2)
 
     def _on_model(self, spark: Any) -> worker.OnModel:
         directory = self.directory(spark)
         settings = self._checked_settings(directory)
-        if settings.get("long_text") == "truncate" and type(self).__name__ not in warned:
-            warned.add(type(self).__name__)
-            length = settings["max_length"] or "as many tokens as the model takes"
-            warnings.warn(
-                f"texts are cut at {length} tokens (maxSentenceLength); annotations of those that were say so in their "
-                'metadata, as truncated; setLongText("windows") has all of a text read',
-                stacklevel=2,
-            )
         is_bundled = not (self.carried or self.getOrDefault("model"))  # each machine has installed its own
         return worker.OnModel(
             arguments=json.dumps(
@@ -235,7 +249,8 @@ class DistilBertForSequenceClassification(ModelStage):
     """Text classification.
 
     New columns are `labelCol` and `scoreCol`, the best label and its score, and `outputCol`, a map of the scores of
-    all labels. With `threshold`, label and score are null where no label reaches it.
+    all labels. With `threshold`, label and score are null where no label reaches it. With `longText="truncate"` there
+    is `truncatedCol` too: whether a text was cut.
 
     As an annotator it reads documents or sentences and makes a category of each: the best label; with the activation
     sigmoid all labels with a score above `threshold`, which is then 0.5 by default.
@@ -253,6 +268,10 @@ class DistilBertForSequenceClassification(ModelStage):
     activation = of_setting("function_to_apply")
     threshold = of_setting("threshold")
     longText = of_setting("long_text")
+    truncatedCol = setting(
+        "truncated", string(), 'name of the new column, with `longText="truncate"`, that says whether a text was cut.'
+    )
+    shows_cuts = "column truncatedCol says which"
 
     def setMultilabel(self, value: bool) -> Any:
         """Set `activation`: sigmoid, or softmax."""
@@ -276,8 +295,15 @@ class DistilBertForSequenceClassification(ModelStage):
             raise InputError('longText="sentences" gives several answers a text: set coalesceSentences or inputCols')
         return settings
 
+    def _notes_cuts(self) -> bool:
+        return self.getOrDefault("longText") == "truncate" and not self.getOrDefault("coalesceSentences")
+
+    def _columns(self) -> list[T.StructField]:
+        notes = self._notes_cuts() and not self._is_annotator()
+        return super()._columns() + [T.StructField(self.getOrDefault("truncatedCol"), T.BooleanType())] * notes
+
     def _row(self) -> Callable[[str, Any], worker.Row]:
-        return partial(worker.labelled, threshold=self.getOrDefault("threshold"))
+        return partial(worker.labelled, threshold=self.getOrDefault("threshold"), notes_cuts=self._notes_cuts())
 
     def _annotate(self) -> Callable[..., list[annotation.Annotations]]:
         get = self.getOrDefault
@@ -366,24 +392,21 @@ class DistilBertEmbeddings(ModelStage):
         return int(read_config(self.directory()).dim)
 
     @property
-    def _of_tokens(self) -> bool:
-        return self._is_annotator() and len(self.getOrDefault("inputCols")) > 1
-
-    @property
     def reads(self) -> Sequence[str]:  # type: ignore[override]
         """As `ModelStage.reads`."""
-        return (DOCUMENT, TOKEN) if self._of_tokens else (DOCUMENT,)
+        of_tokens = self._is_annotator() and len(self.getOrDefault("inputCols")) > 1
+        return (DOCUMENT, TOKEN) if of_tokens else (DOCUMENT,)
 
     @property
     def outputAnnotatorType(self) -> str:  # type: ignore[override]
         """As `ModelStage.outputAnnotatorType`."""
-        return WORD_EMBEDDINGS if self._of_tokens else SENTENCE_EMBEDDINGS
+        return WORD_EMBEDDINGS if self._reads_tokens() else SENTENCE_EMBEDDINGS
 
     def _settings(self) -> dict[str, Any]:
         return super()._settings() | ({"max_length": self._length()} if self._is_annotator() else {})
 
     def _annotate(self) -> Callable[..., list[annotation.Annotations]]:
-        if not self._of_tokens:
+        if not self._reads_tokens():
             return annotation.sentence_vectors
         return partial(annotation.vectors, max_length=self._length())
 
@@ -419,7 +442,7 @@ class DistilBertForMultipleChoice(ModelStage):
     reads = (DOCUMENT, DOCUMENT)
     outputAnnotatorType = CHUNK
     outputCol = setting("answer", string(), "name of the new column.")
-    choicesDelimiter = setting(",", string(), "what stands between choices.")
+    choicesDelimiter = setting(",", CHARACTERS, "what stands between choices.")
 
     def _annotate(self) -> Callable[..., list[annotation.Annotations]]:
         return partial(annotation.choices, delimiter=self.getOrDefault("choicesDelimiter"))

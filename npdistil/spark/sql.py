@@ -7,6 +7,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from pyspark.sql.functions import pandas_udf
 
+from ..errors import InputError
 from .models import DistilBertEmbeddings, DistilBertForSequenceClassification, ModelStage
 
 
@@ -25,6 +26,8 @@ def register(spark: SparkSession, model: Any = None, **params: Any) -> None:
     Raises:
         InputError: a model or a param that cannot be used.
     """
+    if unknown := set(params) - {"batchSize", "engine", "precision"}:
+        raise InputError(f"unknown parameter: {', '.join(sorted(unknown))}; known are batchSize, engine, precision")
     embed = DistilBertEmbeddings(model=model, **params)
     functions: dict[str, tuple[ModelStage, int, str]] = {"npdistil_embed": (embed, 0, "array<float>")}
     if embed.getClasses():
@@ -38,7 +41,9 @@ def register(spark: SparkSession, model: Any = None, **params: Any) -> None:
 def _function(make: Callable[..., list[Any]], place: int, kind: str) -> Any:
     def values(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         for texts in batches:
-            rows = [row[place] for row in make([text if isinstance(text, str) else None for text in texts])]
+            if texts.dtype != object:
+                raise InputError(f"expected a column of strings, found {texts.dtype}")
+            rows = [row[place] for row in make(texts.tolist())]
             as_map = [dict(value) if kind.startswith("map") and value is not None else value for value in rows]
             yield pd.Series(as_map, dtype=object)
 

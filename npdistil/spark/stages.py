@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, field, fields
 from functools import partial
 from typing import Any, ClassVar
@@ -110,6 +110,12 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
             raise InputError(f"unknown parameter: {', '.join(unknown)}; known are {known}")
         return self._set(**params)
 
+    def _set(self, **params: Any) -> Any:
+        for name, value in params.items():
+            if value is None:  # which pyspark does not look at
+                self.getParam(name).typeConverter(value)
+        return super()._set(**params)
+
     def _required(self, name: str) -> Any:
         if not self.isDefined(name):
             raise InputError(f"{name} is not set")
@@ -133,9 +139,9 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         spark, schema, new = dataset.sparkSession, dataset.schema, self._columns()
-        fold = str if spark.conf.get("spark.sql.caseSensitive", "false") == "true" else str.lower
+        fold = folding(spark)
         names = [fold(each.name) for each in schema]
-        sources = [_place(fold(name), names, schema) for name in self._sources(kinds(schema))]
+        sources = [_place(fold(name), names, schema) for name in self._sources(Kinds(schema, fold))]
         taken = list(names)
         for each in new:
             if fold(each.name) in taken:
@@ -203,9 +209,26 @@ def annotated(names: Sequence[str], reads: Sequence[str], kinds: Mapping[str, st
     return found
 
 
-def kinds(schema: T.StructType) -> dict[str, str]:
-    """The types of columns: of annotations, or Spark's."""
-    return {each.name: each.metadata.get(KIND) or each.dataType.simpleString() for each in schema}
+def folding(spark: Any) -> Callable[[str], str]:
+    """What makes names of columns equal that are the same to Spark."""
+    return str if spark.conf.get("spark.sql.caseSensitive", "false") == "true" else str.lower
+
+
+class Kinds(Mapping[str, str]):
+    """The types of columns by name, found as Spark finds names: of annotations, or Spark's."""
+
+    def __init__(self, schema: T.StructType, fold: Callable[[str], str]) -> None:
+        self.names, self.fold = schema.names, fold
+        self.of = {fold(each.name): each.metadata.get(KIND) or each.dataType.simpleString() for each in schema}
+
+    def __getitem__(self, name: str) -> str:
+        return self.of[self.fold(name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def quoted(name: str) -> str:

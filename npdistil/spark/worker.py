@@ -12,6 +12,7 @@ from pyspark import SparkFiles
 from ..checkpoint.hub import bundled_model
 from ..errors import CheckpointError
 from ..pipelines import Pipeline, pipeline
+from ..text import is_empty
 from .annotation import Annotation, Annotations, documents, run
 from .files import fingerprint
 
@@ -34,7 +35,16 @@ class OnModel:
     state: str
 
     def pipeline(self) -> Pipeline:
-        """The pipeline; made once in a process."""
+        """The pipeline; made once in a process.
+
+        Raises:
+            CheckpointError: the model's directory has changed. Every batch looks, or some workers would go on with what
+                they have of the old model.
+        """
+        given = json.loads(self.arguments)["model"]
+        directory = given or bundled_model()
+        if not self.archive and fingerprint(directory, times=bool(given)) != self.state:
+            raise CheckpointError(f"{directory} is not what it was when the stage was applied: transform again")
         return _made(self)
 
 
@@ -43,10 +53,6 @@ def _made(work: OnModel) -> Pipeline:
     given = json.loads(work.arguments)
     if work.archive:
         given["model"] = SparkFiles.get(work.archive)
-    elif fingerprint(given["model"] or bundled_model(), times=bool(given["model"])) != work.state:
-        raise CheckpointError(
-            f"{given['model'] or bundled_model()} is not what it was when the stage was applied: transform again"
-        )
     return pipeline(**given)
 
 
@@ -65,10 +71,10 @@ class OfTexts:
     count: int
 
     def __call__(self, texts: Sequence[str | None]) -> list[Row]:
-        """Values for the new columns of each text; none where there is no text."""
-        answers = run(self.model.pipeline(), [text for text in texts if text is not None])
+        """Values for the new columns of each text; none where there is no text, or an empty one."""
+        answers = run(self.model.pipeline(), [text for text in texts if text is not None and not is_empty(text)])
         nothing = (None,) * self.count
-        return [nothing if text is None else self.row(text, next(answers)) for text in texts]
+        return [nothing if text is None or is_empty(text) else self.row(text, next(answers)) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -133,12 +139,13 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def labelled(text: str, answer: Answers, threshold: float | None) -> Row:
-    """The best label and its score, none where it does not reach the threshold, and the scores of all."""
+def labelled(text: str, answer: Answers, threshold: float | None, *, notes_cuts: bool) -> Row:
+    """The best label and its score, none below the threshold, and the scores of all; whether the text was cut."""
     best = answer[0]
     reached = threshold is None or best["score"] >= threshold
     scores = [(each["label"], each["score"]) for each in answer]
-    return best["label"] if reached else None, best["score"] if reached else None, scores
+    cut = (any("truncated" in each for each in answer),) if notes_cuts else ()
+    return best["label"] if reached else None, best["score"] if reached else None, scores, *cut
 
 
 def entities(text: str, answer: Answers) -> Row:

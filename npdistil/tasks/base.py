@@ -31,6 +31,7 @@ class Task(Generic[S]):
         checkpoint: whose configuration, labels and tokenizer are used.
         settings: the record of them.
         architectures: the heads that the task works with; none: any.
+        items: what errors call several of them.
         text: the field of an item that has its text; "": an item is its text.
         beside: the other fields of an item.
         answer: what an answer is called in a record beside its text.
@@ -40,6 +41,7 @@ class Task(Generic[S]):
     __signature__: ClassVar[Signature]
     settings_type: ClassVar[type[TaskSettings]] = TaskSettings
     architectures: ClassVar[tuple[str, ...]] = ("DistilBertForSequenceClassification",)
+    items: ClassVar[str] = "texts"
     text: ClassVar[str] = ""
     beside: ClassVar[Mapping[str, Kind]] = {}
     answer: ClassVar[str] = "answer"

@@ -10,8 +10,8 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
 from ..settings import Kind, setting, string, strings, whole
-from ..text import laid_out, tokenize, wholes
-from .base import Task, TaskSettings
+from ..text import laid_out, tokenize, truncated, wholes
+from .base import Task, TaskSettings, truncation, truncation_strategy
 
 # What `clean_up_tokenization_spaces` of tokenizer_config.json replaces, as transformers does, in this order.
 CLEANED_UP = (
@@ -40,6 +40,12 @@ class FillMaskSettings(TaskSettings):
     targets: str | Sequence[str] | None = setting(
         None, _target_kind(), "a word or a list of words to choose among; scores are those among all words.", None
     )
+    truncation: bool | str = setting(
+        False,
+        truncation(),
+        "whether a text is cut at what the tokenizer and the model allow, as by `tokenizer_kwargs` in transformers "
+        "(names of strategies differ for pairs alone); otherwise a longer one is refused.",
+    )
     batch_size: int = setting(32, whole(), "texts that are run at once; results do not depend on it.")
 
 
@@ -47,8 +53,8 @@ class FillMask(Task[FillMaskSettings]):
     """transformers' pipeline of that name: same arguments, same results.
 
     Two things differ: a target that is not one token of the vocabulary is refused, not replaced by the beginning of
-    it; and a text of more tokens than the model has positions for is refused with its number of tokens, since only
-    its writer knows which part of it to leave out.
+    it; and a text of more tokens than the model has positions for is refused with its number of tokens, unless
+    `truncation` says to cut it.
 
     Items are texts with the tokenizer's mask token, [MASK] for most, once or several times. The answer to a text with
     one mask is a list of {"score", "token", "token_str", "sequence"}, to one with several a list of such lists, one a
@@ -89,10 +95,16 @@ class FillMask(Task[FillMaskSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; logits are wanted for the masks."""
-        inputs = laid_out([[each] for each in wholes(tokenize(self.tokenizer, items))])
+        encodings = tokenize(self.tokenizer, items)
+        cuts = wholes(encodings)
+        if strategy := truncation_strategy(self.settings.truncation):
+            most, side = self.checkpoint.max_length, self.checkpoint.truncation_side
+            cuts = [truncated(each, most, strategy, side) for each in encodings]
+        inputs = laid_out([[each] for each in cuts])
         masks = [[i for i, token in enumerate(ids) if token == self.ids["mask_token"]] for ids in inputs.token_ids]
         if (bare := next((i for i, found in enumerate(masks) if not found), None)) is not None:
-            raise InputError(f"text {bare} has no {self.mask_token}")
+            where = " in what is left of it" if cuts[bare].truncated else ""
+            raise InputError(f"text {bare} has no {self.mask_token}{where}")
         return replace(inputs, rows=masks)
 
     def postprocess(self, outputs: Outputs) -> list[list[Any]]:

@@ -9,12 +9,16 @@ import numpy as np
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
-from ..settings import Kind, setting, strings, whole
+from ..settings import Kind, setting, shown, string, strings, whole
 from ..text import laid_out, tokenize, wholes
 from .base import Task, TaskSettings
 
 Answer: TypeAlias = dict[str, Any]  # {"choice": int, "text": str, "scores": list[float]}
 CHOICES = strings(1)
+
+
+def _holds(item: Mapping[str, Any]) -> bool:
+    return string().takes(item["text"]) and CHOICES.takes(item["choices"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,7 @@ class MultipleChoice(Task[MultipleChoiceSettings]):
 
     settings_type = MultipleChoiceSettings
     architectures = ("DistilBertForMultipleChoice",)
+    items = "questions with their choices"
     text = "text"
     beside: ClassVar[Mapping[str, Kind]] = {"choices": CHOICES}
     columns = ("choice", "text", "scores")
@@ -43,13 +48,18 @@ class MultipleChoice(Task[MultipleChoiceSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a question's choices are its sequences."""
-        for item in items:
-            if not isinstance(item, dict) or set(item) != {"text", "choices"} or not CHOICES.takes(item["choices"]):
+        for i, item in enumerate(items):
+            if not isinstance(item, dict) or set(item) != {"text", "choices"} or not _holds(item):
                 wanted = '{"text": str, "choices": [str, ...]} without lone surrogates'
-                raise InputError(f"expected {wanted}, found {item!r:.80}")
+                raise InputError(f"question {i} is {shown(item)}; expected {wanted}")
         pairs = [(item["text"], choice) for item in items for choice in item["choices"]]
         read = iter(wholes(tokenize(self.checkpoint.tokenizer, pairs)))
-        return laid_out([[next(read) for _ in item["choices"]] for item in items], context=items)
+        cuts = [[next(read) for _ in item["choices"]] for item in items]
+        most = self.checkpoint.config.max_position_embeddings
+        for i, cut in enumerate(cuts):
+            if (count := max(len(each.positions) for each in cut)) > most:
+                raise InputError(f"question {i} and its longest choice have {count} tokens; the model takes {most}")
+        return laid_out(cuts, context=items)
 
     def postprocess(self, outputs: Outputs) -> list[Answer]:
         """As `Task.postprocess`."""

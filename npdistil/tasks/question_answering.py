@@ -11,7 +11,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
 from ..settings import Kind, check, flag, setting, string, whole
-from ..text import items_of, laid_out, parts, tokenize
+from ..text import is_empty, items_of, laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
 LEAST_LENGTH = 5  # tokens of a window: three special ones, and one each of question and context
@@ -59,6 +59,7 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
 
     settings_type = QuestionAnsweringSettings
     architectures = ("DistilBertForQuestionAnswering",)
+    items = "questions with their contexts"
     text = "question"
     beside: ClassVar[Mapping[str, Kind]] = {"context": string()}
     columns = ("answer", "score", "start", "end")
@@ -123,7 +124,7 @@ def _pair(item: Any) -> tuple[str, str]:
     if not isinstance(item, dict) or set(item) != {"question", "context"}:
         raise InputError(f'expected {{"question": ..., "context": ...}}, found {item!r:.80}')
     for name in ("context", "question"):
-        if not isinstance(item[name], str) or not item[name].strip():
+        if not isinstance(item[name], str) or is_empty(item[name]):
             raise InputError(f"the {name} is empty")
     return item["question"], item["context"]
 

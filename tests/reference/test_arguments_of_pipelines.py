@@ -103,9 +103,10 @@ TASKS = [
             *({"targets": each} for each in (None, "paris", ["paris", "london"])),
             {"tokenizer_kwargs": None},
             {"tokenizer_kwargs": {"padding": True}},
+            {"tokenizer_kwargs": {"truncation": True}},
             {"top_k": 2, "targets": ["paris"]},
         ],
-        [MASKED, [MASKED], [MASKED, MASKED], TWO_MASKS, "no mask"],
+        [MASKED, [MASKED], [MASKED, MASKED], TWO_MASKS, "no mask", MASKED + LONG],
     ),
     Task(
         "zero-shot-classification",

@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -28,6 +28,11 @@ def lengths(inputs: Inputs) -> Outputs:
 
 def found(outputs: Outputs) -> list[list[int]]:
     return [each.tolist() for each in outputs.values]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.001)
 
 
 @contextmanager
@@ -73,8 +78,7 @@ def test_a_full_queue_refuses_even_what_has_not_been_looked_at() -> None:
         with stopping(batcher):
             first = asyncio.create_task(batcher.run(Inputs([[1]])))
             await asyncio.sleep(0)
-            while batcher.tokens:  # until its batch is taken
-                await asyncio.sleep(0.01)
+            await until(lambda: not batcher.tokens)  # its batch is taken
             waiting = asyncio.create_task(batcher.run(Inputs([[1, 2, 3, 4]])))
             await asyncio.sleep(0)
             with pytest.raises(OverloadedError, match="4 tokens are waiting"):
@@ -155,7 +159,8 @@ def test_a_request_with_many_tokens_takes_turns_with_small_ones() -> None:
         batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
         with stopping(batcher):
             large = asyncio.create_task(batcher.run(Inputs([[0] * 500] * 90)))
-            await asyncio.sleep(0.05)  # its first batch is taken
+            await asyncio.sleep(0)
+            await until(lambda: batcher.tokens < 45_000)  # its first batch is taken
             small = [asyncio.create_task(batcher.run(Inputs([[i] * 25]))) for i in range(1, 41)]
             await asyncio.sleep(0)
             busy.set()
@@ -181,7 +186,7 @@ def test_a_request_is_not_kept_waiting_forever_by_small_ones_that_never_end() ->
                     await batcher.run(Inputs([[1] * 30]))
 
             clients = [asyncio.create_task(client()) for _ in range(20)]
-            await asyncio.wait_for(large, 10)
+            await asyncio.wait_for(large, 120)
             stop.set()
             await asyncio.gather(*clients)
 
@@ -201,7 +206,8 @@ def test_attention_is_given_for_one_sequence_at_a_time_and_others_run_between() 
         batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
         with stopping(batcher):
             tasks = [asyncio.create_task(batcher.run(Inputs([[1] * 9], output="attentions"))) for _ in range(3)]
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)
+            await until(lambda: batcher.tokens < 27)  # the first batch is taken
             tasks += [asyncio.create_task(batcher.run(Inputs([[1] * 9]))) for _ in range(4)]
             await asyncio.sleep(0)
             busy.set()
@@ -233,7 +239,7 @@ def test_who_waits_when_it_stops_hears_of_it() -> None:
         tasks = [asyncio.create_task(batcher.run(Inputs([[1] * 10]))) for _ in range(2)]
         await asyncio.to_thread(entered.wait)
         stop = asyncio.create_task(asyncio.to_thread(batcher.stop))
-        await asyncio.sleep(0.05)
+        await until(lambda: batcher.process is None)  # it is stopping
         busy.set()
         await stop
         assert found(await tasks[0]) == [[10]]
@@ -269,7 +275,7 @@ def test_a_forked_process_starts_threads_of_its_own() -> None:
             warnings.simplefilter("ignore")  # of the threads that the child will not have
             child = os.fork()
         if not child:
-            signal.alarm(20)
+            signal.alarm(120)
             os._exit(found(asyncio.run(batcher.run(Inputs([[1, 2]])))) != [[2]])
         assert os.waitpid(child, 0)[1] == 0
         assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]

@@ -45,7 +45,7 @@ def test_a_line_of_json_for_each_request_tells_what_it_took_and_none_of_its_text
     assert [(each["method"], each["path"], each["status"]) for each in lines] == [
         ("POST", "/predict", 200),
         ("POST", "/predict", 422),
-        ("POST", None, 401),  # before anything is known of it
+        ("POST", "/predict", 401),
         ("GET", None, 404),
         ("GET", "/health", 200),
     ]
@@ -169,7 +169,7 @@ def test_a_service_that_ends_has_sent_its_spans(tmp_path: Path) -> None:
     with running("--trace", environment={"OTEL_TRACES_EXPORTER": "console"}, stdout=out) as server:
         assert server.ask("/predict", GOOD)[0] == 200
         server.process.terminate()
-        server.process.wait(30)
+        server.process.wait(120)
     span = json.loads(out.read_text())
     assert (span["name"], span["resource"]["attributes"]["service.name"]) == ("POST /predict", "npdistil")
     assert "private" not in out.read_text()
@@ -212,7 +212,7 @@ def test_while_a_large_answer_is_written_a_small_request_is_answered(
     async def scenario() -> None:
         large = asyncio.create_task(ask(app, "/embed_all", {"inputs": ["good " * 100] * 6}))
         while "begun" not in events:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         assert (await ask(app, "/info"))[0] == 200
         events.append("small")
         status, answer = await large

@@ -5,6 +5,7 @@ import concurrent.futures
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -112,15 +113,16 @@ def test_a_body_that_follows_another_in_a_large_piece_is_no_large_head(server: S
 
 def test_a_body_that_nobody_wants_is_not_read(server: Server) -> None:
     head = b"POST /nothing HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n"
-    began = time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
         sock.sendall(head)
         assert sock.recv(65536).startswith(b"HTTP/1.1 404")
-        with suppress(ConnectionError):
-            while time.monotonic() - began < 20:
+        try:
+            for _ in range(10_000):  # the service reads on for a second, and this waits whenever it does not read
                 sock.sendall(b"x" * 65536)
                 time.sleep(0.01)
-    assert time.monotonic() - began < 10
+        except ConnectionError:
+            return
+    raise AssertionError("all of the body was read")
 
 
 def test_a_body_in_a_content_encoding_is_refused_by_name(server: Server) -> None:
@@ -188,23 +190,27 @@ def test_more_connections_than_files_are_no_trouble() -> None:
 
 
 def test_the_connection_that_has_rested_longest_makes_place_and_none_that_is_answered() -> None:
-    with running("--max-connections", "3", "--max-batch-tokens", "500", "--timeout", "120") as server:
-        busy = [server.connect() for _ in range(3)]
+    with running("--max-connections", "3", "--timeout", "120") as server:
+        busy = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(3)]
         for each in busy:
-            each.request("POST", "/predict", json.dumps({"inputs": [["good " * 300]] * 8}))
-        time.sleep(0.3)
+            each.sendall(POST + b"expect: 100-continue\r\n\r\n")
+            assert each.recv(1000).startswith(b"HTTP/1.1 100")  # it is being answered
         with suppress(ConnectionError):
             assert sent(server, GET + CLOSE).startswith(b"HTTP/1.1 503")
         for each in busy:
-            response = each.getresponse()
-            assert (response.status, len(json.loads(response.read()))) == (200, 8)
-        assert server.ask("/health")[0] == 200
-        for each in busy:
+            each.sendall(BODY)
+            assert each.recv(1000).startswith(b"HTTP/1.1 200")
+        assert server.ask("/health")[0] == 200  # in the place of the first
+        for each in busy[1:]:
+            each.sendall(GET + CLOSE)
+            assert each.recv(1000).startswith(b"HTTP/1.1 200")
             each.close()
+        assert busy[0].recv(1000) == b""
+        busy[0].close()
 
 
 def test_who_comes_too_early_is_told_when_to_come_again() -> None:
-    with running("--max-queue-tokens", "500", "--max-request-tokens", "500") as server:
+    with running("--max-queue-tokens", "500", "--max-request-tokens", "500", "--gather-ms", "100") as server:
 
         def ask(_: int) -> tuple[int, str | None]:
             connection = server.connect()
@@ -252,45 +258,40 @@ def test_a_client_that_leaves_while_its_text_is_tokenised_makes_no_place_for_ano
 
 
 def test_a_large_text_delays_small_ones_by_little() -> None:
-    with running("--max-batch-tokens", "512", "--timeout", "120") as server:
-        words = "the film is not bad and she lives in paris " * 300
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            large = pool.submit(server.ask, "/predict", {"inputs": words})
-            while server.metric("npdistil_queue_tokens") < 1000:
-                time.sleep(0.01)
-            waits = []
-            for _ in range(3):
-                began = time.monotonic()
-                assert server.ask("/predict", BODY)[0] == 200
-                waits.append(time.monotonic() - began)
-            assert not large.done()
-            began = time.monotonic()
-            assert large.result()[0] == 200
-        assert max(waits) < (time.monotonic() - began + sum(waits)) / 2, "they waited for all of it"
+    with running("--max-batch-tokens", "512", "--timeout", "600") as server:
+        large = server.connect()
+        large.request("POST", "/predict", json.dumps({"inputs": "the film is not bad and she lives in paris " * 6000}))
+        while server.metric("npdistil_queue_tokens") < 1000:
+            time.sleep(0.01)
+        for _ in range(3):
+            assert server.ask("/predict", BODY)[0] == 200
+        assert not select.select([large.sock], [], [], 0)[0], "they waited for all of it"
+        large.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_body_that_never_comes_does_not_keep_it_from_ending(number: signal.Signals) -> None:
-    with running() as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+    with (
+        running("--timeout", "3600") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock,
+    ):
         sock.sendall(POST + b"\r\n{")
         time.sleep(0.2)
-        began = time.monotonic()
         server.process.send_signal(number)
-        server.process.wait(timeout=30)
-        assert time.monotonic() - began < 6
+        server.process.wait(timeout=120)
 
 
 def test_a_second_signal_ends_it_at_once() -> None:
     with running() as server:
         connection = server.connect()
-        connection.request("POST", "/predict", json.dumps({"inputs": [["good " * 400]] * 100}))
+        connection.request("POST", "/predict", json.dumps({"inputs": [["good " * 400]] * 150}))
         while not server.metric("npdistil_queue_tokens"):
             time.sleep(0.01)
         server.process.terminate()
-        time.sleep(0.5)
-        assert server.process.poll() is None
+        assert server.process.stderr
+        assert server.process.stderr.readline().startswith("ending when what was accepted is answered")
         server.process.terminate()
-        assert server.process.wait(timeout=5) == 128 + signal.SIGTERM
+        assert server.process.wait(timeout=120) == 128 + signal.SIGTERM
         connection.close()
 
 

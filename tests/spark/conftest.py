@@ -28,7 +28,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from npdistil.spark import session
 
     home: Path = tmp_path_factory.mktemp("spark")
-    settings = {"spark_ui_enabled": False, "spark_sql_shuffle_partitions": 2, "spark_sql_warehouse_dir": str(home)}
+    settings = {
+        "spark_ui_enabled": False,
+        "spark_sql_shuffle_partitions": 2,
+        "spark_sql_warehouse_dir": str(home),
+        "spark_driver_extraJavaOptions": "-XX:TieredStopAtLevel=1",  # for jobs this short, compile quickly
+    }
     found = session("local[2]", **settings)
     found.sparkContext.setLogLevel("ERROR")
     yield found

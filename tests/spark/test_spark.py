@@ -29,10 +29,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:distutils Version classes"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:.* longer texts are cut"),
 ]
 
 Make = Callable[..., Path]
-TEXTS = ["I like it!", "the film is boring", "", "a", "東京 café", "the movie was very good . not bad ?"] * 7
+TEXTS = ["I like it!", "the film is boring", ".", "a", "東京 café", "the movie was very good . not bad ?"] * 7
 LONG = "the film was good and i like it , not bad at all . " * 2000
 
 
@@ -41,7 +42,7 @@ def frame(spark: Any, texts: list[Any], partitions: int = 3) -> Any:
 
 
 def rows(result: Any) -> list[Any]:
-    return [*result.orderBy("id").collect()]
+    return sorted(result.collect(), key=lambda row: row.id)  # Spark would compute all of it twice to sort it
 
 
 def test_labels_and_scores_have_the_bits_that_they_have_without_spark(spark: Any, make: Make, engine: str) -> None:
@@ -62,13 +63,13 @@ def test_the_bundled_model_needs_no_path(spark: Any, bundled: Path) -> None:
 
 
 @pytest.mark.parametrize("partitions", [1, 2, 20])
-def test_nulls_empty_partitions_and_one_enormous_text(spark: Any, make: Make, partitions: int) -> None:
+def test_nulls_empty_texts_and_partitions_and_one_enormous_text(spark: Any, make: Make, partitions: int) -> None:
     stage = DistilBertForSequenceClassification(model=str(make()))
-    texts = ["good", None, LONG, "", None]
+    texts = ["good", None, LONG, "", " \t", None]
     found = rows(stage.transform(frame(spark, texts, partitions)))
     assert [row.text for row in found] == texts
-    assert [row.label is None for row in found] == [text is None for text in texts]
-    assert [row.scores is None for row in found] == [text is None for text in texts]
+    assert [row.label is None for row in found] == [text not in ("good", LONG) for text in texts]
+    assert [row.scores is None for row in found] == [text not in ("good", LONG) for text in texts]
     assert rows(stage.transform(frame(spark, [None], partitions)))[0].score is None
     assert rows(stage.transform(frame(spark, texts, partitions).where("id > 99"))) == []
 
@@ -225,15 +226,14 @@ def test_a_stream_that_is_stopped_and_started_scores_every_row_once(spark: Any, 
     assert sorted(found) == sorted(f"{i} {j} good film" for i in range(9) for j in range(20))
 
 
-@pytest.mark.parametrize("fault", ["none", "executor"])
-def test_two_executors_one_of_them_killed(make: Make, tmp_path: Path, fault: str) -> None:
+def test_two_executors_one_of_them_killed(make: Make, tmp_path: Path) -> None:
     model = make()
     count = 12_000
     texts = [f"{i} {TEXTS[i % len(TEXTS)]}" for i in range(count)]
     expected = npdistil.pipeline("text-classification", model, threads=1)(texts)
     script = Path(__file__).parent / "cluster.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(model), str(count), fault, json.dumps(TEXTS)],
+        [sys.executable, str(script), str(model), str(count), json.dumps(TEXTS)],
         stdout=subprocess.PIPE,
         timeout=400,
         check=True,
@@ -243,7 +243,7 @@ def test_two_executors_one_of_them_killed(make: Make, tmp_path: Path, fault: str
     summary, results = found[0], found[1:]
     print(summary)
     assert len(summary["executors"]) >= 2
-    assert (summary["killed"] is not None) == (fault == "executor")
+    assert summary["killed"] is not None
     assert [each["id"] for each in results] == [*range(count)]
     assert [(each["label"], each["score"]) for each in results] == [(one["label"], one["score"]) for one in expected]
 

@@ -68,11 +68,10 @@ EXPLAINED: dict[str, dict[str, str]] = {  # stage, or "": any -> param, or metho
         "storageRef": "there are no storages",
     },
     "SentenceDetector": {
-        "customBoundsStrategy": "missing",
         "detectLists": "missing",
         "useAbbreviations": "missing",
     },
-    "Tokenizer": {"exceptionsPath": "missing"},
+    "Tokenizer": {"exceptionsPath": "a setter: the lines of the file become exceptions"},
 }
 
 

@@ -119,11 +119,12 @@ def test_what_is_saved_is_the_file_with_labels_and_no_formulas(page: Page, serve
         ["-1", '=HYPERLINK("//x","A joy")', "@x"],
         ["2", "A mess.", "+1"],
         ["3", "-", ""],
+        ["4", " ", "no text"],
     ]
     with (tmp_path / "x.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(given)
     page.set_input_files("#file", str(tmp_path / "x.csv"))
-    expect(page.locator("#progress")).to_have_text("3 texts")
+    expect(page.locator("#progress")).to_have_text("4 texts")
     page.locator("#table th button", has_text="score").click()
     with page.expect_download() as download:
         page.click("#save")
@@ -136,8 +137,10 @@ def test_what_is_saved_is_the_file_with_labels_and_no_formulas(page: Page, serve
         ["-1", '\'=HYPERLINK("//x","A joy")', "'@x"],
         ["2", "A mess.", "+1"],
         ["3", "'-", ""],
+        ["4", " ", "no text"],
     ]
-    for text, row in zip((each[1] for each in given[1:]), rows, strict=True):
+    assert rows.pop()[3:] == ["", ""]
+    for text, row in zip((each[1] for each in given[1:-1]), rows, strict=True):
         _, answer = server.ask("/predict", {"inputs": text})
         assert (row[3], float(row[4])) == (answer[0]["label"], answer[0]["score"])
 
