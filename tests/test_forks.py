@@ -30,7 +30,7 @@ def load():
         before = tokenizer._try
         tokenizer._try = lambda *given: (stop(), before(*given))
     made = npdistil.pipeline("text-classification", npdistil.load(engine=engine, threads=2))
-    made(["good"] * 64)
+    made(["good"] * 800)
 
 sys.meta_path.insert(0, Finder)
 loader = threading.Thread(target=load)
