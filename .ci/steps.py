@@ -262,6 +262,11 @@ def wheel(shell: Shell) -> None:
     shell.run([*here_alone, f"{folder}/bin/pip", "wheel", *options, str(sdist)])
     if (again / made.name).read_bytes() != made.read_bytes():
         raise RuntimeError("the sdist gave another wheel without network and compiler")
+    page = (ROOT / "docs" / "minimal.md").read_text(encoding="utf-8")
+    (collect, install) = re.findall(r"^pip (?:wheel|install --no-index) .* wheels.*$", page, re.MULTILINE)
+    shell.run(collect.replace(" wheels", f" {shell.scratch}/wheels"))
+    shell.venv(name="offline")
+    shell.run([*offline(shell), *shlex.split(install.replace(" wheels", f" {shell.scratch}/wheels"))])
     for python in (pythons()[0], pythons()[-1]):
         _bare(shell, made, python)
 
@@ -279,6 +284,7 @@ def _bare(shell: Shell, made: Path, python: str) -> None:
     folder = shell.venv(python, f"bare-{Path(python).parents[1].name}")
     shell.run(["pip", "install", "-q", str(made)])
     shell.run(["python", "-c", "import importlib.util; assert not importlib.util.find_spec('numba')"])
+    shell.run(["pip", "install", "-q", "--dry-run", "npdistil[files]"])  # of what is installed, from wherever it came
     shell.run(["chmod", "-R", "a-w", str(folder)])
     path = shell.environment["PATH"]
     answer = shell.run(

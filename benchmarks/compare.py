@@ -4,7 +4,7 @@
     python benchmarks/compare.py --out benchmarks/results/compare.json          # everything, under 40
 
 Rounds are interleaved (A B C A B C), one process runs at a time, and every ratio is taken inside one round, so that
-a noisy machine disturbs all alike. Needs `pip install ".[fast,bench]"`; a runtime that is not there is skipped by name.
+a noisy machine disturbs all alike. Needs `pip install ".[bench]"`; a runtime that is not there is skipped by name.
 """
 
 import argparse

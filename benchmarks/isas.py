@@ -1,25 +1,29 @@
-"""The kernels that come with the package, by instruction set, and those compiled for this very processor.
+"""Each instruction set: npdistil's installed kernels, those compiled for this very processor, and others held to it.
 
-    python benchmarks/isas.py --out benchmarks/results/isas.json
+    python benchmarks/isas.py --out benchmarks/results/isas.json      # about 10 minutes
 
-Full-size DistilBERT, ids to logits. One process for each, all in turn within a round. On a processor that has more, a
-lower instruction set is a simulation: its clock and its memory stay as they are. Needs `pip install ".[bench]"`.
+Full-size DistilBERT, ids to logits. Each runtime is in a process of its own for each instruction set, all in turn
+within a round, and while one is measured the others are stopped. On a processor that has more, a lower instruction set
+is a simulation: its clock and its memory stay as they are. OpenVINO and CTranslate2 are held by variables that their
+libraries read (HELD_BY). Needs `pip install ".[bench]"`.
 """
 
 import argparse
-import json
 import os
+import signal
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import data
 import machine
 import report
-import startup
-from worker import Worker
+from compare import Cache, find_model, say
+from pauses import running
+from peers import PEERS
+from worker import Worker, WorkerError
 
 WORKS = {
     "256 x 25 tokens": (25, 256, 2.5),
@@ -27,43 +31,87 @@ WORKS = {
     "16": (16, 1, 0.4),
 }  # tokens, texts, seconds of a turn
 EXACT = "jit"  # what NPDISTIL_ISA calls kernels compiled for this very processor
+OTHERS = ("OpenVINO", "CTranslate2")
+HELD_BY = ("ONEDNN_MAX_CPU_ISA", "CT2_FORCE_CPU_ISA")  # oneDNN, in both of them, and CTranslate2's own kernels
+HELD_TO = {
+    "amx": ("AVX512_CORE_AMX", "AVX512"),
+    "avx512vnni": ("AVX512_CORE_VNNI", "AVX512"),
+    "avx512": ("AVX512_CORE", "AVX512"),
+    "avxvnni": ("AVX2_VNNI", "AVX2"),
+    "avx2": ("AVX2", "AVX2"),
+}
+
+Found = dict[str, dict[str, dict[str, dict[str, list[float]]]]]  # precision -> instruction set -> runtime -> work
 
 
-def measure(models: dict[str, Path], names: list[str], threads: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """Seconds of a call, the median of each round: precision -> instruction set -> work -> rounds."""
-    found: dict[str, dict[str, Any]] = {}
-    for precision, model in models.items():
+def measure(files: Mapping[str, tuple[Path, Path]], names: list[str], threads: int, rounds: int) -> Found:
+    """Seconds of a call, the median of each round; a runtime that does not load, or fails, is not there."""
+    found: Found = {}
+    for precision in ("float32", "int8"):
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="npdistil-isas-")))
-            workers = {}
-            for name in names:
-                os.environ["NPDISTIL_ISA"] = name
-                peer = Worker(f"npdistil {precision}", model, model, threads, folder / name)
-                workers[name] = stack.enter_context(peer)
-            times: dict[str, Any] = {name: {work: [] for work in WORKS} for name in names}
+            workers: dict[tuple[str, str], Worker] = {}
+            for name, runtime in [
+                (EXACT, "npdistil"),
+                *((name, each) for name in names for each in ("npdistil", *OTHERS) if f"{each} {precision}" in files),
+            ]:
+                peer = f"{runtime} {precision}"
+                held = dict(zip(HELD_BY, HELD_TO.get(name, ()), strict=False)) if runtime in OTHERS else {}
+                try:
+                    with _environment({"NPDISTIL_ISA": name} | held):
+                        worker = Worker(peer, *files[peer], threads, folder / f"{peer} {name}")
+                except WorkerError as error:
+                    say(f"  {peer} held to {name}: {error}")
+                    continue
+                workers[name, runtime] = stack.enter_context(worker)
+                worker.process.send_signal(signal.SIGSTOP)
+                stack.callback(worker.process.send_signal, signal.SIGCONT)
+            times: dict[str, dict[str, dict[str, list[float]]]] = {}
             for _ in range(rounds):
                 for work, (tokens, texts, seconds) in WORKS.items():
                     ids = [101, *range(2000, 1998 + tokens), 102]
-                    for name, worker in workers.items():
-                        answer = worker.ask("latency", token_ids=ids, seconds=seconds, least=2, texts=texts)
-                        times[name][work].append(median(answer["seconds"]))
+                    for (name, runtime), worker in workers.items():
+                        with running(worker):
+                            answer = worker.ask("latency", token_ids=ids, seconds=seconds, least=2, texts=texts)
+                        here = times.setdefault(name, {}).setdefault(runtime, {})
+                        here.setdefault(work, []).append(median(answer["seconds"]))
         found[precision] = times
     return found
 
 
-def table(found: dict[str, dict[str, Any]]) -> tuple[report.Row, list[report.Row]]:
+@contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    """With more variables for the processes that are started in the block."""
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def table(found: Found) -> tuple[report.Row, list[report.Row]]:
     """Head and rows in milliseconds."""
-    head = ("instruction set", *(f"{precision}, {work}" for precision in found for work in WORKS))
-    names = next(iter(found.values()))
-    shown = {EXACT: "this processor"}
+    head = ("instruction set", "runtime", *(f"{precision}, {work}" for precision in found for work in WORKS))
+    both = dict.fromkeys((name, each) for times in found.values() for name in times for each in times[name])
     rows = [
         (
-            shown.get(name, name),
-            *(report.short(1e3 * median(found[each][name][work])) for each in found for work in WORKS),
+            "this processor" if name == EXACT else name,
+            f"**{runtime}**" if runtime == "npdistil" else runtime,
+            *(
+                _cell(found[precision].get(name, {}).get(runtime, {}).get(work))
+                for precision in found
+                for work in WORKS
+            ),
         )
-        for name in names
+        for name, runtime in both
     ]
     return head, rows
+
+
+def _cell(seconds: list[float] | None) -> str:
+    return report.short(1e3 * median(seconds)) if seconds else "-"
 
 
 def main() -> None:
@@ -71,7 +119,7 @@ def main() -> None:
     from npdistil.compiled.isa import ISAS
     from npdistil.compiled.kernels import Files, system
 
-    parser = argparse.ArgumentParser(description="Installed kernels against those compiled for this processor.")
+    parser = argparse.ArgumentParser(description="Every instruction set: npdistil, and others held to it.")
     parser.add_argument("--out", type=Path, help="write the result here, as JSON")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "npdistil-benchmarks")
     parser.add_argument("--data", type=Path, default=data.default_data())
@@ -80,10 +128,23 @@ def main() -> None:
     options = parser.parse_args()
     here = features(system(), Files(system()).load)
     names = [isa.name for isa in ISAS if isa.needs <= here]
-    full = json.loads(startup.prepared(options.cache, options.data))["full-size"]
-    models = {"float32": Path(full["model"]), "int8": Path(full["npdistil-int8"])}
-    found = measure(models, [EXACT, *names], options.threads, options.rounds)
-    result = {"benchmark": "isas", "machine": machine.describe(("numpy", "numba", "llvmlite")), "seconds": found}
+    cache = Cache(options.cache, options.data)
+    model, _ = find_model("full-size", None, cache)
+    peers = {f"{runtime} {precision}" for runtime in ("npdistil", *OTHERS) for precision in ("float32", "int8")}
+    files = {}
+    for name in sorted(peers):
+        if PEERS[name].missing:
+            say(f"  {name}: not installed: {', '.join(PEERS[name].missing)}")
+        else:
+            kind = PEERS[name].kind
+            files[name] = (model, cache.get(kind, model, {}) if kind else model)
+    found = measure(files, names, options.threads, options.rounds)
+    result = {
+        "benchmark": "isas",
+        "machine": machine.describe(),
+        "held": {name: dict(zip(HELD_BY, HELD_TO[name], strict=True)) for name in names if name in HELD_TO},
+        "seconds": found,
+    }
     if options.out:
         report.write(options.out, result)
     print(report.markdown(*table(found)))

@@ -10,12 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import isas
 import matplotlib as mpl
-import pauses
 import report
-import sizes
-import startup
+import tables
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
@@ -32,13 +29,6 @@ COLOURS = {  # the others stay apart from each other, and behind
     "torch.compile": "#5b5b5b",
 }
 LOUD, QUIET = "#d9434e", "#7b848e"  # can be read on white and on black
-RUNTIMES = (  # as started, the family among those compared, as installed
-    ("npdistil", "npdistil", "npdistil"),
-    ("ONNX Runtime", "ONNX", "ONNX Runtime"),
-    ("CTranslate2", "CTranslate2", "CTranslate2"),
-    ("OpenVINO", "OpenVINO", "OpenVINO"),
-    ("transformers", "torch", "transformers + torch for CPUs"),
-)
 MARKERS = {"int8": "s", "float32": "o", "bfloat16": "D"}
 TITLES = {
     "full-size": "DistilBERT of full size, 66 M parameters",
@@ -246,21 +236,9 @@ def ladder(result: dict[str, Any]) -> Figure:
 
 def overview(compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> Figure:
     """What decides first, runtime by runtime, for the bundled model; on a ground of any shade, light or dark."""
-    measured = compared["models"]["bundled"]
-    rates = {name: median(each) for name, each in report.rounds(measured, "sst2").items() if "numpy" not in name}
-    starts = {name.split(" int8")[0].split(" float32")[0]: name for name in started["commands"]
-              if name.endswith((" int8, bundled", "transformers float32, bundled"))}  # fmt: skip
-    panels: list[tuple[str, str, list[float]]] = [
-        ("seconds to the first label", "{:.2f}", []),
-        ("MB installed", "{:.0f}", []),
-        ("minutes for a million sentences", "{:.0f}", []),
-    ]
-    for name, family, package in RUNTIMES:
-        panels[0][2].append(median(started["commands"][starts[name]]["seconds"]))
-        panels[1][2].append(installed["installed"][package]["bytes"] / 1e6)
-        panels[2][2].append(1e6 / max(rate for each, rate in rates.items() if each.split(" ")[0] == family) / 60)
+    panels = tables.overview(compared, started, installed)
     figure = Figure(figsize=(9.6, 2.5), layout="constrained", facecolor="none")
-    places = range(len(RUNTIMES))
+    places = range(len(tables.RUNTIMES))
     for axes, (title, form, values) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
         axes.barh(places, values, 0.66, color=[LOUD, *[QUIET] * (len(values) - 1)])
         for i, value in enumerate(values):
@@ -273,7 +251,7 @@ def overview(compared: dict[str, Any], started: dict[str, Any], installed: dict[
         axes.set_axis_off()
         axes.set_ylim(len(values) - 0.5, -0.5)
     first = figure.axes[0]
-    for i, (name, *_) in enumerate(RUNTIMES):
+    for i, (name, *_) in enumerate(tables.RUNTIMES):
         first.annotate(name, (0, i), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=10.5,
                        color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
     return figure
@@ -389,69 +367,6 @@ def pictures(result: dict[str, Any]) -> dict[str, Figure]:
     return found
 
 
-def tables(results: Path) -> dict[str, str]:
-    """Markdown for each marker of README.md whose results are there."""
-    found = {}
-    if (path := results / "compare.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        targets = report.markdown(report.TARGET_HEAD, report.target_rows(result["models"]["full-size"]))
-        found["targets"] = f"{_machine(result, path)}\n\n{targets}"
-        for model, measured in result["models"].items():
-            parts = [report.markdown(*report.overview_rows(measured))]
-            parts += [f"Skipped: {name}: {why}." for name, why in measured["skipped"].items()]
-            found[model] = "\n\n".join(parts)
-            if "threads" in measured:
-                counts = list(next(iter(measured["threads"].values())))
-                rows = [
-                    (name, *(f"{each[n]:.0f}" for n in counts), f"{each[counts[-1]] / each[counts[0]]:.2f}")
-                    for name, each in sorted(measured["threads"].items(), key=lambda item: -item[1][counts[-1]])
-                ]
-                names = [f"{n} thread{'s' if n != '1' else ''}, texts/s" for n in counts]
-                found["threads"] = report.markdown(("runtime", *names, "gain"), rows)
-    if (path := results / "startup.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found["startup"] = f"{_machine(result, path)}\n\n{report.markdown(*startup.table(result))}"
-    if (path := results / "ladder.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        rows = [
-            (
-                each["step"],
-                f"{each['largest_difference']:.1e}",
-                f"{each['rate'] / 1e9:.3g}",
-                f"{100 * each['share']:.3g} %",
-            )
-            for each in result["steps"]
-        ]
-        head = ("step", "largest difference to the one before", "G operations/s", "share of the core's limit")
-        limits = ", ".join(f"{rate / 1e9:.0f} G {kind} operations/s" for kind, rate in result["limits"].items())
-        found["ladder"] = f"{_machine(result, path)}\n\nLimit: {limits}.\n\n{report.markdown(head, rows)}"
-    if (path := results / "stages.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found["stages"] = f"{_machine(result, path)}\n\n{report.stages(result['stages'])}"
-    if (path := results / "pauses.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found["pauses"] = f"{_machine(result, path)}\n\n{report.markdown(*pauses.table(result['latency_us']))}"
-    if (path := results / "isas.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found["isas"] = f"{_machine(result, path)}\n\n{report.markdown(*isas.table(result['seconds']))}"
-    if (path := results / "sizes.json").exists():
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found["sizes"] = (
-            f"[{path.name}](results/{path.name})\n\n{report.markdown(*sizes.table(result))}\n\n{report.markdown(*sizes.parts(result))}"
-        )
-    return found
-
-
-def _machine(result: dict[str, Any], path: Path) -> str:
-    described = result["machine"]
-    versions = ", ".join(f"{name} {each}" for name, each in described["versions"].items())
-    return (
-        f"{described['cpu']} ({', '.join(described['flags'])}), {described['cpus']} CPUs, "
-        f"{described['memory'] / 2**30:.0f} GiB, Python {described['python']}, {described['date'][:10]}, "
-        f"commit {described['commit']}; {versions}: [{path.name}](results/{path.name})"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Tables and pictures from results.")
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -474,7 +389,9 @@ def main() -> None:
         figure.savefig(options.results / f"{name}.svg", metadata={"Date": None})
         figure.savefig(options.results / f"{name}.png", dpi=110)
         print(options.results / f"{name}.png")
-    options.readme.write_text(report.fill(options.readme.read_text(encoding="utf-8"), tables(options.results)), "utf-8")
+    options.readme.write_text(
+        report.fill(options.readme.read_text(encoding="utf-8"), tables.all_of(options.results)), "utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`npdistil serve` under load, from a second process: throughput, latency, overload and start-up.
 
-`pip install ".[fast,serve]" && python benchmarks/serve.py --out benchmarks/results/serve.json` writes the figures, and
+`pip install ".[serve]" && python benchmarks/serve.py --out benchmarks/results/serve.json` writes the figures, and
 the table of docs/serve.md from them. `--model` adds a larger model, whose engine needs longer for each text.
 
 Requests come at random (Poisson), whether earlier ones were answered or not, over connections that stay open; every
@@ -143,7 +143,7 @@ def table(result: dict[str, Any]) -> str:
     first = statistics.median(result["seconds to the first healthy answer"])
     return (
         f"{report.markdown(head, rows)}\n\n"
-        f"{over['seconds'] / 60:.0f} minutes at 120 %: {over['sent']:,} requests, {over['200']:,} answered, "
+        f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, "
         f"{over['429']:,} refused with 429, "
         f"{wrong} wrong, {lost} lost; memory between {least:.0f} and {most:.0f} MB. From the command to the first "
         f"healthy answer: {first:.2f} s."

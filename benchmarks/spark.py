@@ -17,7 +17,6 @@ import machine
 import report
 
 import npdistil
-from npdistil.spark import DistilBertForSequenceClassification, session
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "spark.md"
 TEXTS = 1e9
@@ -69,6 +68,8 @@ def plan(result: dict[str, Any]) -> str:
 
 
 def measure(texts: list[str], rounds: int, scratch: Path) -> dict[str, Any]:
+    from npdistil.spark import DistilBertForSequenceClassification, session
+
     spark = session("local[2]", spark_ui_enabled=False)
     spark.sparkContext.setLogLevel("ERROR")
     path = str(scratch / "texts")

@@ -138,7 +138,12 @@ ARGUMENTS = (
     Argument("trust_remote_code", LOADING, "changes nothing: no code of a model's is ever run"),
     Argument("cache_dir, cache_folder", LOADING, FETCHED, becomes=_renamed("cache_dir")),
     Argument("token, use_auth_token", LOADING, FETCHED, becomes=_renamed("token")),
-    Argument("revision", LOADING, FETCHED, becomes=_renamed("revision")),
+    Argument(
+        "revision",
+        LOADING,
+        'of a name on the Hub; with a directory, all but "main" are refused',
+        becomes=_renamed("revision"),
+    ),
     Argument("local_files_only", LOADING, FETCHED, becomes=_renamed("local_files_only")),
     Argument(
         "force_download, resume_download, proxies, mirror, etag_timeout, code_revision",

@@ -195,7 +195,7 @@ class Embedder(Estimator):
             return vectors
         try:
             library = importlib.import_module(asked)
-        except ImportError:
+        except ModuleNotFoundError:
             raise MissingExtraError(asked, "frames") from None
         names = self.get_feature_names_out()
         if asked == "polars":

@@ -350,14 +350,14 @@ def load(
         engine: "numpy", "compiled", or "auto": compiled where it can run.
         precision: "float32" or "int8"; by default the checkpoint's own, so int8 is never chosen for a float model.
         threads: to share work among; by default NPDISTIL_THREADS, or the CPUs that this process may use.
-        revision: of a name on the Hub: a branch, tag or commit.
+        revision: of a name on the Hub: a branch, tag or commit; with a directory, all but "main" are refused.
         token: for the Hub, as `huggingface_hub` takes it.
         cache_dir: the Hub's cache, where it is not in its own place.
         local_files_only: as HF_HUB_OFFLINE=1.
 
     Raises:
         CheckpointError: no model there, or not one that can be read; says what was found and what was expected.
-        InputError: a setting that does not exist.
+        InputError: a value that an argument does not take.
         EngineError, MissingExtraError: the compiled engine cannot run here.
 
     Example:

@@ -612,8 +612,8 @@ def as_model(model: Any, given: Mapping[str, Any]) -> Model:
     """
     if not isinstance(model, Model):
         return load(model, **{name: value for name, value in given.items() if name in (*ENGINE, *HUB)})
-    if any(given.get(name) not in (None, "auto") for name in ENGINE):
-        raise InputError("engine, precision and threads belong to `load`; this model is loaded already")
+    if any(given.get(name) not in (None, "auto") for name in ENGINE) or given.get("revision") not in (None, "main"):
+        raise InputError("engine, precision, threads and revision belong to `load`; this model is loaded already")
     return model
 
 

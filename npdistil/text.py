@@ -2,15 +2,18 @@
 
 import os
 import re
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from tokenizers import Encoding, Tokenizer
 
 from .batch import Inputs
+from .checkpoint.tokenizer import reserve
 from .errors import InputError
 from .settings import shown
 
@@ -19,7 +22,8 @@ LONG_TEXT = ("windows", "sentences", "truncate", "error")
 TRUNCATION = ("longest_first", "only_first", "only_second")  # which text of a pair is cut
 STRIDE = 128  # tokens that two neighbouring windows of a long text share
 MOST_READ = 64  # times that windows may read a token; each costs as much as the first
-MOST_CHARACTERS = 2**21  # of a text: a tokenizer takes 160 bytes for each
+CHARACTER = 160  # bytes that a tokenizer takes for one
+MOST_CHARACTERS = 2**21  # of a text
 LONG = 4096  # characters of a text from which on others should not wait for its tokens
 
 # Where a sentence may end: its marks and what closes with them, if a blank or a line break follows, or none is needed.
@@ -147,8 +151,8 @@ _threads: ContextVar[int | None] = ContextVar("threads", default=None)
 
 
 @contextmanager
-def tokenizing_on(threads: int) -> Iterator[None]:
-    """`tokenize` in here uses at most so many threads; elsewhere the tokenizer's library decides."""
+def tokenizing_on(threads: int | None) -> Iterator[None]:
+    """`tokenize` in here uses at most so many threads; elsewhere, and with None, the tokenizer's library decides."""
     token = _threads.set(threads)
     try:
         yield
@@ -186,8 +190,9 @@ def tokenize_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list
 
 def _encodings(tokenizer: Tokenizer, texts: list[Any], **how: Any) -> list[Encoding]:
     """Of each text, on as many threads as `tokenizing_on` says."""
+    reserve(CHARACTER * sum(len(part) for text in texts for part in ((text,) if isinstance(text, str) else text)))
     threads = _threads.get()
-    if threads != 1:
+    if threads != 1 and _pool_starts():
         # A call of the library's takes a thread for each text, up to the processors that there are.
         size = len(texts) if threads is None or threads >= (os.cpu_count() or 1) else threads
         try:
@@ -198,6 +203,28 @@ def _encodings(tokenizer: Tokenizer, texts: list[Any], **how: Any) -> list[Encod
             if type(error).__name__ != "PanicException":
                 raise
     return [tokenizer.encode(*(text if isinstance(text, tuple) else (text,)), **how) for text in texts]
+
+
+@lru_cache(maxsize=1)
+def _pool_starts() -> bool:
+    """Whether the tokenizer's library can start a thread for each processor.
+
+    Where it cannot, it says so on standard error in every call. Twice as many are tried, as those that were tried may
+    not have ended when the library starts its own.
+    """
+    waits = allocate_lock()
+    with waits:
+        try:
+            for _ in range(2 * (os.cpu_count() or 1)):
+                start_new_thread(_passes, (waits,))
+        except RuntimeError:
+            return False
+    return True
+
+
+def _passes(waits: LockType) -> None:
+    with waits:
+        pass
 
 
 def check_texts(texts: Sequence[Text]) -> None:
@@ -217,7 +244,7 @@ def _check_text(text: Any, number: int) -> None:
     if len(text) > MOST_CHARACTERS:
         raise InputError(
             f"text {number} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read, because each takes "
-            "some 160 bytes of memory: give its chapters or pages one by one"
+            f"some {CHARACTER} bytes of memory: give its chapters or pages one by one"
         )
     if text.isascii():
         return

@@ -4,10 +4,25 @@ A call has the kind that it stands for, and how many of the calls that were look
 counted.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 C, N, Q, F, Z, H = "CLASSIFIER", "TAGGER", "READER", "FILLER", "JUDGE", "BARE"  # directories of models, by their heads
 TEXT = '"I love it, John."'
+# What each of these directories has.
+HEADS: dict[str, dict[str, Any]] = {
+    "CLASSIFIER": {},
+    "TAGGER": {
+        "architectures": ["DistilBertForTokenClassification"],
+        "id2label": {0: "O", 1: "B-PER", 2: "I-PER"},
+    },
+    "READER": {"architectures": ["DistilBertForQuestionAnswering"]},
+    "FILLER": {"architectures": ["DistilBertForMaskedLM"]},
+    "JUDGE": {
+        "id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
+        "label2id": {"contradiction": 0, "neutral": 1, "entailment": 2},
+    },
+    "BARE": {"architectures": ["DistilBertModel"]},
+}
 
 
 class Call(NamedTuple):

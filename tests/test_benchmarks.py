@@ -27,6 +27,8 @@ from worker import Worker, WorkerError
 NUMPY = "npdistil numpy float32"
 TOKEN_IDS = [[2, 7, 9, 3], [2, 3], [2, 11, 3]]
 
+PAUSED = {"8": {"20": {"npdistil int8": [[200, 400, 300]], "OpenVINO bfloat16": [[600, 500, 700]]}}}
+
 
 def measured() -> dict[str, object]:
     """Two rounds of made-up results, in which npdistil's second round was disturbed."""
@@ -52,7 +54,7 @@ def measured() -> dict[str, object]:
 
 
 def rows() -> dict[str, report.Row]:
-    return {row[0]: row[1:] for row in report.target_rows(measured())}
+    return {row[0]: row[1:] for row in report.target_rows(measured(), PAUSED)}
 
 
 def test_a_ratio_is_taken_inside_each_round_and_against_the_fastest_other_runtime_of_any_precision() -> None:
@@ -64,6 +66,13 @@ def test_a_ratio_is_taken_inside_each_round_and_against_the_fastest_other_runtim
 
 def test_float32_stands_against_float32_alone() -> None:
     assert rows()["SST-2 dev, strings to labels, float32"][1:3] == ("1.00 /s (torch float32)", "2.00 (2.00 to 2.00)")
+
+
+def test_after_a_pause_the_figures_are_those_measured_so() -> None:
+    assert rows()["one text of 8 tokens after 20 ms, int8"] == (
+        "0.30 ms", "0.60 ms (OpenVINO bfloat16)", "0.50", "at most 0.6", "yes"
+    )  # fmt: skip
+    assert rows()["one text of 8 tokens after 200 ms, int8"][0] == report.NOTHING
 
 
 def test_latency_and_memory_are_met_when_they_are_low_enough() -> None:
@@ -165,8 +174,15 @@ def test_pauses_come_before_calls_are_not_counted_and_leave_no_process_stopped(
 
 
 def test_times_are_written_without_powers_of_ten() -> None:
-    seconds = {"int8": {"jit": {work: [2.4196] for work in isas.WORKS}}}
-    assert isas.table(seconds)[1] == [("this processor", *["2,420"] * len(isas.WORKS))]
+    seconds = {"int8": {"jit": {"npdistil": {work: [2.4196] for work in isas.WORKS}}}}
+    assert isas.table(seconds)[1] == [("this processor", "**npdistil**", *["2,420"] * len(isas.WORKS))]
+
+
+def test_a_runtime_that_an_instruction_set_stops_has_an_empty_cell() -> None:
+    one = {work: [0.01] for work in isas.WORKS}
+    found = {"float32": {"avx2": {"npdistil": one, "OpenVINO": one}}, "int8": {"avx2": {"npdistil": one}}}
+    full, half = ["10.0"] * 2 * len(isas.WORKS), [*["10.0"] * len(isas.WORKS), *["-"] * len(isas.WORKS)]
+    assert isas.table(found)[1] == [("avx2", "**npdistil**", *full), ("avx2", "OpenVINO", *half)]
 
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:

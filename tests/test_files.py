@@ -2,6 +2,8 @@
 
 import csv
 import fcntl
+import functools
+import io
 import json
 import random
 import signal
@@ -162,7 +164,7 @@ def test_types_of_a_parquet_file_stay_as_they_are(tmp_path: Path, task: Any) -> 
     assert found.column_names == [*table.column_names, "label", "score"]
     for name in table.column_names:
         assert found[name].equals(table[name]), name
-    with pytest.raises(InputError, match="'raw' is binary, which only Parquet can hold"):
+    with pytest.raises(InputError, match="'raw' of .* is binary, which only Parquet can hold"):
         annotate_file(task, tmp_path / "in.parquet", tmp_path / "out.csv")
 
 
@@ -323,7 +325,7 @@ def test_rows_that_do_not_fit_the_table_begun_are_bad_rows(
         ("in.csv", b"\xff\n", {}, "line 1: not utf-8"),
         ("in.csv", b"text,label\ngood,1\n", {}, "has a column 'label' already; give a prefix"),
         ("in.txt", b"good\n", {"column": "review"}, "no column 'review'; it has text"),
-        ("in.parquet", b"PAR1", {}, "is not a Parquet file"),
+        ("in.parquet", b"PAR1", {}, "cannot be read as Parquet"),
         ("in.xlsx", b"", {}, "cannot read files of this suffix; known are .csv"),
         ("missing.csv", None, {}, "is not a file"),
         ("in.csv", b"text\n", {"target": "out.xlsx"}, "cannot write files of this suffix"),
@@ -378,6 +380,36 @@ def test_what_another_job_has_left_is_not_continued(
     assert annotate_file(task, source, out).rows == 9
 
 
+def test_progress_is_told_between_batches_too(tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "ROWS", 4)
+    source = write(tmp_path / "in.txt", [f"good {i}" for i in range(9)])  # 7 bytes a line
+    seen: list[tuple[int, int, int]] = []
+    pipe = npdistil.pipeline("text-classification", task.model, batch_size=2)
+    annotate_file(pipe, source, tmp_path / "out.jsonl", progress=lambda *each: seen.append(each))
+    assert seen == [(read, 63, texts) for read, texts in ((14, 2), (28, 4), (42, 6), (56, 8), (63, 9))]
+
+
+def test_the_bar_is_there_at_once_and_has_a_rate_and_the_time_left_after_two_batches(
+    tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tqdm = pytest.importorskip("tqdm").tqdm
+    drawn = io.StringIO()
+    bar = functools.partial(tqdm, file=drawn, mininterval=0, ncols=80)  # or it would leave some out, by the clock
+    monkeypatch.setattr("npdistil.cli.task.progress_bar", lambda: bar)
+    source = write(tmp_path / "in.txt", [f"good {i}" for i in range(400)])
+    directory = str(task.model.checkpoint.directory)
+    command = ["classify", "--engine", "numpy", "--model", directory, "--input", str(source)]
+    command += ["--batch-size", "64"]
+    assert main([*command, "--output", str(tmp_path / "out.jsonl")]) == 0
+    states = [each for each in drawn.getvalue().split("\r") if each.strip()]
+    assert states[0].startswith("  0%|")
+    told = [each for each in states if "texts/s" in each]
+    assert len(told) == 6  # of 7 batches
+    assert told[-1].startswith("100%|")
+    assert all(" left, " in each and " 0 texts/s" not in each for each in told)
+    assert not any("?" in each for each in states)
+
+
 def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
     with (tmp_path / "out.jsonl.partial").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -385,11 +417,16 @@ def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
             annotate_file(task, write(tmp_path / "in.txt", TEXTS[:1]), tmp_path / "out.jsonl")
 
 
-RUN = """
-import os, signal, sys
+# Each line of its input is a run in a process of its own, forked when all is loaded: a source, a target, and the number
+# of the call that writes at which it is killed, or 0.
+RUNS = """
+import os, signal, sys, traceback
+import pyarrow, pyarrow.parquet
 import npdistil, npdistil.files as files
-import pandas, pyarrow.compute, pyarrow.parquet, tokenizers  # which takes long, once, before the forks
+pyarrow.array([""])  # imports pandas, which each run would do again
 files.text.ROWS = files.arrow.ROWS = 16
+task = npdistil.pipeline("text-classification", sys.argv[1], engine="numpy")
+left = 0
 
 def dying(call):
     def counted(*arguments, **named):
@@ -401,61 +438,61 @@ def dying(call):
     return counted
 
 os.fsync, os.replace, os.rename, os.unlink = map(dying, (os.fsync, os.replace, os.rename, os.unlink))
-for line in sys.stdin:  # a run in a process forked from this one, where nothing has been loaded
-    model, source, target, calls = line.rstrip().split("\\t")
+for line in sys.stdin:
+    source, target, calls = line.rstrip("\\n").split("\\t")
     left = int(calls)
-    child = os.fork()
-    if not child:
-        task = npdistil.pipeline("text-classification", model, engine="numpy")
-        files.annotate_file(task, source, target, on_error="skip")
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    if not os.fork():
+        try:
+            files.annotate_file(task, source, target, on_error="skip")
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
-Run = Callable[[Path, Path, Path, int], bool]
+Run = Callable[..., bool]
 
 
-@pytest.fixture(scope="module")
-def run_and_kill() -> Iterator[Run]:
+@pytest.fixture
+def run_and_kill(make: Make) -> Iterator[Run]:
     """A run that is killed at a call which writes; whether it was."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, "-c", RUNS, str(make())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout
-        asked, answers = process.stdin, process.stdout
 
-        def run(model: Path, source: Path, target: Path, calls: int) -> bool:
-            print(model, source, target, calls, sep="\t", file=asked, flush=True)
-            code = int(answers.readline())
+        def run(source: Path, target: Path, calls: int = 0) -> bool:
+            print(source, target, calls, sep="\t", file=process.stdin, flush=True)
+            code = int(process.stdout.readline())  # type: ignore[union-attr]
             assert code in (0, -signal.SIGKILL)
             return code != 0
 
         yield run
-        asked.close()
+        process.stdin.close()
 
 
 @pytest.mark.once
 @pytest.mark.parametrize("target", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("source", [".csv", ".jsonl", ".parquet"])
 def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
-    tmp_path: Path, make: Make, run_and_kill: Run, source: str, target: str
+    tmp_path: Path, run_and_kill: Run, source: str, target: str
 ) -> None:
     choose = random.Random(source + target)
     texts = [f"{choose.choice(TEXTS)} {choose.randrange(500)}" for _ in range(300)]
-    model, given = make(), write(tmp_path / f"in{source}", texts)
+    given = write(tmp_path / f"in{source}", texts)
     if source == ".jsonl":
         lines = given.read_text().splitlines()
         lines[200:200] = ["broken"] * 3
         given.write_text("\n".join(lines))
     whole, out = tmp_path / f"whole{target}", tmp_path / f"out{target}"
-    run_and_kill(model, given, whole, 0)
+    run_and_kill(given, whole)
     resumed = 0
     for _ in range(10):
-        if not run_and_kill(model, given, out, choose.randrange(10, 60)):
+        if not run_and_kill(given, out, choose.randrange(10, 60)):
             break
         resumed += (tmp_path / f"{out.name}.journal").exists()
     else:
-        run_and_kill(model, given, out, 0)
+        run_and_kill(given, out)
     print(f"{resumed} runs left something to go on from")
     assert resumed
     assert read(out) == read(whole)
@@ -465,19 +502,17 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
 
 @pytest.mark.once
 @pytest.mark.parametrize("target", [".jsonl", ".parquet"])
-def test_a_run_killed_at_any_call_that_writes_can_be_made_again(
-    tmp_path: Path, make: Make, run_and_kill: Run, target: str
-) -> None:
-    model, given = make(), write(tmp_path / "in.csv", TEXTS)
+def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, run_and_kill: Run, target: str) -> None:
+    given = write(tmp_path / "in.csv", TEXTS)
     given.write_text(given.read_text() + "broken\n")
     whole = tmp_path / f"whole{target}"
-    run_and_kill(model, given, whole, 0)
+    run_and_kill(given, whole)
     calls = 0
     while True:
         calls += 1
         out = tmp_path / f"out-{calls}{target}"
-        killed = run_and_kill(model, given, out, calls)
-        run_and_kill(model, given, out, 0)
+        killed = run_and_kill(given, out, calls)
+        run_and_kill(given, out)
         assert read(out) == read(whole), calls
         assert beside(out) == [f"{out.name}.errors.jsonl"], calls
         if not killed:
@@ -487,10 +522,9 @@ def test_a_run_killed_at_any_call_that_writes_can_be_made_again(
 
 MEASURE = """
 import re, sys
-import npdistil
-from npdistil.files import annotate_file
+import npdistil, npdistil.files as files
 model, source, target = sys.argv[1:]
-annotate_file(npdistil.pipeline("text-classification", model, engine="numpy"), source, target)
+files.annotate_file(npdistil.pipeline("text-classification", model, engine="numpy"), source, target)
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 
@@ -633,7 +667,7 @@ def test_an_unreadable_file_among_many_is_named_and_what_is_done_is_not_done_aga
     broken, out = reviews / PARTS[2], tmp_path / "out"
     whole = broken.read_bytes()
     broken.write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=rf"{PARTS[2]} is not a Parquet file"):
+    with pytest.raises(InputError, match=rf"{PARTS[2]} cannot be read as Parquet"):
         annotate_file(task, reviews, out)
     before = [(out / part).stat().st_mtime_ns for part in PARTS[:2]]
     assert below(out) == [name for part in PARTS[:2] for name in (part, f"{part}.journal")]
@@ -647,7 +681,7 @@ def test_an_unreadable_file_among_many_is_named_and_what_is_done_is_not_done_aga
 def test_what_is_done_of_many_files_is_of_this_input_and_still_there(tmp_path: Path, task: Any, reviews: Path) -> None:
     whole, out = (reviews / PARTS[3]).read_bytes(), tmp_path / "out"
     (reviews / PARTS[3]).write_bytes(b"PAR1")
-    with pytest.raises(InputError, match="is not a Parquet file"):
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
         annotate_file(task, reviews, out)
     (reviews / PARTS[3]).write_bytes(whole)
     (out / PARTS[0]).rename(tmp_path / "moved")
@@ -659,22 +693,20 @@ def test_what_is_done_of_many_files_is_of_this_input_and_still_there(tmp_path: P
         annotate_file(task, reviews, out)
 
 
-def test_many_files_killed_again_and_again_lose_no_row_and_no_report(
-    tmp_path: Path, make: Make, run_and_kill: Run
-) -> None:
-    model, root, out, whole = make(), tmp_path / "in", tmp_path / "out", tmp_path / "whole"
+def test_many_files_killed_again_and_again_lose_no_row_and_no_report(tmp_path: Path, run_and_kill: Run) -> None:
+    root, out, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole"
     root.mkdir()
     for i in range(4):
         path = write(root / f"{i}.csv", [f"{i} {j} good" for j in range(40)])
         path.write_text(path.read_text() + "broken\n" * (i % 2))
-    run_and_kill(model, root, whole, 0)
+    run_and_kill(root, whole)
     choose, resumed = random.Random(7), 0
     for _ in range(12):
-        if not run_and_kill(model, root, out, choose.randrange(8, 40)):
+        if not run_and_kill(root, out, choose.randrange(8, 40)):
             break
         resumed += out.exists() and any(name.endswith(".journal") for name in below(out))
     else:
-        run_and_kill(model, root, out, 0)
+        run_and_kill(root, out)
     assert resumed
     assert below(out) == below(whole)
     for name in below(out):
@@ -690,8 +722,8 @@ def test_many_files_killed_again_and_again_lose_no_row_and_no_report(
         ("reviews/*/*.parquet", "reviews/year=2024", {}, "is to be read and lies in .*year=2024"),
         ("reviews", "-", {}, "whose outputs go into a directory; name one"),
         ("reviews", "file", {}, "file is a file; expected a directory, for 4 files"),
-        ("reviews/*.csv", "out", {}, r"reviews/\*.csv: there is no such file"),
-        ("empty", "out", {}, "empty: there is no such file"),
+        ("reviews/*.csv", "out", {}, r"reviews/\*.csv: there is no file to read"),
+        ("empty", "out", {}, "empty: there is no file to read"),
         ("mixed", "out", {}, "README.md: cannot read files of this suffix"),
         ("twice", "out", {"output_format": "csv"}, "a.csv would be written for .*a.csv and for .*a.jsonl"),
         ("reports", "out", {}, "a.csv.errors.jsonl would be written for .*a.csv and for .*a.csv.errors.jsonl"),

@@ -126,14 +126,25 @@ def test_json_goes_to_csv_as_it_is_written(tmp_path: Path, pipe: Any) -> None:
     assert report(out) == {2: "it has 'a' twice"}
 
 
+def test_every_column_of_csv_is_strings_in_parquet(tmp_path: Path, pipe: Any) -> None:
+    (tmp_path / "in.csv").write_text("text,n,when\ngood,007,\nbad,1e400,2024-01-01\n")
+    annotate_file(pipe, tmp_path / "in.csv", tmp_path / "out.parquet")
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found.select("text", "n", "when").rows() == [("good", "007", ""), ("bad", "1e400", "2024-01-01")]
+
+
 TYPED: list[tuple[list[str], dict[str, Any], dict[int, str]]] = [
     # lines after the first 2,048, the values of the column then, and what is a bad row
     (['{"text": "x", "v": {"a": 2, "b": "x"}}'], {"v": {"a": 2, "b": "x"}}, {}),
     (['{"text": "x", "v": {"a": 3.5}}'], {"v": {"a": 3.5}}, {}),
     (['{"text": "x", "v": {"a": true}}'], {}, {1: "'v': found bool where int was"}),
     (['{"text": "x", "v": {"a": 12345678901234567890}}'], {}, {1: "'v': an int64 does not hold 12345678901234567890"}),
-    (['{"text": "x", "v": {"a": 1.1000000000000000000001}}'], {}, {1: "a float64 does not hold"}),
-    (['{"text": "x", "v": {"a": 1e400}}'], {}, {1: "a float64 does not hold"}),
+    (
+        ['{"text": "x", "v": {"a": 1.1000000000000000000001}}'],
+        {},
+        {1: "'v': a float64 does not hold 1.1000000000000000000001"},
+    ),
+    (['{"text": "x", "v": {"a": 1e400}}'], {}, {1: "'v': a float64 does not hold 1e400"}),
     (['{"text": "x", "v": {"a": 9007199254740993}}'], {"v": {"a": 9007199254740993}}, {}),
     (
         ['{"text": "x", "v": {"a": 1.5}}', '{"text": "x", "v": {"a": 9007199254740993}}'],
@@ -362,6 +373,49 @@ def test_bytes_that_are_not_of_the_encoding_make_a_bad_row(tmp_path: Path, pipe:
     assert "not cp1252" in report(tmp_path / "out.csv")[3]
 
 
+FORMATS = ("csv", "tsv", "jsonl", "txt", "parquet")
+# Setting -> from what to what it is of use; elsewhere it is refused.
+OF_USE: dict[str, tuple[Any, Callable[[str, str], bool]]] = {
+    "delimiter": (";", lambda source, target: source in ("csv", "tsv") or target == "csv"),
+    "header": (False, lambda source, target: bool({source, target} & {"csv", "tsv"})),
+    "encoding": ("latin-1", lambda source, target: source != "parquet"),
+    "prefix": ("model_", lambda source, target: target != "txt"),
+}
+
+
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("source", FORMATS)
+@pytest.mark.parametrize("name", OF_USE)
+def test_a_setting_shows_in_the_output_or_is_refused(
+    tmp_path: Path, pipe: Any, name: str, source: str, target: str
+) -> None:
+    value, of_use = OF_USE[name]
+    given, out = tmp_path / f"in.{source}", tmp_path / f"out.{target}"
+    if source == "parquet":
+        pq.write_table(pa.table({"1": ["é;x"] if name == "delimiter" else ["é"]}), given)
+    else:
+        delimiter = "\t" if source == "tsv" else ","
+        lines = {"jsonl": ['{"1": "é", "2": 1}'], "txt": ["é"]}.get(source, [f"1{delimiter}2", f"é{delimiter}1"])
+        given.write_bytes("\n".join(lines).encode("utf-8"))
+    column = "text" if source == "txt" else "1"
+    settings: dict[str, Any] = {"column": column, name: value}
+    if name == "delimiter" and source in ("csv", "tsv"):
+        given.write_bytes(given.read_bytes().replace(b"\t" if source == "tsv" else b",", b";"))
+    if of_use(source, target):
+        assert annotate_file(pipe, given, out, **settings).rows
+        changed = out.read_bytes()
+        out.unlink()
+        given.write_bytes(given.read_bytes().replace(b";", b"\t" if source == "tsv" else b","))
+        annotate_file(pipe, given, out, column=column)
+        # A text table of labels says the same whatever the cells were parted by.
+        assert (changed == out.read_bytes()) == (name == "delimiter" and target not in ("csv",))
+    else:
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(InputError, match=f"^{name} is of no use from {given} to {out}: "):
+            annotate_file(pipe, given, out, **settings)
+        assert sorted(tmp_path.iterdir()) == before
+
+
 def test_columns_without_names_are_numbered(tmp_path: Path, pipe: Any) -> None:
     (tmp_path / "in.tsv").write_bytes(b"1\tgood\n2\tbad\n")
     annotate_file(pipe, tmp_path / "in.tsv", tmp_path / "out.tsv", column="2", header=False)
@@ -389,6 +443,17 @@ def test_empty_texts_have_no_answer_and_bad_ones_can_be_kept(tmp_path: Path, mak
     assert [row["label"] is None for row in found] == [False, True, True, True, True, True]
     assert [*report(out)] == [5, 6, 7]
     assert (done.rows, done.bad, done.empty) == (6, 3, 3)
+
+
+def test_parquet_comes_from_a_file_and_goes_to_one(tmp_path: Path, pipe: Any) -> None:
+    pq.write_table(pa.table({"text": ["good"]}), source := tmp_path / "in.parquet")
+    with pytest.raises(InputError, match="cannot be written to standard output; give a file"):
+        annotate_file(pipe, source, "-", output_format="parquet")
+    with pytest.raises(InputError, match="cannot be written to standard output; give a file"):
+        annotate_file(pipe, source, "-")
+    with pytest.raises(InputError, match="cannot be read from standard input; give a file"):
+        annotate_file(pipe, "-", tmp_path / "out.csv", input_format="parquet")
+    assert not [*tmp_path.glob("out*")]
 
 
 def test_standard_input_and_output(tmp_path: Path, make: Make) -> None:

@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
 
 import npdistil
 from npdistil.checkpoint.hub import bundled_model, find_model, hub_cache
-from npdistil.errors import CheckpointError, MissingExtraError
+from npdistil.errors import CheckpointError, InputError, MissingExtraError
 
 Make = Callable[..., Path]
 VARIABLES = (
@@ -288,3 +290,32 @@ def test_a_user_without_a_home_gets_an_error_of_ours(tmp_path: Path, monkeypatch
     directory = tiny.write(tmp_path / "model")
     assert find_model(directory) == directory
     assert find_model() == bundled_model()
+
+
+WRONG: dict[str, Any] = {"revision": 5, "token": 5, "cache_dir": 5, "local_files_only": "no"}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_argument_of_another_type_is_refused_wherever_the_model_is(make: Make, name: str) -> None:
+    everywhere: list[Any] = [None, "minilm-l6-sst2", make(), "owner/name"]
+    for where in everywhere:
+        opened: list[Callable[..., Any]] = [
+            npdistil.load,
+            npdistil.AutoModel.from_pretrained,
+            npdistil.AutoTokenizer.from_pretrained,
+            partial(npdistil.pipeline, "text-classification"),
+        ]
+        for each in opened:
+            with pytest.raises(InputError, match=f"^{name} is {WRONG[name]!r}; "):
+                each(where, **{name: WRONG[name]})
+
+
+def test_a_directory_has_no_other_revision_than_main(make: Make) -> None:
+    directory = make()
+    everywhere: list[Any] = [None, "minilm-l6-sst2", directory, str(directory)]
+    for where in everywhere:
+        assert npdistil.load(where, engine="numpy", revision="main").config.labels == ("NEGATIVE", "POSITIVE")
+        with pytest.raises(InputError, match="^revision is 'v2', but .* is a directory, which has no revisions"):
+            npdistil.load(where, revision="v2")
+    with pytest.raises(InputError, match="revision belong to `load`; this model is loaded already"):
+        npdistil.pipeline("text-classification", npdistil.load(directory, engine="numpy"), revision="v2")

@@ -1,6 +1,7 @@
 """The command as a process of its own: warnings, Ctrl-C and the system's limits never end in a traceback."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from npdistil.checkpoint.tokenizer import reserve
 
 COMMAND = [sys.executable, "-m", "npdistil"]
 
@@ -85,3 +88,66 @@ def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"POSITIVE")
+
+
+# Limits of the system.
+
+
+def one_line_at_most(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.stderr.count("\n") <= 1, done.stderr
+    if done.returncode != 0:
+        assert done.stderr.startswith("npdistil: error: ") or (
+            done.returncode == 1 and done.stderr.startswith("OpenBLAS error: ")  # which ends the process by itself
+        )
+
+
+@pytest.mark.parametrize("megabytes", [60, 150, 300])
+@pytest.mark.parametrize("command", [("classify", "good", "bad"), ("info",), ("explain", "good")])
+def test_too_little_address_space_is_one_line(megabytes: int, command: tuple[str, ...]) -> None:
+    resource = pytest.importorskip("resource")
+    limit = (megabytes * 10**6,) * 2
+    one_line_at_most(run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit)))
+
+
+def test_a_module_that_cannot_be_loaded_is_one_line_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "safetensors.py").write_text("raise ImportError('pages\\nof\\nadvice') from ImportError('no segment')")
+    done = run("classify", "good", env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "npdistil: error: a module cannot be imported: no segment\n"
+
+
+def test_memory_that_the_tokenizer_will_not_get_is_an_error_before_the_work() -> None:
+    reserve(2**20)
+    with pytest.raises(MemoryError, match="the tokenizer needs"):
+        reserve(2**62)
+
+
+@pytest.fixture
+def without_threads() -> list[str]:
+    """What a command is put behind so that its process has its first thread and no other."""
+    as_another = ["setpriv", "--reuid=61234", "--regid=61234", "--clear-groups"]  # root has no such limit
+    as_another += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]  # and may have Python for itself
+    before = [*(as_another if os.getuid() == 0 else []), "prlimit", "--nproc=1:1"]
+    if missing := [name for name in (before[0], "prlimit") if not shutil.which(name)]:
+        pytest.skip(f"needs {missing[0]}")
+    code = "import _thread; _thread.start_new_thread(print, ())"
+    done = subprocess.run(
+        [*before, sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    if "can't start new thread" not in done.stderr:
+        pytest.skip(f"a process cannot be held to one thread here: {done.stderr or 'it started another'}")
+    return before
+
+
+@pytest.mark.parametrize("command", [("classify",), ("classify", "--engine", "numpy"), ("embed",)])
+def test_where_no_thread_can_be_started_the_answers_are_the_same_and_nothing_is_said(
+    without_threads: list[str], command: tuple[str, ...]
+) -> None:
+    words = [*COMMAND, *command, "--threads", "3", "good", "bad", "I like you. I love you."]
+    free, held = (
+        subprocess.run([*before, *words], capture_output=True, text=True, timeout=120, check=False)
+        for before in ([], without_threads)
+    )
+    assert (free.returncode, free.stderr) == (0, "")
+    assert (held.returncode, held.stderr) == (0, "")
+    assert held.stdout == free.stdout

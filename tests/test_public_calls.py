@@ -4,21 +4,9 @@ from typing import Any
 
 import pytest
 import tiny
-from public_calls import CALLS, Call
+from public_calls import CALLS, HEADS, Call
 
 import npdistil
-
-HEADS: dict[str, dict[str, Any]] = {
-    "CLASSIFIER": {},
-    "TAGGER": {
-        "architectures": ["DistilBertForTokenClassification"],
-        "id2label": {0: "O", 1: "B-PER", 2: "I-PER"},
-    },
-    "READER": {"architectures": ["DistilBertForQuestionAnswering"]},
-    "FILLER": {"architectures": ["DistilBertForMaskedLM"]},
-    "JUDGE": {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}},
-    "BARE": {"architectures": ["DistilBertModel"]},
-}
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,29 @@ def test_every_public_name_exists_and_says_what_it_is() -> None:
         assert getattr(npdistil, name).__doc__, name
 
 
+def test_type_checkers_programs_and_a_star_are_told_the_same_public_names() -> None:
+    """By parsing: each name stands once in what is imported for type checkers, in `_MODULES`, and in `__all__`."""
+    source = ast.parse(Path(npdistil.__file__).read_text(encoding="utf-8"))
+    checked = next(
+        node for node in source.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    assigned = {ast.unparse(node.targets[0]): node.value for node in source.body if isinstance(node, ast.Assign)}
+    modules: dict[str, tuple[str, ...]] = ast.literal_eval(assigned["_MODULES"])
+    for_types: list[tuple[str, str]] = []
+    for node in checked.body:
+        assert isinstance(node, ast.ImportFrom)
+        assert all(alias.asname is None for alias in node.names)
+        for_types += [("." * node.level + (node.module or ""), alias.name) for alias in node.names]
+    submodules = {name for module, name in for_types if module == "."}
+    at_run_time = [(module, name) for module, names in modules.items() for name in names]
+    assert sorted(each for each in for_types if each[0] != ".") == sorted(at_run_time)
+    assert ast.literal_eval(assigned["__all__"]) == sorted({name for _, name in for_types})
+    assert len(for_types) == len({name for _, name in for_types})
+    assert submodules == {"results", "util"}  # those that `__getattr__` gives
+    for name in submodules:
+        assert getattr(npdistil, name).__name__ == f"npdistil.{name}"
+
+
 LAYERS = [  # each imports only what stands before it
     ["errors", "distilbert", "forks"],
     ["settings", "arguments", "util", "results", "keywords", "notebook"],

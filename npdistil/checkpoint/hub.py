@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, InputError, MissingExtraError
-from ..settings import Kind, check, string
+from ..settings import Kind, check, flag, shown, string
 from .folder import Folder
 from .sentence import MODULES, read_modules
 from .tokenizer import FILES as TOKENIZER_FILES
@@ -16,6 +16,7 @@ from .weights import weight_names
 BUNDLED = "minilm-l6-sst2"
 CARDS_NAME = "en.classify.distilbert_sequence.sst2"  # by which a classifier of sentiments is loaded beside Spark NLP
 PLACE = Kind("expected a directory", lambda value: isinstance(value, (str, os.PathLike)), str, {"type": "string"})
+TOKEN = Kind("expected a string, True or False", lambda value: isinstance(value, (str, bool)), str, {"type": "string"})
 HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WANTED = ("*.json", "*.safetensors", "*vocab.txt")  # of a repository on the Hub, in folders too
 TOKENIZER = "a tokenizer"
@@ -54,24 +55,26 @@ def find_model(
 
     Args:
         path_or_name: what is looked for.
-        revision: a branch, tag or commit of a Hub name; None is "main".
+        revision: a branch, tag or commit of a Hub name; None is "main". A directory has no other.
         token: for the Hub, as `huggingface_hub` takes it.
         cache_dir: the Hub's cache, where it is not in its own place.
         local_files_only: as HF_HUB_OFFLINE=1.
 
     Raises:
         CheckpointError: no such directory, or a name that is not in the cache while offline or on the Hub.
-        InputError: neither a path nor a name.
+        InputError: neither a path nor a name; or an argument that is of another type, or means nothing for it.
         MissingExtraError: a download without `huggingface_hub`.
     """
-    if path_or_name is None:
-        return bundled_model()
     check("revision", string(), revision, None)
+    check("token", TOKEN, token, None)
     check("cache_dir", PLACE, cache_dir, None)
+    check("local_files_only", flag(), local_files_only)
+    if path_or_name is None:
+        return _only(bundled_model(), revision)
     if isinstance(path_or_name, str) and path_or_name in (BUNDLED, CARDS_NAME) and not os.path.exists(path_or_name):  # noqa: PTH110
         if path_or_name == CARDS_NAME:
             warnings.warn(f"{CARDS_NAME} is not what Spark NLP has under it, but the bundled model", stacklevel=3)
-        return bundled_model()
+        return _only(bundled_model(), revision)
     if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
             f"the model is a {type(path_or_name).__name__}; expected a directory, a name on the Hub or what "
@@ -80,7 +83,7 @@ def find_model(
         )
     path = _expanded(Path(path_or_name))
     if not isinstance(path_or_name, str) or not HUB_NAME.fullmatch(path_or_name) or os.path.exists(path):  # noqa: PTH110
-        return path  # whether it holds a model, and exists at all, is for who reads it to say
+        return _only(path, revision)  # whether it holds a model, and exists at all, is for who reads it to say
     cache = hub_cache() if cache_dir is None else _expanded(Path(cache_dir))
     cached = _in_cache(path_or_name, cache, revision or "main")
     missing = _missing(cached) if cached else []
@@ -98,6 +101,19 @@ def find_model(
             "to download it"
         )
     return _download(path_or_name, revision=revision, token=token, cache_dir=cache_dir)
+
+
+def _only(path: Path, revision: str | None) -> Path:
+    """A directory, which has one revision.
+
+    Raises:
+        InputError: another one is asked for.
+    """
+    if revision not in (None, "main"):
+        raise InputError(
+            f"revision is {shown(revision)}, but {path} is a directory, which has no revisions: leave it out"
+        )
+    return path
 
 
 def _expanded(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """The tokenizer of a model directory: tokenizer.json, or vocab.txt, with what the files beside them say."""
 
+import mmap
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,8 @@ from ..forks import loads
 from .folder import Folder
 
 FILES = ("tokenizer.json", "vocab.txt")  # the first that is there is read
+MEMORY = 32  # bytes that each byte of the first becomes in memory
+LEAST = 2**24  # bytes that small work may take
 SETTINGS, SPECIAL_TOKENS, ADDED_TOKENS = "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"
 SPECIAL = {
     "unk_token": "[UNK]",
@@ -58,6 +61,21 @@ class Tokenization:
     truncation_side: str = "right"
     clean_up_spaces: bool = False
     token_types: bool = True
+
+
+def reserve(size: int) -> None:
+    """Make sure that the tokenizer's library will find memory; where it finds none it ends the process.
+
+    Args:
+        size: bytes that it takes.
+
+    Raises:
+        MemoryError: there are not so many left, and `LEAST` more.
+    """
+    try:
+        mmap.mmap(-1, LEAST + size).close()
+    except (OSError, OverflowError):
+        raise MemoryError(f"the tokenizer needs {(LEAST + size) / 1e6:,.0f} MB more than there are left") from None
 
 
 def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
@@ -256,6 +274,7 @@ def _from_json(folder: Folder, settings: Mapping[str, Any], is_bert: bool) -> To
     """
     path = folder.path / FILES[0]
     content = folder.read(FILES[0])
+    reserve(MEMORY * len(content))
     try:
         tokenizer = Tokenizer.from_str(content.decode("utf-8"))
     except Exception as error:  # noqa: BLE001 - the library raises Exception itself and no narrower class

@@ -1,6 +1,7 @@
 """The command `npdistil`: results on standard output, everything else on standard error."""
 
 import argparse
+import errno
 import importlib
 import io
 import logging
@@ -60,8 +61,8 @@ def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = l
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         _discard_output()
         return FAILED
-    except (NpdistilError, OSError, MemoryError) as error:
-        say("error", ": ".join(filter(None, ("out of memory" * isinstance(error, MemoryError), str(error)))))
+    except (NpdistilError, OSError, MemoryError, ImportError) as error:
+        say("error", _reason(error))
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -69,6 +70,18 @@ def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = l
             _discard_output()
         return FAILED
     return 0
+
+
+def _reason(error: BaseException) -> str:
+    """What an error says; of memory and of modules it may say nothing, or pages that have the reason behind them."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return "out of memory" + f": {error}" * bool(str(error))
+    if isinstance(error, ImportError) and not isinstance(error, NpdistilError):
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        return f"a module cannot be imported: {cause}"
+    return str(error)
 
 
 def say(kind: str, text: str) -> None:

@@ -8,7 +8,6 @@ beside the output lie `OUTPUT.partial` with the rows so far and `OUTPUT.journal`
 read. The same call made again goes on from there. Many files are so many outputs, one after the other.
 """
 
-import codecs
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 from .. import atomic
 from ..errors import InputError
 from ..pipelines import Pipeline
-from ..settings import check, choice, string
+from ..settings import check, choice, shown, string
 from . import arrow, many
 from .journal import beside, journal_of
 from .rows import COMPRESSIONS, FORMATS, Options, pyarrow
@@ -28,6 +27,12 @@ from .text import Csv, Json, Plain
 from .writers import writer_of
 
 ON_ERROR = ("stop", "skip", "null")
+OF_USE = {
+    "delimiter": "only CSV has one, and .tsv is written with tabs",
+    "header": "only CSV can be without",
+    "encoding": "Parquet says itself how its texts are encoded",
+    "prefix": "plain text has no names of columns",
+}
 READERS: dict[str, Any] = {"csv": Csv, "jsonl": Json, "txt": Plain, "parquet": arrow.Parquet}
 
 
@@ -52,7 +57,7 @@ def annotate_file(
     .zst (extra `files`) behind. Classification adds `label` and `score`; or, if the task gives several, `labels`, a
     list of {"label", "score"}; with `long_text="truncate"` also `truncated`. Token classification adds `entities`,
     zero-shot classification `labels`, embedding `vector`. In CSV lists are written as JSON. A row without a text, or
-    with blanks alone, has nulls there. Equal texts are computed once; the results would be the same bits.
+    with blanks alone, has nulls there. A short text that comes again is computed once; the bits would be the same.
 
     Args:
         pipe: text, token or zero-shot classification, or embedding, with the settings to use.
@@ -73,11 +78,13 @@ def annotate_file(
         input_format: "csv", "jsonl.gz" and so on, where the name does not say it.
         output_format: as `input_format`; on standard output, and for many files, by default that of the input. Many
             files' outputs get it as suffix.
-        progress: called after each window; for many files with bytes of all of them.
+        progress: called after each window of rows, and between the batches that its texts are run in; for many files
+            with bytes of all of them.
 
     Raises:
-        InputError: another task; a file, format or column that cannot be used; a bad row, with "stop"; an input that
-            changes meanwhile; what an interrupted run with another input, model or setting has left.
+        InputError: another task; a file, format or column that cannot be used; a setting that these formats have no use
+            for; a bad row, with "stop"; an input that changes meanwhile; what an interrupted run with another input,
+            model or setting has left.
         MissingExtraError: Parquet without pyarrow.
         OSError: reading or writing failed; what has been done stays, and the same call goes on.
 
@@ -92,31 +99,46 @@ def annotate_file(
         '{"text": "A joy.", "label": "POSITIVE", "score": 0.9...}'
     """
     check("on_error", choice(*ON_ERROR), on_error)
+    for name, path in (("source", source), ("target", target)):
+        if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
+            raise InputError(f"{name} is {shown(path)}; expected a path")
     for name, value in (("prefix", prefix), ("delimiter", delimiter), ("encoding", encoding)):
         check(name, string(), value, None)
     if encoding is not None:
         try:
-            codecs.lookup(encoding)
-        except LookupError:
+            "a".encode(encoding)  # also says whether it is one of texts, which `codecs.lookup` does not
+        except (LookupError, ValueError):
             raise InputError(f"encoding is {encoding!r:.80}; expected a name that Python knows, as utf-8") from None
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise InputError(f"delimiter is {delimiter!r:.80}; expected one character, and no quote")
     answers = Answers(pipe, prefix)
+
+    used = {"delimiter": delimiter is None, "header": header, "encoding": encoding is None, "prefix": not prefix}
 
     def planned(path: Path | None, out: Path | None, written: str | None) -> Plan:
         given = _format(path, input_format, "read")
         taken = given if out is None and written is None else _format(out, written, "write")
         reading = Options(*given[:2], delimiter or given[2], column, answers.added, header, encoding)
         tab = taken[2] if taken[2] == "\t" else delimiter or ","
+        used["delimiter"] |= given[0] == "csv" or (taken[0] == "csv" and tab == delimiter)
+        used["header"] |= "csv" in (given[0], taken[0])
+        used["encoding"] |= given[0] != "parquet"
+        used["prefix"] |= taken[0] != "txt"
         return Plan(path, out, reading, replace(reading, format=taken[0], compression=taken[1], delimiter=tab))
+
+    def check_used() -> None:
+        if ignored := [name for name, of_use in used.items() if not of_use]:
+            raise InputError(f"{ignored[0]} is of no use from {source} to {target}: {OF_USE[ignored[0]]}")
 
     read, out = os.fspath(source), None if os.fspath(target) == "-" else Path(target)
     if not many.is_many(read):
         one = planned(None if read == "-" else Path(read), out, output_format)
+        check_used()
         return _annotate(answers, one, on_error, progress, one_of_many=False)
     if out is None:
         raise InputError(f"{read} may be many files, whose outputs go into a directory; name one")
     plans = [planned(*pair, output_format or input_format) for pair in many.pairs(read, out, output_format)]
+    check_used()
     sizes = [path.stat().st_size for path, *_ in plans if path]
     done: list[Summary] = []
 
@@ -148,8 +170,8 @@ def _annotate(answers: Answers, plan: Plan, on_error: str, progress: Progress | 
         raise InputError(f"{path} is not a file")
     if out is None and writing.format == "parquet":
         raise InputError("Parquet cannot be written to standard output; give a file")
-    if out is not None and out.is_dir():
-        raise InputError(f"{out} is a directory; expected the name of a file")
+    if out is not None and out.exists() and not out.is_file():  # a device or a pipe would be replaced too
+        raise InputError(f"{out} is {'a directory' if out.is_dir() else 'no file'}; expected the name of a file")
     if path and out:
         for each in [out, *beside(out)]:
             if path.resolve() == each.resolve() or (each.exists() and path.samefile(each)):

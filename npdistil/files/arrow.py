@@ -1,6 +1,5 @@
 """Arrow: batches in, the same batches with columns appended out; Parquet, and what becomes of it."""
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +10,7 @@ from ..errors import InputError
 from .rows import ROWS, SIZE, Options, Reader, Window, missing_column, pyarrow
 
 ROW_GROUP = 2**23  # bytes in memory of a row group of the Parquet that is written
+DEEPEST = 40  # lists and structs in one another: of a list Parquet makes two, and Arrow reads no more than 100
 EXACT = 2**53  # up to which a float64 has every integer
 WIDER = {("int", "int64"): "int64", ("int64", "int"): "int64", ("int", "float"): "float", ("float", "int"): "float"}
 
@@ -30,23 +30,25 @@ def arrow_type(kind: Any) -> Any:
     return arrow.type_for_alias(names.get(kind, kind))
 
 
-def widened(kind: Any, value: Any) -> Any:
+def widened(kind: Any, value: Any, deep: int = 0) -> Any:
     """What `arrow_type` takes for a column with values of `kind` and this one of JSON.
 
     Arrow's own inference makes 1 of true and of 1.5; here ValueError says that no type has both exactly.
     """
     if value is None:
         return kind
+    if deep > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} lists and objects in one another")
     if isinstance(value, dict):
         if isinstance(kind, dict | None):
             kind = kind or {}
-            return kind | {name: widened(kind.get(name), each) for name, each in value.items()}
+            return kind | {name: widened(kind.get(name), each, deep + 1) for name, each in value.items()}
         found = "an object"
     elif isinstance(value, list):
         if isinstance(kind, tuple | None):
             (element,) = kind or (None,)
             for each in value:
-                element = widened(element, each)
+                element = widened(element, each, deep + 1)
             return (element,)
         found = "a list"
     else:
@@ -54,7 +56,7 @@ def widened(kind: Any, value: Any) -> Any:
         if found == "int" and abs(value) > EXACT:
             found = "int64"
             if not -(2**63) <= value < 2**63:
-                raise ValueError(f"an int64 does not hold {value}")
+                raise ValueError(f"an int64 does not hold {value!s:.80}")
         if kind in (None, found):
             return found
         if isinstance(kind, str) and (kind, found) in WIDER:
@@ -73,10 +75,10 @@ class Parquet(Reader):
         try:
             self.file = parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
             self.schema = self.file.schema_arrow
-        except arrow.ArrowException as error:
-            raise InputError(f"{path} is not a Parquet file: {error}") from None
+            self.columns: Sequence[str] = self.schema.names
+        except (ValueError, arrow.ArrowException, OSError) as error:  # names may be not UTF-8
+            raise self._broken(error, f"{path} cannot be read as Parquet") from None
         self.total: int = self.file.metadata.num_rows
-        self.columns: Sequence[str] = self.schema.names
         self.name, self.options = str(path), options
 
     def windows(self, place: int, line: int) -> Iterator[Window]:
@@ -87,7 +89,7 @@ class Parquet(Reader):
         while begin < len(groups) and first + groups[begin].num_rows <= place:
             first, begin = first + groups[begin].num_rows, begin + 1
         widest = max((each.total_byte_size // max(1, each.num_rows) for each in groups[begin:]), default=0)
-        rows = max(1, min(ROWS // 4, SIZE // max(1, widest)))
+        rows = max(1, min(ROWS // 4, SIZE // 4 // max(1, widest)))
         batches: list[Any] = []
         try:
             for batch in self.file.iter_batches(rows, row_groups=[*range(begin, len(groups))], use_threads=False):
@@ -96,10 +98,14 @@ class Parquet(Reader):
                 if sum(each.nbytes for each in batches) >= SIZE or sum(map(len, batches)) >= ROWS:
                     yield self._window(batches, first)
                     batches = []
-        except pyarrow()[0].ArrowException as error:
-            raise InputError(f"{self.name} cannot be read on after row {first}: {error}") from None
+        except (pyarrow()[0].ArrowException, OSError) as error:
+            raise self._broken(error, f"{self.name} cannot be read on after row {first}") from None
         if batches:
             yield self._window(batches, first)
+
+    def _broken(self, error: Exception, what: str) -> Exception:
+        """What pyarrow raised, as ours where it is about the bytes; without a number of its own an OSError is."""
+        return error if getattr(error, "errno", None) else InputError(f"{what}: {str(error).strip()}")
 
     def close(self) -> None:
         """As `Reader.close`."""
@@ -183,7 +189,7 @@ def check_column(columns: Sequence[str], column: str, name: str) -> None:
         raise InputError(f"{name} has {f'{count} columns {column!r}' if count else missing_column(column, columns)}")
 
 
-def check_plain(schema: Any) -> None:
+def check_plain(schema: Any, name: str) -> None:
     """InputError where text cannot say all that a column's values say."""
     arrow = pyarrow()[0]
     for each in schema:
@@ -193,7 +199,7 @@ def check_plain(schema: Any) -> None:
             arrow.array([0]).cast(arrow.timestamp("s", zone)).cast("string")
         except (TypeError, arrow.ArrowException):  # noqa: PERF203
             raise InputError(
-                f"column {each.name!r} is {each.type}, which only Parquet can hold; write Parquet"
+                f"column {each.name!r} of {name} is {each.type}, which only Parquet can hold; write Parquet"
             ) from None
 
 
@@ -243,8 +249,9 @@ class ParquetWriter:
         row = self.reader.values(record)
         for name, value in row.items():
             try:
-                if widened(self.kinds[name], value) != self.kinds[name]:
-                    raise ValueError(f"{value!r:.80} is no {self.kinds[name]}")  # noqa: TRY301
+                kind = self.kinds.get(name)  # none where no row fits that has it
+                if widened(kind, value) != kind:
+                    raise ValueError(f"{value!r:.80} is no {kind}")  # noqa: TRY301
             except ValueError as error:  # noqa: PERF203
                 raise ValueError(f"{name!r}: {error}") from None
         return row
@@ -258,7 +265,10 @@ class ParquetWriter:
         else:
             columns = columns_of(self.kinds, rows)
         columns = [*columns, *columns_of(self.options.added, added)]
-        return _stream(self.schema, [arrow.Table.from_arrays(columns, schema=self.schema)])
+        try:
+            return _stream(self.schema, [arrow.Table.from_arrays(columns, schema=self.schema)])
+        except arrow.ArrowInvalid as error:  # nested too deep, which only rows show
+            raise InputError(f"{self.reader.name} cannot become Parquet: {error}; write JSON lines") from None
 
     def finish(self, partial: Path, target: Path) -> None:
         """The whole output from what is written; it appears at once."""
@@ -283,9 +293,10 @@ class ParquetWriter:
             beside.unlink(missing_ok=True)
 
 
-def _stream(schema: Any, tables: list[Any]) -> bytes:
+def _stream(schema: Any, tables: list[Any]) -> Any:
+    """Bytes, as Arrow holds them: no copy."""
     arrow = pyarrow()[0]
-    data = io.BytesIO()
+    data = arrow.BufferOutputStream()
     with arrow.ipc.new_stream(data, schema) as stream:
         for table in tables:
             stream.write_table(table)

@@ -29,7 +29,12 @@ def pairs(source: str, target: Path, output_format: str | None) -> list[tuple[Pa
         found = [Path(path) for path in glob.glob(source, recursive=True)]  # noqa: PTH207 - absolute patterns too
     inputs = sorted({each for path in found for each in (_below(path) if path.is_dir() else [path])})
     if not inputs:
-        raise InputError(f"{source}: there is no such file")
+        raise InputError(f"{source}: there is no file to read")
+    for path in inputs:
+        if not path.is_file():
+            raise InputError(f"{path} is not a file")
+        if "**" in source and (links := [each for each in path.parents if root in each.parents and each.is_symlink()]):
+            raise InputError(f"{links[-1]} is a link to a directory; ** does not follow these")
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; expected a directory, for {len(inputs):,} files")
     inside, above = target.resolve(), root.resolve()
@@ -55,10 +60,10 @@ def _below(directory: Path) -> list[Path]:
     for path in directory.rglob("*"):
         if any(part[0] in "_." for part in path.relative_to(directory).parts):
             continue
-        if path.is_file():
-            found.append(path)
-        elif path.is_symlink():
+        if path.is_symlink() and not path.is_file():
             raise InputError(f"{path} is a link to no file; links to directories are not followed")
+        if not path.is_dir():
+            found.append(path)
     return found
 
 

@@ -20,7 +20,7 @@ FORMATS = {
     "parquet": ("parquet", ","),
 }
 COMPRESSIONS = ("gz", "zst")
-ROWS, SIZE = 2048, 2**22  # a window ends with the row that reaches either; bytes, of all columns
+ROWS, SIZE = 2048, 2**21  # a window ends with the row that reaches either; bytes, of all columns
 
 
 def _plain(value: Any) -> Any:
@@ -157,6 +157,6 @@ def pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError:
+    except ModuleNotFoundError:
         raise MissingExtraError("pyarrow", "files") from None
     return pa, pq

@@ -21,7 +21,9 @@ from .rows import ROWS, SIZE, Options, Reader, Window, cell, dumps, missing_colu
 log = logging.getLogger(__name__)
 LONGEST = 2**24  # bytes of a line, characters of a CSV field: an unclosed quote would take in the rest of the file
 BLOCK = 2**18  # bytes read at once
-MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+# The longer first: that of UTF-32 begins as that of UTF-16 does.
+MARKS = {codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be", codecs.BOM_UTF8: "utf-8"}
+MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 BROKEN = (EOFError, OSError, UnicodeError, zlib.error)  # what reading raises in the middle of a file
 SPACE = re.compile(r"[ \t\r\n]*")
 QUOTED = re.compile(r'["\r\n]|^[ \t]|[ \t]$')  # cells that other readers could take for something else without quotes
@@ -40,7 +42,7 @@ class Record(NamedTuple):
 
 
 class Recoded(io.RawIOBase):
-    """Bytes of another encoding, read as UTF-8; those that are not of it stay as they are, which is not UTF-8."""
+    """Bytes of another encoding, read as UTF-8; those that are not of it become what is not UTF-8."""
 
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
         self.stream, self.rest = stream, b""
@@ -54,7 +56,7 @@ class Recoded(io.RawIOBase):
         """As `io.RawIOBase.readinto`."""
         while not self.rest:
             raw = self.stream.read(BLOCK)
-            self.rest = self.decoder.decode(raw, final=not raw).encode("utf-8", "surrogateescape")
+            self.rest = self.decoder.decode(raw, final=not raw).encode("utf-8", "surrogatepass")
             if not raw:
                 break
         some, self.rest = self.rest[: len(buffer)], self.rest[len(buffer) :]
@@ -207,7 +209,7 @@ class Json(TextReader):
 
     def start(self) -> None:
         """As `TextReader.start`."""
-        self.read, self.read_exactly = _Objects(_whole, float), _Objects(int, _exact)
+        self.read, self.read_exactly = _Objects(_whole, float), _Objects(_integer, _exact)
 
     def rows(self) -> Iterator[Record]:
         """As `TextReader.rows`."""
@@ -234,7 +236,15 @@ class Json(TextReader):
 
     def values(self, record: Record) -> dict[str, Any]:
         """As `Reader.values`; no number that a float64 would change."""
-        return self._unique(self.read_exactly, record.value)
+        try:
+            return self._unique(self.read_exactly, record.value)
+        except ValueError:
+            for name, value in self.json(record).items():
+                try:
+                    self.read_exactly.decode(value)
+                except ValueError as error:  # noqa: PERF203
+                    raise ValueError(f"{name!r}: {error}") from None
+            raise
 
     def _unique(self, read: "_Objects", line: str) -> dict[str, Any]:
         values = read(line)
@@ -278,8 +288,14 @@ def _exact(digits: str) -> float:
     """A float that is the number written, as far as a float64 can be told from others."""
     value, significand = float(digits), digits.lower().partition("e")[0].lstrip("-").replace(".", "").strip("0")
     if len(significand) > MOST_DIGITS or (significand and not 1e-307 < abs(value) < 1e308):
-        raise ValueError(f"a float64 does not hold {digits}")
+        raise ValueError(f"a float64 does not hold {digits:.80}")
     return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS + 3:  # more than any int64 has, and maybe more than Python reads
+        raise ValueError(f"an int64 does not hold {digits:.80}")
+    return int(digits)
 
 
 def _whole(digits: str) -> float:
@@ -330,7 +346,7 @@ class Csv(TextReader):
         try:
             self.columns = next(self.table, [])
         except csv.Error as problem:
-            error = f"not CSV: {problem}"
+            error = _problem(problem)
         self.first = self.lines.record(self.columns, None, error)
         if self.first.error:
             raise InputError(f"{self.name}, line 1: {self.first.error}")
@@ -357,7 +373,7 @@ class Csv(TextReader):
             except StopIteration:
                 return
             except csv.Error as problem:
-                error = f"not CSV: {problem}"
+                error = _problem(problem)
             if fields and len(fields) != len(self.columns):
                 error = f"{len(fields)} fields for {len(self.columns)} columns"
             record = self.lines.record(fields, fields[column] if fields and not error else None, error)
@@ -380,6 +396,11 @@ class Csv(TextReader):
         body = line.removesuffix(b"\n").removesuffix(b"\r")
         more = "".join(self.options.delimiter + quoted(each, self.options.delimiter) for each in cells)
         return body + more.encode() + (line[len(body) :] or self.end)
+
+
+def _problem(error: csv.Error) -> str:
+    """Without its advice on how to open a file in Python."""
+    return f"not CSV: {str(error).partition(' - ')[0]}"
 
 
 def quoted(value: str, delimiter: str) -> str:

@@ -82,7 +82,7 @@ def writer_of(reader: Reader, options: Options) -> TextWriter | arrow.ParquetWri
     if columns is None and options.format in ("csv", "parquet"):
         kinds = _kinds(reader, to_parquet)
     if isinstance(reader, arrow.Parquet) and options.format in ("csv", "jsonl"):
-        arrow.check_plain(reader.schema)
+        arrow.check_plain(reader.schema, reader.name)
     if options.format == "txt" and next(iter(options.added.values())) not in ("string", LABELS):
         raise InputError("plain text takes labels alone; write CSV, JSON lines or Parquet")
     writer = arrow.ParquetWriter(reader, options, kinds) if to_parquet else TextWriter(reader, options, [*kinds])

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import json
-import os
+import random
 import re
 import sys
 import traceback
@@ -62,8 +62,10 @@ SAFE = (
 )
 UNREAD = (401, 403, 408, 413, 415)  # answers to a request whose body may not have been read: it is not waited for
 LOOK = 0.1  # seconds until it is looked whether a client is still there
+LARGE = 16_384  # bytes of a body that is read beside the event loop
 AT_ONCE, TURN_BYTES = 2048, 16_384  # values that are written as JSON at once, and bytes before others have a turn
 ID = re.compile(rb"[!-~]{1,128}")  # of a request, as a client may give it
+HOST = re.compile(r"(?:\[(.+)\]|([^:]*))(?::\d*)?")  # a name or an address, and perhaps a port
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
 
 
@@ -221,7 +223,7 @@ class Guard:
         began, spent = perf_counter(), Spent()
         SPENT.set(spent)
         number = headers.get(b"x-request-id", b"")
-        number = number if ID.fullmatch(number) else os.urandom(16).hex().encode()
+        number = number if ID.fullmatch(number) else b"%032x" % random.getrandbits(128)  # no secret
         known = path if path in self.paths else None
 
         async def send_safely(message: Any) -> None:
@@ -235,9 +237,9 @@ class Guard:
             await send(message)
 
         free = scope["method"] in ("GET", "HEAD") and path in OPEN
-        host = headers.get(b"host", b"").decode("latin-1").lower()
-        name = host.rpartition("]")[0].lstrip("[") or host.partition(":")[0]
-        if self.hosts and name and name not in self.hosts:
+        host = headers.get(b"host", b"").decode("latin-1").lower() if self.hosts else ""
+        name = (found[1] or found[2]) if (found := HOST.fullmatch(host)) else host
+        if name and name not in self.hosts:
             response = _error(
                 403, "Forbidden", f"not for the host {name:.80}; --allow-host names more than this machine", path
             )
@@ -277,12 +279,30 @@ async def _within(service: Service, request: Request, path: str, handler: Handle
     """
     settings = service.settings
     with Limit(settings.timeout) as limit:
-        data = await _body(request, settings.max_body_bytes)
+        body = await _body(request, settings.max_body_bytes)
         limit.receive = request.receive  # with the body read, all that may come is that the client leaves
         limit.began = perf_counter()
-        fields = path if handler else service.default(data)
-        fields = fields if fields in BODIES else "/"
-        return await (handler or service.endpoints[fields])(**read(fields, data))
+        asked, fields = await service.run(len(body) < LARGE, partial(_understood, service, path, handler), body)
+        return await asked(**fields)
+
+
+def _understood(
+    service: Service, path: str, handler: Handler | None, body: bytearray
+) -> tuple[Handler, dict[str, Any]]:
+    """What a body asks for, and its fields; nothing where it has more values than its tokens and texts can need."""
+    settings = service.settings
+    values = sum(map(body.count, (b",", b"[", b"{")))  # as many as there are, and those in texts, which are tokens
+    if values > (most := settings.max_request_tokens + 4 * settings.max_request_texts):
+        raise ApiError(413, "Validation", f"{values} commas and opening brackets; at most {most} a request")
+    try:
+        data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, "Validation", f"the body is not JSON in UTF-8: {error}") from None
+    if not isinstance(data, dict):
+        raise ApiError(422, "Validation", "the body should be a JSON object")
+    fields = path if handler else service.default(data)
+    fields = fields if fields in BODIES else "/"
+    return handler or service.endpoints[fields], read(fields, data)
 
 
 class Limit:
@@ -335,7 +355,7 @@ class Limit:
             raise self.error from None
 
 
-async def _body(request: Request, most: int) -> dict[str, Any]:
+async def _body(request: Request, most: int) -> bytearray:
     headers = dict(request.scope["headers"])
     coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
     if coding.lower() != "identity":
@@ -350,13 +370,7 @@ async def _body(request: Request, most: int) -> dict[str, Any]:
                 break
     if size > most:
         raise ApiError(413, "Validation", f"the body is larger than {most} bytes")
-    try:
-        data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "Validation", f"the body is not JSON in UTF-8: {error}") from None
-    if not isinstance(data, dict):
-        raise ApiError(422, "Validation", "the body should be a JSON object")
-    return data
+    return body
 
 
 def _no_constant(name: str) -> None:

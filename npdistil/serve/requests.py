@@ -32,12 +32,10 @@ def is_batch(value: Any) -> bool:
 
 def is_ids(value: Any) -> bool:
     """Whether it is a list of token ids."""
-    return isinstance(value, list) and bool(value) and all(map(_is_id, value))
-
-
-def _is_id(value: Any) -> bool:
-    whole_float = type(value) is float and value.is_integer()  # JSON has one kind of numbers
-    return (type(value) is int or whole_float) and value >= 0
+    if not isinstance(value, list) or not value or not (kinds := {*map(type, value)}) <= {int, float}:
+        return False
+    floats = [each for each in value if type(each) is float] if float in kinds else []
+    return all(map(float.is_integer, floats)) and min(value) >= 0  # JSON has one kind of numbers
 
 
 def _is_text_or_pair(value: Any) -> bool:

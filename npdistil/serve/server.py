@@ -1,6 +1,7 @@
 """The application on a socket: HTTP/1.1, parsed by httptools."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import resource
@@ -28,7 +29,9 @@ from .settings import Settings
 HEAD_SECONDS, HEAD_BYTES = 10.0, 65_536  # for a request's head to arrive, and of it
 IDLE_SECONDS = 75.0  # longer than clients and proxies keep their connections, so that they close first
 END_SECONDS = 2.0  # for a body that is on its way when the service ends
+STALL_SECONDS, STALL_BYTES = 20.0, 65_536  # in which a client has to take so many bytes of an answer
 LINGER_SECONDS = 1.0  # to read on after an answer to a body that is not wanted, so that the answer can be read
+PIECE = 4096  # bytes that are parsed at a time
 HIGH_WATER = 65_536  # bytes of a body that wait for the application; then the client has to
 BACKLOG, AT_A_TIME = 1024, 16  # connections that the system keeps until they are taken, and that are taken in one turn
 SPARE_FILES = 128  # that are kept from connections, for what else the process opens, and for some turns of these
@@ -99,12 +102,14 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.exchanges: deque[Exchange] = deque()  # not answered; the application has the first one
         self.reading: Exchange | None = None  # the last of these, until its body has come
+        self.unparsed = b""
         self.url, self.headers = b"", list[tuple[bytes, bytes]]()
         self.deadline = monotonic() + HEAD_SECONDS  # to be looked at unless a request is being answered
         self.in_head = False
         self.head_bytes: int | None = None  # after the piece in which the head begins
         self.last = False  # nothing that comes is read any more
         self.full = False  # the client does not read what it is sent
+        self.unsent = 0  # bytes that it has not taken
 
     # asyncio's side.
 
@@ -135,19 +140,28 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self.last:
-            return
-        size = len(data)
-        try:
-            while data:
-                data = self._parsed(data)
-        except httptools.HttpParserError as error:
-            self._refuse(str(error.__context__ if isinstance(error.__context__, InputError) else NOT_HTTP))
-            return
-        if self.in_head:
-            self.head_bytes = 0 if self.head_bytes is None else self.head_bytes + size
-            if self.head_bytes > HEAD_BYTES:
-                self._refuse(HEAD_TOO_LARGE)
+        self.unparsed = self.unparsed + data if self.unparsed else data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse, piece by piece, until there is another request than the one that is answered.
+
+        The rest waits for that answer: a piece of the system's could hold thousands of requests.
+        """
+        start = 0
+        while start < len(self.unparsed) and len(self.exchanges) < 2 and not self.last:
+            data = self.unparsed[start : start + PIECE]
+            start, size = start + PIECE, len(data)
+            try:
+                while data:
+                    data = self._parsed(data)
+            except httptools.HttpParserError as error:
+                self._refuse(str(error.__context__ if isinstance(error.__context__, InputError) else NOT_HTTP))
+            if self.in_head:
+                self.head_bytes = 0 if self.head_bytes is None else self.head_bytes + size
+                if self.head_bytes > HEAD_BYTES and not self.last:
+                    self._refuse(HEAD_TOO_LARGE)
+        self.unparsed = self.unparsed[start:] if not self.last else b""
 
     def _parsed(self, data: bytes) -> bytes:
         """Parse it; what is left is to be parsed again.
@@ -192,8 +206,9 @@ class Connection(asyncio.Protocol):
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        self.headers.append((name.lower(), value))
+        """One of its headers. What comes after a body by that name is not: who checked the head has not seen it."""
+        if self.in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Its head is there: it can be begun, and waits for its body."""
@@ -203,10 +218,15 @@ class Connection(asyncio.Protocol):
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
             raise InputError(HEAD_TOO_LARGE)
         version = self.parser.get_http_version()
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (not hosts and version != "1.0"):
-            raise InputError(f"The request has {hosts} Host headers; expected 1.")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version != "1.0"):
+            raise InputError(f"The request has {len(hosts)} Host headers; expected 1.")
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            raise InputError("The body is in a transfer coding; expected chunked or none.")
         url = httptools.parse_url(self.url)
+        named = b"%b:%d" % (url.host, url.port) if url.port else url.host
+        if named and hosts and named.lower() != hosts[0].lower().translate(None, b"[]"):
+            raise InputError("The request is for one host, and its Host header for another.")
         raw_path = url.path or b"/"
         scope = {
             "type": "http",
@@ -267,16 +287,23 @@ class Connection(asyncio.Protocol):
             lines.append(b"connection: close\r\n")
         lines += [self.server.date, b"\r\n", exchange.content * (exchange.scope["method"] != "HEAD")]
         self.transport.write(b"".join(lines))
-        self.deadline = monotonic() + (HEAD_SECONDS if self.in_head else IDLE_SECONDS)
+        self.unsent = self.transport.get_write_buffer_size()
+        self._rest()
         if not ends:
             self.server.rests(self)
             if len(self.exchanges) < 2:
                 self.transport.resume_reading()
+                self._parse()
             self._begin()
         elif exchange.complete:
             self.transport.close()
         else:
             self._linger()
+
+    def _rest(self) -> None:
+        """It has its time to take its answer, to end a head that it has begun, or to begin one."""
+        rest = STALL_SECONDS if self.unsent else HEAD_SECONDS if self.in_head else IDLE_SECONDS
+        self.deadline = monotonic() + rest
 
     def _linger(self) -> None:
         """End it when the client has: to close while it sends would take the answer from it."""
@@ -297,8 +324,11 @@ class Connection(asyncio.Protocol):
         return self.in_head or self.reading is not None
 
     def expire(self) -> None:
-        """Its time is over."""
-        if self.transport.get_write_buffer_size():  # an answer that nobody reads
+        """Its time is over, unless it is still taking an answer."""
+        before, self.unsent = self.unsent, self.transport.get_write_buffer_size()
+        if before > self.unsent + STALL_BYTES * (self.unsent > 0):
+            self._rest()
+        elif self.unsent:
             self.transport.abort()
         else:
             self.transport.close()
@@ -350,6 +380,7 @@ class Server:
                 each.transport.close()
         while self.connections and (took := monotonic() - began) < self.settings.timeout + END_SECONDS:
             await asyncio.sleep(0.02)
+            self._tick()
             for each in [*self.connections]:
                 if took > END_SECONDS and each.unfinished and not each.transport.is_closing():
                     each.transport.abort()
@@ -424,6 +455,9 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
             settings = replace(settings, allow_host=(*LOOPBACK, *settings.allow_host))
         app = make_app(model, settings)  # before the port answers, so that what is wrong with the model is said
         print(f"npdistil {__version__}: {model!r}, {model.threads} threads", file=sys.stderr)  # noqa: T201
+
+        gc.collect()
+        gc.freeze()  # what is here stays: to look through it again and again would hold up requests
 
         async def run() -> None:
             await Server(app, settings).run(sock)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any, TypeVar, cast
@@ -25,7 +25,7 @@ from ..tasks.embedding import Embedding
 from ..tasks.explanation import packed
 from ..tasks.text_classification import TextClassification
 from ..tasks.token_classification import TokenClassification
-from ..text import LONG, tokenize
+from ..text import LONG, tokenize, tokenizing_on
 from .batching import SPENT, Batcher, Metrics, OverloadedError, UnavailableError
 from .requests import COMPARED, SIMILARITY, ApiError, is_batch, is_ids, read, read_fields
 from .settings import Settings
@@ -39,11 +39,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # where the Hugging Face Inference API 
 PYTHON_ONLY = ("batch_size", "return_tensors")  # settings that mean nothing to a client
 TEMPLATE = 200  # characters of a hypothesis_template: it is written out once for each label
 QUICK = (TextClassification, TokenClassification, Embedding)  # on short texts the event loop does not wait for them
+FEW = 64  # texts, among which none is long, that it does
 PIECE = 65_536  # characters that are tokenised at a time
 CUT_TOKENS = 400  # that a piece of a text may have more than its share: special ones, and of words that it cuts
 ATTENTION_TOKENS = 128  # of a text whose attention is given: it is an array of their square for each head
 STATE_NUMBERS = 2**20  # hidden states of a request: as many as the vectors of the most texts that it may have
 FRESH = 1.0  # seconds after which the model is run again to say whether it can
+AT_A_TIME = 8  # bodies of one request that are begun
 MASKS = 128  # of a request: each has a score for every word of the vocabulary
 
 
@@ -232,12 +234,12 @@ class Service:
         characters = sum(map(_characters, items))
         if spent := SPENT.get():
             spent.characters += characters
-        quick = isinstance(task, QUICK) and characters < LONG
+        quick = isinstance(task, QUICK) and characters < LONG and len(items) <= FEW
         texts = len(items) * max(1, len(getattr(task, "hypotheses", ())))  # each label is read with each text
         inputs = await self._prepared(quick, texts, prepare or task.preprocess, items)
         self._check(inputs)
         outputs = await self.batcher.run(inputs)
-        return await self._run(quick, task.postprocess, outputs), inputs
+        return await self.run(quick, task.postprocess, outputs), inputs
 
     async def _prepared(
         self, quick: bool, texts: int, prepare: Callable[[Sequence[Any]], Result], items: Sequence[Any]
@@ -247,14 +249,15 @@ class Service:
             raise ApiError(413, "Validation", f"{texts} texts; at most {most} a request")
         self.batcher.check_capacity(0)
         began = perf_counter()
-        result = await self._run(quick, prepare, items)
+        with tokenizing_on(1 if quick else None):  # to wake others for short texts would take longer than they do
+            result = await self.run(quick, prepare, items)
         seconds = perf_counter() - began
         self.metrics.tokenize_seconds.observe(seconds)
         if spent := SPENT.get():
             spent.tokenization += seconds
         return result
 
-    async def _run(self, quick: bool, function: Callable[[Any], Result], argument: Any) -> Result:
+    async def run(self, quick: bool, function: Callable[[Any], Result], argument: Any) -> Result:
         """The function's result; unless it is quick, beside the event loop, and one at a time."""
         if quick:
             return function(argument)
@@ -307,7 +310,7 @@ class Service:
             self.task("fill-mask")
         try:
             given = DEFAULTS.get(name, {}) | self._parameters(task, given)
-            task = await self._run(isinstance(task, QUICK), task.replaced, given)
+            task = await self.run(isinstance(task, QUICK), task.replaced, given)
             answers, _ = await self.answers(task, [inputs] if task.is_item(inputs) else inputs)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
@@ -412,9 +415,16 @@ class Service:
         """`/vertex`: several bodies of `POST /`."""
         if len(instances) > (most := self.settings.max_request_texts):
             raise ApiError(413, "Validation", f"{len(instances)} instances; at most {most} a request")
-        paths = [*map(self.default, instances)]
-        bodies = [read(path, each) for path, each in zip(paths, instances, strict=True)]
-        work = [asyncio.ensure_future(self.endpoints[path](**body)) for path, body in zip(paths, bodies, strict=True)]
+        bodies = await self.run(
+            False, lambda some: [(path := self.default(each), read(path, each)) for each in some], instances
+        )
+        turns = asyncio.Semaphore(AT_A_TIME)
+
+        async def one(path: str, body: dict[str, Any]) -> Any:
+            async with turns:
+                return await self.endpoints[path](**body)
+
+        work = [asyncio.ensure_future(one(*each)) for each in bodies]
         try:
             return {"predictions": await asyncio.gather(*work)}
         finally:
@@ -425,19 +435,27 @@ class Service:
         """`/tokenize`: the tokens of each text."""
         prompt = self._embedding(prompt_name=prompt_name).prompt if prompt_name is not None else ""
         texts = [prompt + text for text in _listed(inputs)]
-        quick = sum(map(len, texts)) < LONG
-        encodings = await self._prepared(quick, len(texts), lambda each: tokenize(self.tokenizer, each), texts)
-        return [_tokens(text, each, add_special_tokens) for text, each in zip(texts, encodings, strict=True)]
+        quick = sum(map(len, texts)) < LONG and len(texts) <= FEW
+
+        def tokens(some: Sequence[str]) -> list[list[dict[str, Any]]]:
+            encodings = tokenize(self.tokenizer, some)
+            return [_tokens(text, each, add_special_tokens) for text, each in zip(some, encodings, strict=True)]
+
+        return await self._prepared(quick, len(texts), tokens, texts)
 
     async def decode(self, ids: Any, skip_special_tokens: bool = True) -> Any:
         """`/decode`: the text of each list of token ids."""
-        lists = [[*map(int, each)] for each in (ids if is_batch(ids) else [ids])]
+        lists = ids if is_batch(ids) else [ids]
         known = self.model.config.vocab_size
         check_tokens(map(len, lists), self.settings.max_request_tokens)
-        if (most := max(map(max, lists))) >= known:
-            raise InputError(f"ids has {most}; the vocabulary has ids 0 to {known - 1}")
-        decode = partial(self.tokenizer.decode_batch, skip_special_tokens=skip_special_tokens)
-        return await self._prepared(sum(map(len, lists)) < LONG, len(lists), decode, lists)
+
+        def texts(some: Sequence[list[Any]]) -> list[str]:
+            if (most := max(map(max, some))) >= known:
+                raise InputError(f"ids has {most}; the vocabulary has ids 0 to {known - 1}")
+            whole = [[*map(int, each)] for each in some]
+            return self.tokenizer.decode_batch(whole, skip_special_tokens=skip_special_tokens)
+
+        return await self._prepared(sum(map(len, lists)) < LONG, len(lists), texts, lists)
 
     async def explain(self, inputs: str, attention: bool = False, **given: Any) -> Any:
         """`/explain`: how much each word adds to a label."""
@@ -446,7 +464,7 @@ class Service:
         if attention and (tokens := len(variants.token_ids[0])) > ATTENTION_TOKENS:
             raise InputError(f"the text has {tokens} tokens; attention is given for at most {ATTENTION_TOKENS}")
         self._check(variants, f" in {len(variants.token_ids)} variants of the text")
-        (found,) = await self._run(False, task.postprocess, await self.batcher.run(variants))
+        (found,) = await self.run(False, task.postprocess, await self.batcher.run(variants))
         weights = None
         if attention:
             (weights,) = (await self.batcher.run(Inputs(variants.token_ids[:1], output="attentions"))).values

@@ -63,6 +63,11 @@ def utf16(text: str) -> Sequence[int]:
     return [0, *accumulate(1 + (character > "\uffff") for character in text)]
 
 
+def compiled(pattern: str) -> re.Pattern[str]:
+    r"""A pattern as Java has it: its classes are those of ASCII, and \z is the end, Python's \Z."""
+    return re.compile(pattern.replace(r"\z", r"\Z"), re.ASCII)
+
+
 # Without a model.
 
 CLEANUP: dict[str, Callable[[str], str]] = {
@@ -116,7 +121,7 @@ class SentenceRules:
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         bounds = "|".join(f"(?:{each})" for each in self.customBounds)
-        ends = [self._between(*match.span()) for match in re.finditer(bounds, text)] if bounds else []
+        ends = [self._between(*match.span()) for match in compiled(bounds).finditer(text)] if bounds else []
         for (_, start), (stop, _) in zip([(0, 0), *ends], [*ends, (len(text), 0)], strict=True):
             piece = text[start:stop]
             for first, last in [(0, len(piece))] if self.useCustomBoundsOnly else sentences(piece):
@@ -157,8 +162,7 @@ class TokenRules:
         prefix = self.prefixPattern or (rf"\A([{marks}]*)" if marks else r"\A()")
         suffix = self.suffixPattern or (rf"([{marks}]*)\z" if marks else r"()\z")
         infixes = self.infixPatterns or ([rf"([^{marks}](?:.*[^{marks}])*)"] if marks else ["(.+)"])
-        # As in Java's patterns, classes are those of ASCII; the end is Python's \Z, which is Java's \z.
-        return [re.compile((prefix + infix + suffix).replace(r"\z", r"\Z"), re.ASCII) for infix in infixes]
+        return [compiled(prefix + infix + suffix) for infix in infixes]
 
     @cached_property
     def excepted(self) -> list[re.Pattern[str]]:
@@ -169,7 +173,7 @@ class TokenRules:
     def splits(self) -> re.Pattern[str] | None:
         """Where a token is cut inside."""
         pattern = self.splitPattern or "|".join(self.splitChars)
-        return re.compile(pattern, re.ASCII) if pattern else None
+        return compiled(pattern) if pattern else None
 
     def __call__(self, given: Annotations) -> Annotations:
         """The tokens of documents, or of sentences."""
@@ -187,7 +191,7 @@ class TokenRules:
         shown = text
         for pattern in self.excepted:
             shown = pattern.sub(lambda match: re.sub(r"\s", PROTECTED, match[0]), shown)
-        for candidate in re.finditer(self.targetPattern, shown, re.ASCII):
+        for candidate in compiled(self.targetPattern).finditer(shown):
             start, stop = candidate.span()
             one = PROTECTED in candidate[0] or any(pattern.search(candidate[0]) for pattern in self.excepted)
             match = None if one else next(filter(None, (rule.search(candidate[0]) for rule in self.rules)), None)

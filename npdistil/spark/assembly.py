@@ -1,7 +1,9 @@
 """Stages without a model: from text to annotations, and from annotations to plain columns."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,11 +14,43 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from ..errors import InputError
-from ..settings import UNSET, choice, flag, setting, string, strings, whole
+from ..settings import UNSET, Kind, choice, flag, setting, string, strings, whole
 from . import worker
-from .annotation import CLEANUP, DOCUMENT, SENTENCE_EMBEDDINGS, TOKEN, WORD_EMBEDDINGS, SentenceRules, TokenRules
+from .annotation import (
+    CLEANUP,
+    DOCUMENT,
+    SENTENCE_EMBEDDINGS,
+    TOKEN,
+    WORD_EMBEDDINGS,
+    SentenceRules,
+    TokenRules,
+    compiled,
+)
 from .stages import KIND, Annotator, Kinds, Stage, annotations, folding, quoted
 
+
+def _is_pattern(value: Any) -> bool:
+    try:
+        compiled(value)
+    except re.error:
+        return False
+    return True
+
+
+def _patterns(least: int = 0) -> Kind:
+    kind = strings(least)
+    return replace(
+        kind,
+        expected="expected a list of regular expressions",
+        takes=lambda value: (
+            kind.takes(value) and all(_is_pattern(f"(?:{each})") for each in value)
+        ),  # as they are joined
+    )
+
+
+PATTERN = replace(
+    string(), expected="expected a regular expression", takes=lambda value: string().takes(value) and _is_pattern(value)
+)
 CONTEXT = (".", ",", ";", ":", "!", "?", "*", "-", "(", ")", '"', "'")
 LONGEST = 99999  # UTF-16 units of a sentence or a token
 
@@ -92,7 +126,7 @@ class SentenceDetector(Annotator):
     """Documents cut into sentences: after marks of . ! ? before a blank, at line breaks, and at `customBounds`."""
 
     outputAnnotatorType = DOCUMENT
-    customBounds = setting((), strings(), "patterns that sentences are cut at.")
+    customBounds = setting((), _patterns(), "patterns that sentences are cut at.")
     customBoundsStrategy = setting(
         "none",
         choice("none", "prepend", "append"),
@@ -124,17 +158,17 @@ class Tokenizer(Annotator):
     """
 
     outputAnnotatorType = TOKEN
-    targetPattern = setting(r"\S+", string(), "pattern of candidates.")
-    prefixPattern = setting(
-        UNSET, string(), "pattern with groups, from \\A on, that are tokens at a candidate's start."
+    targetPattern = setting(r"\S+", PATTERN, "pattern of candidates.")
+    prefixPattern = setting(UNSET, PATTERN, "pattern with groups, from \\A on, that are tokens at a candidate's start.")
+    suffixPattern = setting(UNSET, PATTERN, "pattern with groups, up to \\z, that are tokens at a candidate's end.")
+    infixPatterns = setting(
+        UNSET, _patterns(1), "patterns with groups of what is between; the first that fits is taken."
     )
-    suffixPattern = setting(UNSET, string(), "pattern with groups, up to \\z, that are tokens at a candidate's end.")
-    infixPatterns = setting(UNSET, strings(1), "patterns with groups of what is between; the first that fits is taken.")
     contextChars = setting(CONTEXT, strings(), "characters that are tokens of their own at a candidate's ends.")
-    exceptions = setting((), strings(), "patterns of what is one token whatever the rules say.")
+    exceptions = setting((), _patterns(), "patterns of what is one token whatever the rules say.")
     caseSensitiveExceptions = setting(True, flag(), "whether case matters in exceptions.")
-    splitPattern = setting(UNSET, string(), "pattern that tokens are cut at inside.")
-    splitChars = setting((), strings(), "characters that tokens are cut at inside, where there is no `splitPattern`.")
+    splitPattern = setting(UNSET, PATTERN, "pattern that tokens are cut at inside.")
+    splitChars = setting((), _patterns(), "characters that tokens are cut at inside, where there is no `splitPattern`.")
     minLength = setting(0, whole(0), "UTF-16 units below which a token is left out.")
     maxLength = setting(LONGEST, whole(), "UTF-16 units above which a token is left out.")
 

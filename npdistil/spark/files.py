@@ -71,13 +71,28 @@ def _fetched(uri: str, spark: Any) -> Path:
 def store(directory: Path, path: str, spark: Any) -> None:
     """Write a model's files as Parquet: what Spark can write to each of its file systems, and through a connection."""
     mode = "overwrite"
+    for rows in _together(_parts(directory)):
+        frame = spark.createDataFrame(rows, "name string, part int, content binary")
+        frame.write.option("compression", "none").mode(mode).parquet(path)
+        mode = "append"
+
+
+def _parts(directory: Path) -> Iterator[tuple[str, int, bytes]]:
     for file in files_of(directory):
         with file.open("rb") as stream:
             for part, content in enumerate(iter(partial(stream.read, CHUNK), b"")):
-                rows = [(str(file.relative_to(directory)), part, content)]
-                frame = spark.createDataFrame(rows, "name string, part int, content binary")
-                frame.write.option("compression", "none").mode(mode).parquet(path)
-                mode = "append"
+                yield str(file.relative_to(directory)), part, content
+
+
+def _together(parts: Iterable[tuple[str, int, bytes]]) -> Iterator[list[tuple[str, int, bytes]]]:
+    """Small files in one job."""
+    rows: list[tuple[str, int, bytes]] = []
+    for each in parts:
+        if rows and sum(len(content) for *_, content in (*rows, each)) > CHUNK:
+            yield rows
+            rows = []
+        rows.append(each)
+    yield rows
 
 
 def restore(path: str, spark: Any) -> Path:

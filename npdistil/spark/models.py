@@ -77,7 +77,9 @@ class ModelStage(Stage, abstract=True):
         None, string(), "directory, URI or name on the Hugging Face Hub; by default the bundled model.", None
     )
     batchSize = of_setting("batch_size")
-    engine = setting("auto", choice(*ENGINES), "what computes; by default compiled where numba is installed.")
+    engine = setting(
+        "auto", choice(*ENGINES), "what computes; by default compiled where there are kernels for the machine."
+    )
     precision = setting(None, choice(*PRECISIONS), "how it computes; by default the checkpoint's own.", None)
     caseSensitive = setting(UNSET, flag(), "what the model is taken for; it follows its files.")
 
@@ -95,6 +97,13 @@ class ModelStage(Stage, abstract=True):
         if "model" in params:
             self.carried = None
         return super()._set(**params)
+
+    def copy(self, extra: Mapping[Any, Any] | None = None) -> Any:
+        """As pyspark's."""
+        that = super().copy(extra)
+        if self.getParam("model") not in (extra or {}):
+            that.carried = self.carried
+        return that
 
     def write(self) -> Writer:
         """As pyspark's; the model goes with the params."""

@@ -41,9 +41,10 @@ def register(spark: SparkSession, model: Any = None, **params: Any) -> None:
 def _function(make: Callable[..., list[Any]], place: int, kind: str) -> Any:
     def values(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         for texts in batches:
-            if texts.dtype != object:
-                raise InputError(f"expected a column of strings, found {texts.dtype}")
-            rows = [row[place] for row in make(texts.tolist())]
+            given = texts.tolist()
+            if (other := next((each for each in given if not isinstance(each, (str, type(None)))), None)) is not None:
+                raise InputError(f"expected a column of strings, found {other!r:.80}")
+            rows = [row[place] for row in make(given)]
             as_map = [dict(value) if kind.startswith("map") and value is not None else value for value in rows]
             yield pd.Series(as_map, dtype=object)
 

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import sys
+import threading
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +227,29 @@ def test_while_a_large_answer_is_written_a_small_request_is_answered(
     asyncio.run(scenario())
     app.state.service.batcher.stop()
     assert events == ["begun", "small", "written"]
+
+
+def test_the_event_loop_does_not_wait_for_large_bodies_or_lists_of_many_tokens(
+    model: npdistil.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from npdistil.serve import app as reading
+    from npdistil.serve import service as listing
+
+    ran: list[tuple[str, bool]] = []
+    for module, name in ((reading, "read"), (listing, "_tokens")):
+        made = getattr(module, name)
+
+        def watched(*given: Any, made: Any = made, name: str = name) -> Any:
+            ran.append((name, threading.current_thread() is not threading.main_thread()))
+            return made(*given)
+
+        monkeypatch.setattr(module, name, watched)
+    app = make_app(model)
+    for text, beside in (("good", False), ("good " * 4000, True)):
+        ran.clear()
+        assert asyncio.run(ask(app, "/tokenize", {"inputs": text}))[0] == 200
+        assert ran == [("read", beside), ("_tokens", beside)]
+    app.state.service.batcher.stop()
 
 
 def test_json_in_pieces_is_what_it_is_at_once(model: npdistil.Model) -> None:

@@ -1,5 +1,6 @@
 """The socket's side: what HTTP allows, what attackers send, how many connect, and how it ends."""
 
+import asyncio
 import base64
 import concurrent.futures
 import json
@@ -13,10 +14,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from service_client import COMMAND, Server, running
+
+from npdistil.serve.server import Connection
 
 BODY = b'{"inputs": "good"}'
 POST = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n" % len(BODY)
@@ -74,6 +78,22 @@ def test_requests_of_one_piece_are_answered_in_order_up_to_what_is_not_one(serve
     assert statuses(sent(server, b"NONSENSE\r\n\r\n")) == [400]
 
 
+def test_thousands_of_requests_in_one_piece_take_no_more_memory_than_they_are_long() -> None:
+    with running() as server:
+        assert statuses(sent(server, (GET + b"\r\n") * 3000 + GET + CLOSE)) == [200] * 3001
+        before = peak(server)
+        flooding = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(40)]
+        for each in flooding:
+            each.setblocking(False)
+            with suppress(BlockingIOError):
+                each.sendall(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n" * 8000)
+        for each in flooding:
+            each.setblocking(True)
+            assert each.recv(1) == b"H"
+            each.close()
+        assert peak(server) - before < 80e6
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -84,6 +104,8 @@ def test_requests_of_one_piece_are_answered_in_order_up_to_what_is_not_one(serve
         POST + b"transfer-encoding: chunked\r\n\r\n" + BODY,
         POST + b"content-length: 3\r\n\r\n" + BODY,
         b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nx\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"GET http://evil.example/metrics HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"GET /health HTTP/1.1\r\nhost: localhost\r\na b: c\r\n\r\n",
         b"GET /health HTTP/1.1\r\nhost: localhost\r\nx: " + b"x" * 100_000 + b"\r\n\r\n",
     ],
@@ -95,6 +117,21 @@ def test_what_is_not_http_is_refused(server: Server, head: bytes) -> None:
 
 def test_http_1_0_needs_no_host_and_gets_one_answer(server: Server) -> None:
     assert statuses(sent(server, b"GET /health HTTP/1.0\r\n\r\n")) == [200]
+
+
+def test_a_request_may_name_its_host_twice(server: Server) -> None:
+    for host in (b"localhost", b"localhost:80", b"[::1]", b"[::1]:8080"):
+        assert statuses(sent(server, b"GET http://%b/health HTTP/1.1\r\nhost: %b\r\n" % (host, host) + CLOSE)) == [200]
+
+
+def test_what_follows_a_body_is_no_header() -> None:
+    """A proxy that checks heads does not see it."""
+    with running(environment={"NPDISTIL_TOKEN": "secret"}) as server:
+        head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n%b\r\n"
+        body = b"12\r\n" + BODY + b"\r\n0\r\n%b\r\n"
+        known = b"authorization: Bearer secret\r\n"
+        assert statuses(sent(server, head % known + body % b"")) == [200]
+        assert statuses(sent(server, head % b"" + body % known)) == [401]
 
 
 def test_a_head_gets_a_head_and_who_asks_to_continue_may(server: Server) -> None:
@@ -137,6 +174,8 @@ def test_a_page_whose_host_leads_to_this_machine_reads_nothing(server: Server) -
     for path, body in (("/predict", BODY), ("/metrics", None), ("/info", None), ("/", None)):
         status, answer = server.ask(path, body, headers=evil)
         assert (status, answer["error_type"]) == (403, "Forbidden"), path
+    for host in ("[localhost]evil.example", "localhost:evil.example", "localhost, evil.example", "[::1"):
+        assert server.ask("/predict", BODY, headers={"host": host})[0] == 403, host
     for host in ("localhost", "LOCALHOST:80", "127.0.0.1:1", "[::1]:8080"):
         assert server.ask("/predict", BODY, headers={"host": host})[0] == 200, host
 
@@ -221,6 +260,16 @@ def test_refused_texts_do_not_take_the_memory_that_their_tokens_would() -> None:
         assert peak(server) - before < 200e6
 
 
+def test_the_tokenizer_takes_no_threads_for_a_few_short_texts() -> None:
+    with running() as server:
+        tasks = Path(f"/proc/{server.process.pid}/task")
+        assert server.ask("/predict", BODY)[0] == 200
+        before = {*tasks.iterdir()}
+        for path, body in (("/predict", [["good"]] * 8), ("/embed", ["good"] * 8), ("/tokenize", ["good"] * 8)):
+            assert server.ask(path, {"inputs": body})[0] == 200
+        assert {*tasks.iterdir()} == before
+
+
 def peak(server: Server) -> int:
     """Bytes of memory that it has had at most."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
@@ -244,13 +293,40 @@ def test_a_client_that_leaves_while_its_text_is_tokenised_makes_no_place_for_ano
 def test_a_large_text_delays_small_ones_by_little() -> None:
     with running("--max-batch-tokens", "512", "--timeout", "600") as server:
         large = server.connect()
-        large.request("POST", "/predict", json.dumps({"inputs": "the film is not bad and she lives in paris " * 6000}))
+        large.request("POST", "/predict", json.dumps({"inputs": "the film is not bad and she lives in paris " * 4000}))
         while server.metric("npdistil_queue_tokens") < 1000:
-            time.sleep(0.01)
+            assert not select.select([large.sock], [], [], 0.01)[0], "it was refused"
         for _ in range(3):
             assert server.ask("/predict", BODY)[0] == 200
         assert not select.select([large.sock], [], [], 0)[0], "they waited for all of it"
         large.close()
+
+
+def test_who_takes_a_large_answer_slowly_is_waited_for_and_who_takes_nothing_is_not() -> None:
+    class Transport(asyncio.Transport):
+        left, ended = 10_000_000, ""
+
+        def get_write_buffer_size(self) -> int:
+            return self.left
+
+        def abort(self) -> None:
+            self.ended = "aborted"
+
+        def close(self) -> None:
+            self.ended = "closed"
+
+    for steps, ended in (
+        ([9_000_000, 5_000_000, 100, 0], ""),
+        ([9_000_000, 8_999_000], "aborted"),
+        ([100, 0, 0], "closed"),
+    ):
+        connection: Any = Connection(None)  # type: ignore[arg-type]
+        connection.transport, connection.unsent = Transport(), Transport.left
+        for step in steps:
+            assert not connection.transport.ended
+            connection.transport.left = step
+            connection.expire()
+        assert connection.transport.ended == ended
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,7 +7,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from pyspark import TaskContext
 
 from npdistil.spark import DistilBertForSequenceClassification, session
 
@@ -26,27 +30,42 @@ def executors() -> dict[str, int]:
 
 
 model, count, texts = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-settings = {"spark_ui_enabled": False, "spark_sql_execution_arrow_maxRecordsPerBatch": 100}
+settings = {
+    "spark_ui_enabled": False,
+    "spark_sql_execution_arrow_maxRecordsPerBatch": 100,
+    "spark_shuffle_io_retryWait": "100ms",  # or tasks ask the dead executor for its files for 15 seconds
+}
 spark = session("local-cluster[2,1,1024]", **settings)
 spark.sparkContext.setLogLevel("OFF")
 application = spark.sparkContext.applicationId
+killing = Path.cwd() / "killed"  # a file, there as soon as it is done
+
+
+def held_up(batches: Iterator[Any]) -> Iterator[Any]:
+    """The first four tasks are done before an executor is killed, and others after it."""
+    while TaskContext.get().partitionId() > 3 and not killing.exists():
+        time.sleep(0.02)
+    yield from batches
+
+
 data = spark.createDataFrame([(i, f"{i} {texts[i % len(texts)]}") for i in range(count)], "id long, text string")
 stage = DistilBertForSequenceClassification(model=str(model))
-scored = stage.transform(data.repartition(24, "id"))
+scored = stage.transform(data.repartition(24, "id").mapInArrow(held_up, data.schema))
 shutil.rmtree(model)  # it travels with the job
 killed: list[int] = []
 seen: dict[str, int] = {}
 
 
 def watch() -> None:
-    """Kill the executor that started last as soon as three tasks are done."""
+    """Kill the executor that started last as soon as four tasks are done."""
     tracker = spark.sparkContext.statusTracker()
     while running:
         stages = [tracker.getStageInfo(each) for each in tracker.getActiveStageIds()]
         seen.update(executors())
-        if not killed and any(each and 3 <= each.numCompletedTasks < 20 for each in stages):
+        if not killed and any(each and each.numTasks == 24 and each.numCompletedTasks == 4 for each in stages):
             killed.append(seen[max(seen)])
             os.kill(killed[0], signal.SIGKILL)
+            killing.touch()
         time.sleep(0.02)
 
 

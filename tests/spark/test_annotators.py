@@ -278,7 +278,7 @@ def test_a_vector_a_text_and_finishers_for_other_stages(spark: Any, make: Make) 
     assert np.array([each[0][5] for each in column(result, "vectors")], np.float32).tobytes() == expected.tobytes()
     found = [row.finished[0].toArray() for row in result.collect()]
     assert np.array(found, np.float32).tobytes() == expected.tobytes()
-    plain = DistilBertEmbeddings(model=bare, outputAsVector=True, outputCol="features").transform(data)
+    plain = DistilBertEmbeddings(model=bare, outputAsVector=True, outputCol="features").transform(data).cache()
     clusters = KMeans(k=2, seed=1).fit(plain).transform(plain)
     assert {row.prediction for row in clusters.collect()} == {0, 1}
     with pytest.raises(InputError, match="no column of embeddings 'document'"):
@@ -466,7 +466,10 @@ def test_a_saved_stage_carries_its_model(spark: Any, make: Make, tmp_path: Path)
         loaded = kind.load(path)
         model.rename(tmp_path / "elsewhere")
         assert column(loaded.transform(data), "class") == before
+        assert column(loaded.copy().transform(data), "class") == before
         again = loaded.stages[0] if kind is PipelineModel else loaded
+        with pytest.raises(CheckpointError, match="is not a directory with a model"):
+            again.copy({again.getParam("model"): str(model)}).transform(data)
         again.write().overwrite().save(path + "-again")  # from what it carries
         assert column(kind.load(path).transform(data), "class") == before
         with pytest.raises(CheckpointError, match="is not a directory with a model"):
@@ -590,6 +593,12 @@ def test_a_row_that_is_refused_is_shown(spark: Any, make: Make) -> None:
         (lambda: DocumentAssembler().setOutputCol("a", "b"), "outputCol takes one value, and 2 were given"),
         (lambda: DistilBertForQuestionAnswering(), "inputCols is not set"),
         (lambda: DistilBertForSequenceClassification(labelCol=None), "labelCol is None; expected a string"),
+        (lambda: Tokenizer(targetPattern="("), r"targetPattern is '\('; expected a regular expression"),
+        (
+            lambda: Tokenizer(suffixPattern=r"(\.)\z", splitChars=["*"]),
+            r"splitChars is \['\*'\]; expected a list of reg",
+        ),
+        (lambda: SentenceDetector(customBounds=["("]), r"customBounds is \['\('\]; expected a list of regular"),
         (lambda: Tokenizer(inputCols=["text"]).setOutputCol(None), "outputCol is None; expected a string"),
         (lambda: DistilBertEmbeddings.pretrained("x", remote_loc="s3://x"), "remote_loc is 's3://x'"),
     ],
@@ -625,7 +634,8 @@ def test_functions_for_sql(spark: Any, make: Make) -> None:
         assert (row.label, row.scores) == (answer[0]["label"], {each["label"]: each["score"] for each in answer})
         assert np.array(row.vector, np.float32).tobytes() == next(vectors).tobytes()
     assert spark.sql("SELECT npdistil_label(NULL)").collect()[0][0] is None
-    with pytest.raises(Exception, match="expected a column of strings, found int32"):
-        spark.sql("SELECT npdistil_label(3)").collect()
+    for other in ("3", "array('a')"):
+        with pytest.raises(Exception, match="expected a column of strings, found "):
+            spark.sql(f"SELECT npdistil_label({other})").collect()
     with pytest.raises(InputError, match="unknown parameter: outputCol; known are batchSize, engine, precision"):
         register(spark, model, outputCol="x")

@@ -1,0 +1,174 @@
+"""Figures of README and docs are those of the committed results: every table, the picture, and what is said of them."""
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import tables
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+KERNELS = ROOT / "npdistil" / "compiled" / "kernels"
+
+
+def text(page: str) -> str:
+    return " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def between(page: str, name: str, end: str) -> str:
+    found = (ROOT / page).read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")[2]
+    return found.partition(f"\n<!-- {end} -->")[0]
+
+
+def result(name: str, folder: Path = RESULTS) -> Any:
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def script(name: str) -> ModuleType:
+    """A file of benchmarks/ whose name a folder of tests has too."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_of_the_benchmarks_are_those_of_the_committed_results() -> None:
+    made = tables.all_of(RESULTS)
+    assert made.keys() > {"targets", "full-size", "bundled", "startup", "sizes", "isas", "stages", "ladder"}
+    for name, table in made.items():
+        assert between("benchmarks/README.md", name, f"end of {name}") == table, "python benchmarks/plots.py writes it"
+
+
+def test_the_picture_is_of_the_committed_results() -> None:
+    panels = tables.overview(*map(result, ("compare", "startup", "sizes")))
+    wanted = [form.format(value) for _, form, values in panels for value in values]
+    shown = re.findall(r"<!-- ([\d.]+) -->", (RESULTS / "overview.svg").read_text(encoding="utf-8"))
+    assert shown == wanted, "python benchmarks/plots.py draws it"
+
+
+def test_the_service_under_load_is_that_of_the_committed_results() -> None:
+    assert between("docs/serve.md", "load", "end of load") == script("serve").table(result("serve"))
+
+
+def test_the_plan_for_spark_is_that_of_the_committed_results() -> None:
+    assert between("docs/spark.md", "plan", "end of plan") == script("spark").plan(result("spark"))
+
+
+def test_the_tables_of_docs_are_those_of_the_committed_results() -> None:
+    tasks = [
+        f"| {each['task']} | {each['model']} | {each['inputs']} | {each['engine']} "
+        f"| {each['difference']:.1e} | {each['same']} |"
+        for each in result("tasks", ROOT / "docs" / "results")["rows"]
+    ]
+    assert between("docs/tasks.md", "table", "end").splitlines()[2:] == tasks, "docs/measure.py writes it"
+    long = [
+        f"| {each['setting']} | {each['all']:.1%} | {each['longer']:.1%} | {each['parts']:.1f} |"
+        for each in result("long-texts", ROOT / "docs" / "results")["rows"]
+    ]
+    assert between("docs/long-texts.md", "table", "end").splitlines()[2:] == long, "docs/measure.py writes it"
+
+
+def test_what_is_said_of_long_texts_is_what_was_measured() -> None:
+    rows = {each["setting"]: each for each in result("long-texts", ROOT / "docs" / "results")["rows"]}
+    windows, sentences = rows["`windows`, mean (the default)"], rows["`sentences`, mean"]
+    count = windows["texts_longer"]
+    right = [round(each["longer"] * count) for each in (sentences, windows)]
+    assert f"({right[0]} of {count} right, windows {right[1]}:" in text("docs/long-texts.md")
+    assert windows["all"] == max(each["all"] for each in rows.values())
+    assert "it takes ten times as many" in text("docs/long-texts.md")
+    assert 8 < sentences["parts"] / windows["parts"] < 12
+
+
+def test_what_is_said_of_mixed_requests_is_what_was_measured() -> None:
+    over = result("serve-mixed")["at 120%"]
+    wait = {
+        kind: over[f"milliseconds to 200, {kind}"]["p50"] / 1000 for kind in ("short text", "long text", "explanation")
+    }
+    grown = (max(over["memory"]) - over["memory before"]) / 1e6
+    wrong, lost = over.get("wrong", 0), over.get("lost", 0)
+    page = text("docs/serve.md")
+    assert f"has {over['seconds']:.0f} seconds of it at 120 %" in page
+    assert (
+        f"of {over['sent']:,} requests {over['200']:,} were answered, {over['429']} refused with 429, "
+        f"{wrong} wrong, {lost} lost; the median wait was {wait['short text']:.1f} s for short texts, "
+        f"{wait['long text']:.1f} s for long ones and {wait['explanation']:.1f} s for explanations, "
+        f"and memory grew by {grown:.0f} MB." in page
+    )
+
+
+def test_what_a_request_costs_beside_its_text_is_a_third_of_a_short_text() -> None:
+    assert "is about a third of what a short text costs the bundled model" in text("docs/serve.md")
+    load = result("serve")["loads"][0]
+    assert (load["model"], load["texts of a request"]) == ("bundled", 1)
+    engine, service = (median(load[f"texts a second, {each}"]) for each in ("engine", "service"))
+    assert 0.28 < (1 / service - 1 / engine) * engine < 0.39
+
+
+def test_the_kernels_of_an_instruction_set_are_one_file_of_some_50_kb() -> None:
+    assert "one file of some 50 kB for each instruction set" in text("docs/first-steps.md")
+    sizes = [file.stat().st_size for file in KERNELS.glob("*/*.so") if file.stem != "cpuid"]
+    assert 40_000 < min(sizes) < max(sizes) < 60_000
+
+
+def test_what_tokenizers_asks_for_beside_the_core_is_a_fifth_of_its_disk() -> None:
+    installed = result("sizes")["installed"]
+    whole, lean = installed["npdistil"], installed["npdistil, without what tokenizers brings"]
+    assert 13 <= len(whole["packages"]) - len(lean["packages"]) <= 17
+    assert 0.17 < 1 - lean["bytes"] / whole["bytes"] < 0.23
+    assert "some fifteen packages, which take a fifth of the core's disk" in text("docs/minimal.md")
+
+
+def test_what_is_said_of_the_limit_is_what_the_ladder_reached() -> None:
+    ladder = result("ladder")
+    share = {step["step"]: step["share"] for step in ladder["steps"]}
+    assert "between a fifth of the limit and the limit" in text("docs/kernels.md")
+    assert 0.18 < share["4 blocked"] < share["5 panels"] < 0.26
+    assert share["6 vector micro-kernel"] > 0.97
+    assert "four times as many as for float32" in text("docs/kernels.md")
+    assert "products up to four times as fast" in text("docs/quantisation.md")
+    assert 3.8 < ladder["limits"]["int8"] / ladder["limits"]["float32"] < 4.1
+
+
+def test_what_is_not_rounded_to_bytes_takes_little_of_the_time() -> None:
+    stages = result("stages")["stages"]["int8"]
+    assert "rounding what takes so little of the time" in text("docs/quantisation.md")
+    assert (stages["stages"]["softmax"] + stages["stages"]["layer norm"]) / stages["seconds"] < 0.05
+
+
+def test_int8_changes_hardly_any_label() -> None:
+    assert "it changes hardly any label" in text("docs/quantisation.md")
+    found = re.search(r"int8 gives the label of float32 on (\d+) of (\d+)", text("weights/minilm-l6-sst2/README.md"))
+    assert found
+    assert int(found[1]) / int(found[2]) > 0.99
+
+
+def test_the_limits_of_the_service_are_those_that_its_page_tells() -> None:
+    pytest.importorskip("starlette")
+    from npdistil.serve import batching, server, service
+
+    page = text("docs/serve.md")
+    for said in (
+        f"head has {server.HEAD_SECONDS:.0f} seconds and {server.HEAD_BYTES // 1024} kB",
+        f"without a request is closed after {server.IDLE_SECONDS:.0f} seconds",
+        f"a body that has come in part has {server.END_SECONDS:.0f} seconds",
+        f"a `hypothesis_template` has at most {service.TEMPLATE} characters",
+        f"a request may have {service.MASKS} masks",
+        f"attention is given for up to {service.ATTENTION_TOKENS} tokens",
+        f"a batch of {batching.SHARED} tokens or more while nothing else waits is shared",
+    ):
+        assert said in page
+    assert service.STATE_NUMBERS == 2**20
+    assert "feature extraction gives 2^20 numbers" in page
+    assert 64 <= batching.TURN <= 128
+    assert "take turns, of some 100 tokens each" in page
