@@ -126,6 +126,13 @@ def test_json_goes_to_csv_as_it_is_written(tmp_path: Path, pipe: Any) -> None:
     assert report(out) == {2: "it has 'a' twice"}
 
 
+def test_every_column_of_csv_is_strings_in_parquet(tmp_path: Path, pipe: Any) -> None:
+    (tmp_path / "in.csv").write_text("text,n,when\ngood,007,\nbad,1e400,2024-01-01\n")
+    annotate_file(pipe, tmp_path / "in.csv", tmp_path / "out.parquet")
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    assert found.select("text", "n", "when").rows() == [("good", "007", ""), ("bad", "1e400", "2024-01-01")]
+
+
 TYPED: list[tuple[list[str], dict[str, Any], dict[int, str]]] = [
     # lines after the first 2,048, the values of the column then, and what is a bad row
     (['{"text": "x", "v": {"a": 2, "b": "x"}}'], {"v": {"a": 2, "b": "x"}}, {}),

@@ -57,7 +57,7 @@ def annotate_file(
     .zst (extra `files`) behind. Classification adds `label` and `score`; or, if the task gives several, `labels`, a
     list of {"label", "score"}; with `long_text="truncate"` also `truncated`. Token classification adds `entities`,
     zero-shot classification `labels`, embedding `vector`. In CSV lists are written as JSON. A row without a text, or
-    with blanks alone, has nulls there. Equal texts are computed once; the results would be the same bits.
+    with blanks alone, has nulls there. A short text that comes again is computed once; the bits would be the same.
 
     Args:
         pipe: text, token or zero-shot classification, or embedding, with the settings to use.
@@ -78,7 +78,8 @@ def annotate_file(
         input_format: "csv", "jsonl.gz" and so on, where the name does not say it.
         output_format: as `input_format`; on standard output, and for many files, by default that of the input. Many
             files' outputs get it as suffix.
-        progress: called after each window; for many files with bytes of all of them.
+        progress: called after each window of rows, and between the batches that its texts are run in; for many files
+            with bytes of all of them.
 
     Raises:
         InputError: another task; a file, format or column that cannot be used; a setting that these formats have no use

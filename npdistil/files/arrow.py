@@ -1,6 +1,5 @@
 """Arrow: batches in, the same batches with columns appended out; Parquet, and what becomes of it."""
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -90,7 +89,7 @@ class Parquet(Reader):
         while begin < len(groups) and first + groups[begin].num_rows <= place:
             first, begin = first + groups[begin].num_rows, begin + 1
         widest = max((each.total_byte_size // max(1, each.num_rows) for each in groups[begin:]), default=0)
-        rows = max(1, min(ROWS // 4, SIZE // max(1, widest)))
+        rows = max(1, min(ROWS // 4, SIZE // 4 // max(1, widest)))
         batches: list[Any] = []
         try:
             for batch in self.file.iter_batches(rows, row_groups=[*range(begin, len(groups))], use_threads=False):
@@ -294,9 +293,10 @@ class ParquetWriter:
             beside.unlink(missing_ok=True)
 
 
-def _stream(schema: Any, tables: list[Any]) -> bytes:
+def _stream(schema: Any, tables: list[Any]) -> Any:
+    """Bytes, as Arrow holds them: no copy."""
     arrow = pyarrow()[0]
-    data = io.BytesIO()
+    data = arrow.BufferOutputStream()
     with arrow.ipc.new_stream(data, schema) as stream:
         for table in tables:
             stream.write_table(table)

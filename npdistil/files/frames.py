@@ -27,8 +27,8 @@ def annotate(
 ) -> Any:
     """Answer texts or the rows of a frame: the same rows with columns appended, in the same library.
 
-    The columns are those of `annotate_file`. A row without a text, or with blanks alone, has nulls there. Equal texts
-    are computed once.
+    The columns are those of `annotate_file`. A row without a text, or with blanks alone, has nulls there. A short
+    text that comes again is computed once.
 
     Args:
         data: a frame or a Series of pandas or Polars, a table or an array of Arrow, anything else with

@@ -20,7 +20,7 @@ FORMATS = {
     "parquet": ("parquet", ","),
 }
 COMPRESSIONS = ("gz", "zst")
-ROWS, SIZE = 2048, 2**22  # a window ends with the row that reaches either; bytes, of all columns
+ROWS, SIZE = 2048, 2**21  # a window ends with the row that reaches either; bytes, of all columns
 
 
 def _plain(value: Any) -> Any:
