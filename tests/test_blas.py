@@ -38,7 +38,7 @@ import npdistil
 random = np.random.default_rng(0)
 texts = [random.integers(0, 90, n).tolist() for n in (1, 2, 3, 5, 8, 25, 31, 64, 100, 256)]
 digests = {}
-for directory, precision, threads in itertools.product(sys.argv[1:], ("float32", "int8"), (1, 2, 3)):
+for directory, precision, threads in itertools.product(sys.argv[1:], ("float32", "int8"), (1, 3)):
     model = npdistil.load(directory, engine="numpy", precision=precision, threads=threads)
     alone = [model.hidden_states([text])[0] for text in texts]
     for batch in (model.hidden_states(texts), model.hidden_states(texts[::-1])[::-1]):
@@ -68,7 +68,7 @@ def test_a_text_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads(
     if not blas.is_held():
         pytest.skip("NumPy's BLAS is no OpenBLAS")
     found = []
-    for threads in ("1", "2", "3"):
+    for threads in ("1", "3"):
         settings = {"OPENBLAS_NUM_THREADS": threads} | ({"OPENBLAS_CORETYPE": kernels} if kernels else {})
         done = subprocess.run(
             [sys.executable, "-c", CODE, *models],
@@ -76,7 +76,7 @@ def test_a_text_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads(
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         found.append(json.loads(done.stdout))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 def test_the_blas_has_its_threads_back_afterwards() -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import tiny
 
 import npdistil
 from npdistil import Embedder
+from npdistil.cli import COMMANDS as ALL_COMMANDS
 from npdistil.cli import main
 
 NUMPY = ("--engine", "numpy")
@@ -344,6 +346,35 @@ def test_help_ends_with_examples(capsys: pytest.CaptureFixture[str], command: tu
         main([*command, "--help"])
     assert exit_.value.code == 0
     assert "npdistil" in capsys.readouterr().out.split("examples:\n")[1]
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_the_page_of_commands_is_as_the_script_makes_it() -> None:
+    path = os.pathsep.join([str(DOCS.parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, DOCS / "cli.py", "--check"], check=False, timeout=120, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert done.returncode == 0, "python docs/cli.py writes it"
+
+
+def test_help_and_every_page_name_the_same_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    helped = re.findall(r"^    ([a-z-]+) ", capsys.readouterr().out, re.MULTILINE)
+    assert helped == [*ALL_COMMANDS] == re.findall("^## (.*)$", (DOCS / "cli.md").read_text(), re.MULTILINE)
+    for page in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
+        content = page.read_text(encoding="utf-8")
+        code = "\n".join(re.findall(r"^```(?:sh|console)\n(.*?)^```", content, re.MULTILINE | re.DOTALL))
+        told = re.findall("^npdistil ([a-z][a-z-]*)", code, re.MULTILINE) + re.findall("`npdistil ([a-z-]+)", content)
+        assert {*told} <= {*ALL_COMMANDS}, page
+
+
+def test_help_tells_the_defaults_of_the_command_and_not_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["ner", "--help"])
+    assert "(default simple)" in " ".join(capsys.readouterr().out.split())
 
 
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}

@@ -1,5 +1,6 @@
 """Every setting of every call and option: a value that must show in the answer, and values that are too much."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import npdistil
+from npdistil.bench import bench as measure
 from npdistil.cli import COMMANDS, main, parsers
 from npdistil.cli.task import COMMANDS as TASK_COMMANDS
 from npdistil.errors import NpdistilError
@@ -408,3 +410,120 @@ def test_no_value_of_an_option_is_a_traceback(
 
 
 FILES = ("--column", "--prefix", "--on-error", "--delimiter", "--encoding", "--input-format", "--output-format")
+
+
+# Options that are no setting of a task.
+
+
+def plain(command: str, directory: Path, tmp_path: Path) -> list[str]:
+    """What follows a command for it to do something small."""
+    (tmp_path / "dev.tsv").write_text(f"text\tlabel\n{LONG}\t1\n")
+    task = TASK_OF.get(command, "text-classification")
+    labels = ["--candidate-labels", "a,b"] if command == "zero-shot" else []
+    texts = [] if command in ("eval", "bench") else ["--", "a [MASK] film", "the [MASK]"]
+    file = [str(tmp_path / "dev.tsv")] if command == "eval" else []
+    return [*file, "--engine", "numpy", "--model", str(directory), *labels, *BESIDE.get(task, []), *texts]
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if "--format" in options_of(name)])
+def test_each_format_is_another_text_and_the_first_is_the_default(
+    make: Make, capsys: pytest.CaptureFixture[str], command: str, tmp_path: Path
+) -> None:
+    line = plain(command, make(**MODELS.get(TASK_OF.get(command, ""), {})), tmp_path)
+    if command == "explain":
+        line = line[:-1]  # html takes one text
+    (formats,) = (each.choices for each in parsers(command)[1]._actions if "--format" in each.option_strings)
+    printed = [run(capsys, command, "--format", each, *line) for each in formats or ()]
+    assert all(code == 0 for code, *_ in printed), printed
+    assert len({out for _, out, _ in printed}) == len(printed) > 1
+    assert run(capsys, command, *line)[1] == printed[0][1]
+
+
+def test_every_option_of_a_file_shows_in_what_is_written(
+    make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = str(make())
+    Path("in.csv").write_text("text,other\ngood;bad,caf\u00e9\n" + "x" * 2_100_000 + ",much\n", "utf-8")
+    Path("plain.csv").write_text("text,other\ngood;bad,caf\u00e9\n", "utf-8")
+    shows = {
+        "--column": ("other", "plain.csv"),
+        "--prefix": ("my_", "plain.csv"),
+        "--on-error": ("skip", "in.csv"),
+        "--delimiter": (";", "plain.csv"),
+        "--no-header": (None, "plain.csv"),
+        "--encoding": ("latin-1", "plain.csv"),
+        "--input-format": ("txt", "plain.csv"),
+        "--output-format": ("jsonl", "plain.csv"),
+    }
+    options = [each for each in options_of("classify") if each in {*FILES, "--no-header"}]
+    assert {*options} == {*shows}
+    for option, (value, name) in shows.items():
+        line = ["classify", "--engine", "numpy", "--model", directory, "--input", name, "--output"]
+        before = run(capsys, *line, "out.csv"), Path("out.csv").read_bytes() if Path("out.csv").exists() else b""
+        given = [option, *([value] if value else [])]
+        after = (
+            run(capsys, *line, "out2.csv", *given),
+            Path("out2.csv").read_bytes() if Path("out2.csv").exists() else b"",
+        )
+        assert before[1] != after[1] or before[0][0] != after[0][0], option
+        for each in Path().glob("out*"):
+            each.unlink()
+
+
+def test_every_option_of_bench_shows(
+    make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def bench(model: Any, texts: Any, seconds: float) -> Any:
+        asked.append(seconds)
+        return measure(model, texts, 0.01)
+
+    monkeypatch.setattr("npdistil.cli.bench.bench", bench)
+    (tmp_path / "texts.txt").write_text("good\nbad\n\ngreat\n")
+    line = ["bench", *plain("bench", make(), tmp_path)]
+    assert {*options_of("bench")} == {
+        "--file",
+        "--seconds",
+        "--json",
+        "--model",
+        "--engine",
+        "--precision",
+        "--threads",
+    }
+    assert not run(capsys, *line)[1].startswith("{")
+    whole = json.loads(run(capsys, *line, "--json")[1])
+    few = json.loads(run(capsys, *line, "--json", "--file", str(tmp_path / "texts.txt"), "--seconds", "3")[1])
+    assert (whole["texts"] > 100, few["texts"], asked) == (True, 3, [10.0, 10.0, 3.0])
+
+
+def test_every_option_of_serve_arrives_at_the_service(
+    make: Make, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each does there, tests/serve has."""
+    server, settings = (pytest.importorskip(f"npdistil.serve.{name}") for name in ("server", "settings"))
+    told: dict[str, Any] = {}
+
+    def serve(model: Any, host: str, port: int, settings: Any) -> None:
+        told.clear()
+        told.update(vars(settings), host=host, port=port)
+
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.delenv("NPDISTIL_TOKEN", raising=False)
+    (tmp_path / "token").write_text("secret\n")
+    line = ["serve", "--engine", "numpy", "--model", str(make())]
+    assert run(capsys, *line)[0] == 0
+    before = dict(told)
+    shows = {"host": "0.0.0.0", "token_file": str(tmp_path / "token"), "allow_origin": "https://a.example"}
+    shows |= {"allow_host": "a.example", "served_model_name": "mine", "gather_ms": "2.5", "max_queue_tokens": "77777"}
+    names = [each[2:].replace("-", "_") for each in options_of("serve")]
+    own = [name for name in names if name not in ("model", "engine", "precision", "threads")]
+    assert {each.name for each in fields(settings.Settings)} - {"token"} <= {*own}
+    for name in own:
+        option = f"--{name.replace('_', '-')}"
+        flag = isinstance(before.get(name), bool)
+        code, _, err = run(capsys, *line, option, *([] if flag else [shows.get(name, "777")]))
+        assert code == 0, err
+        changed = {each for each in told if told[each] != before[each]}
+        assert changed == {"token" if name == "token_file" else name}, option

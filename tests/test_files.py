@@ -2,6 +2,8 @@
 
 import csv
 import fcntl
+import functools
+import io
 import json
 import random
 import signal
@@ -378,6 +380,36 @@ def test_what_another_job_has_left_is_not_continued(
     assert annotate_file(task, source, out).rows == 9
 
 
+def test_progress_is_told_between_batches_too(tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "ROWS", 4)
+    source = write(tmp_path / "in.txt", [f"good {i}" for i in range(9)])  # 7 bytes a line
+    seen: list[tuple[int, int, int]] = []
+    pipe = npdistil.pipeline("text-classification", task.model, batch_size=2)
+    annotate_file(pipe, source, tmp_path / "out.jsonl", progress=lambda *each: seen.append(each))
+    assert seen == [(read, 63, texts) for read, texts in ((14, 2), (28, 4), (42, 6), (56, 8), (63, 9))]
+
+
+def test_the_bar_is_there_at_once_and_has_a_rate_and_the_time_left_after_two_batches(
+    tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tqdm = pytest.importorskip("tqdm").tqdm
+    drawn = io.StringIO()
+    bar = functools.partial(tqdm, file=drawn, mininterval=0, ncols=80)  # or it would leave some out, by the clock
+    monkeypatch.setattr("npdistil.cli.task.progress_bar", lambda: bar)
+    source = write(tmp_path / "in.txt", [f"good {i}" for i in range(400)])
+    directory = str(task.model.checkpoint.directory)
+    command = ["classify", "--engine", "numpy", "--model", directory, "--input", str(source)]
+    command += ["--batch-size", "64"]
+    assert main([*command, "--output", str(tmp_path / "out.jsonl")]) == 0
+    states = [each for each in drawn.getvalue().split("\r") if each.strip()]
+    assert states[0].startswith("  0%|")
+    told = [each for each in states if "texts/s" in each]
+    assert len(told) == 6  # of 7 batches
+    assert told[-1].startswith("100%|")
+    assert all(" left, " in each and " 0 texts/s" not in each for each in told)
+    assert not any("?" in each for each in states)
+
+
 def test_two_runs_cannot_write_one_file(tmp_path: Path, task: Any) -> None:
     with (tmp_path / "out.jsonl.partial").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -439,6 +471,7 @@ def run_and_kill(make: Make) -> Iterator[Run]:
         process.stdin.close()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("target", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("source", [".csv", ".jsonl", ".parquet"])
 def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
@@ -467,6 +500,7 @@ def test_a_run_killed_again_and_again_loses_and_repeats_no_row(
     assert beside(out) == ([f"{out.name}.errors.jsonl"] if source == ".jsonl" else [])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("target", [".jsonl", ".parquet"])
 def test_a_run_killed_at_any_call_that_writes_can_be_made_again(tmp_path: Path, run_and_kill: Run, target: str) -> None:
     given = write(tmp_path / "in.csv", TEXTS)
@@ -499,7 +533,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, make: Make, suffix: str) -> None:
     model, peaks = make(), {}
     for size in (24, 96):  # MB
-        texts = [f"{i % 5000} good " + "film " * 90 for i in range(size * 2000)]
+        texts = [f"{i % 5000} good {'x' * 490}" for i in range(size * 2000)]  # 4 tokens
         source = write(tmp_path / f"{size}{suffix}", texts, rows=2000)
         out = tmp_path / f"out-{size}{suffix}"
         arguments = [sys.executable, "-c", MEASURE, str(model), str(source), str(out)]

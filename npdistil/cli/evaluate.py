@@ -2,16 +2,18 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
+from ..batch import chunks
 from ..distilbert.encoder import Array
 from ..errors import InputError
 from ..text import LONG_TEXT
 from .options import add_model, examples, loaded, progress_bar
 
-BATCH = 256  # texts
+BATCH = 64  # texts
 
 
 def add_options(command: argparse.ArgumentParser, name: str) -> None:
@@ -30,11 +32,13 @@ def run(options: argparse.Namespace) -> None:
     model = loaded(options)
     names = model.config.labels
     texts, labels = labelled(options.file, names)
-    tqdm, starts = progress_bar(), range(0, len(texts), BATCH)
-    predicted = [
-        model.scores(texts[i : i + BATCH], long_text=options.long_text).argmax(axis=1)
-        for i in (tqdm(starts, unit="batch", leave=False) if tqdm else starts)
-    ]
+    tqdm = progress_bar()
+    predicted = []
+    with tqdm(total=len(texts), unit=" texts", leave=False, miniters=1) if tqdm else nullcontext() as bar:
+        for some in chunks(texts, BATCH):
+            predicted.append(model.scores(some, long_text=options.long_text).argmax(axis=1))
+            if bar is not None:
+                bar.update(len(some))
     confusion = np.zeros((len(names),) * 2, np.int64)  # [true, predicted]
     np.add.at(confusion, (labels, np.concatenate(predicted)), 1)
     right, total = int(confusion.trace()), int(confusion.sum())

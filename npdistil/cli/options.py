@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ def examples(command: argparse.ArgumentParser, *lines: str) -> None:
     command.epilog = "\n  ".join(("examples:", *lines))
 
 
-def add_settings(command: Any, record: type[Settings], *left_out: str) -> None:
-    """An option for each field of a record: `top_k` is --top-k."""
+def add_settings(
+    command: argparse.ArgumentParser, record: type[Settings], *left_out: str, defaults: Mapping[str, Any] | None = None
+) -> None:
+    """An option for each field of a record: `top_k` is --top-k; the command may have other defaults."""
     for each in fields(record):
         if each.name in left_out:
             continue
@@ -31,8 +34,9 @@ def add_settings(command: Any, record: type[Settings], *left_out: str) -> None:
         option: dict[str, Any] = {"dest": each.name, "default": argparse.SUPPRESS}
         if each.metadata["also"] and _is_zero_free(each):
             about += "; 0 stands for None"
-        if isinstance(each.default, (int, float, str)) and not isinstance(each.default, bool):
-            about += f" (default {each.default})".replace("%", "%%")
+        default = (defaults or {}).get(each.name, each.default)
+        if isinstance(default, (int, float, str)) and not isinstance(default, bool):
+            about += f" (default {default})".replace("%", "%%")
         if kind.choices == (False, True):
             option["action"] = "store_true" if each.default is False else argparse.BooleanOptionalAction
         elif kind.choices:
@@ -40,6 +44,7 @@ def add_settings(command: Any, record: type[Settings], *left_out: str) -> None:
         else:
             option |= {"type": kind.parse, "metavar": {int: "N", float: "X", str: "TEXT"}.get(kind.parse, "A,B,C")}  # type: ignore[call-overload]
         command.add_argument(f"--{each.name.replace('_', '-')}", help=about, **option)
+    command.set_defaults(**(defaults or {}))
 
 
 def settings_of(options: argparse.Namespace, record: type[Settings]) -> dict[str, Any]:

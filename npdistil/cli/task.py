@@ -111,8 +111,7 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
         either = command.add_mutually_exclusive_group(required=True)
         either.add_argument(f"--{field}", type=kind.parse, help="what goes with every text")
         either.add_argument(f"--{field}-file", type=Path, metavar="FILE", help="a file that has it")
-    add_settings(command, task.settings_type, *about.left_out)
-    command.set_defaults(**about.defaults)
+    add_settings(command, task.settings_type, *about.left_out, defaults=about.defaults)
     formats = ("text", "jsonl", "json", "csv") if task.columns else ("jsonl", "json")
     command.add_argument("--format", choices=formats, help=f"default: {formats[0]}")
     if name in ON_FILES:
@@ -272,16 +271,19 @@ def _file_progress() -> Iterator[Callable[[int, int, int], None] | None]:
     if tqdm is None:
         yield None
         return
-    with tqdm(bar_format="{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}", leave=False) as bar:
-        first: list[tuple[int, int]] = []  # read and texts after the first window: an earlier run's rows took no time
+    shown = "{percentage:3.0f}%|{bar}| {elapsed}"
+    with tqdm(bar_format=shown, leave=False, miniters=1) as bar:  # drawn every 0.1 s at most
+        first: list[tuple[int, int]] = []  # read and texts after the first batch: an earlier run's rows took no time
 
         def progress(read: int, total: int, texts: int) -> None:
             if not first:
                 first.append((read, texts))
                 bar.reset(total)
-                bar.initial = bar.n = read
+                bar.initial = bar.n = bar.last_print_n = read
+                bar.refresh()
+            elif read > first[0][0] and (seconds := bar.format_dict["elapsed"]):
+                bar.bar_format = shown + ", {remaining} left{postfix}"
+                bar.set_postfix_str(f"{(texts - first[0][1]) / seconds:,.0f} texts/s", refresh=False)
             bar.update(read - bar.n)
-            if seconds := bar.format_dict["elapsed"]:
-                bar.set_postfix_str(f"{(texts - first[0][1]) / seconds:,.0f} texts/s")
 
         yield progress

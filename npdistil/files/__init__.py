@@ -78,7 +78,8 @@ def annotate_file(
         input_format: "csv", "jsonl.gz" and so on, where the name does not say it.
         output_format: as `input_format`; on standard output, and for many files, by default that of the input. Many
             files' outputs get it as suffix.
-        progress: called after each window; for many files with bytes of all of them.
+        progress: called after each window of rows, and between the batches that its texts are run in; for many files
+            with bytes of all of them.
 
     Raises:
         InputError: another task; a file, format or column that cannot be used; a setting that these formats have no use

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..batch import MOST_ITEMS
 from ..errors import InputError
 from ..pipelines import Pipeline
 from ..settings import UNSET
@@ -59,13 +60,23 @@ class Answers:
         self.nothing = dict.fromkeys(self.added), ""
         self.texts = 0  # that were answered
 
-    def __call__(self, texts: Sequence[str | None]) -> tuple[list[dict[str, Any]], list[str]]:
-        """Of each text, nulls where there is nothing to answer; errors are "" where all is well."""
-        self.texts += len(texts)
+    def __call__(
+        self, texts: Sequence[str | None], told: Callable[[float, int], None] | None = None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
+        """Of each text, nulls where there is nothing to answer; errors are "" where all is well.
+
+        `told` is called between batches, with the part that is done and the texts answered so far.
+        """
         wanted = [text for text in dict.fromkeys(texts) if text is not None and not is_empty(text)]
         fresh = [text for text in wanted if text not in self.known]
         found = {text: self.known[text] for text in wanted if text in self.known}
-        found |= zip(fresh, self._compute(fresh), strict=True)
+        size = min(self.pipe.processor.settings.batch_size, MOST_ITEMS)
+        for i in range(0, len(fresh), size):
+            if told and i:
+                told(i / len(fresh), self.texts + len(texts) * i // len(fresh))
+            some = fresh[i : i + size]
+            found |= zip(some, self._compute(some), strict=True)
+        self.texts += len(texts)
         for text, answer in found.items():
             if len(text) <= SHORT and not isinstance(next(iter(answer[0].values())), np.ndarray):
                 self.known[text] = answer
@@ -82,7 +93,7 @@ class Answers:
 
     def _compute(self, texts: list[str]) -> list[tuple[dict[str, Any], str]]:
         try:
-            task, answers = self.pipe.processor, self.pipe(texts) if texts else []
+            task, answers = self.pipe.processor, self.pipe(texts)
             return [(dict(zip(self.added, task.added_values(each), strict=True)), "") for each in answers]
         except InputError as error:  # of one of them; halving finds it
             if len(texts) == 1:
@@ -112,20 +123,27 @@ class Run:
             resumed = done.rows + done.bad
             if not (done.bytes or done.finishing):
                 output.add(self.writer.header(), [], 0, None)
+            read = None if resumed else 0  # so far
             for window in () if done.finishing else self.reader.windows(done.place, done.line):
-                output.add(*self._answered(window), window)
-                if progress:
-                    progress(window.read, self.reader.total, self.answers.texts)
+                begun = window.read if read is None else read  # nobody counted what an earlier run has read
+
+                def told(part: float, texts: int, begun: int = begun, end: int = window.read) -> None:
+                    if progress:
+                        progress(int(begun + (end - begun) * part), self.reader.total, texts)
+
+                output.add(*self._answered(window, told), window)
+                told(1, self.answers.texts)
+                read = window.read
             if _state_of(self.path) != before:
                 raise InputError(f"{self.path} has changed while it was read; run this again when it is whole")
             output.finish(self.writer.finish)
         return Summary(done.rows, done.bad, resumed, self.empty)
 
-    def _answered(self, window: Window) -> tuple[bytes, list[dict[str, Any]], int]:
+    def _answered(self, window: Window, told: Callable[[float, int], None]) -> tuple[bytes, list[dict[str, Any]], int]:
         """A window's rows as they are written, its report, and how many rows were kept."""
         rows = self.writer.converted(window)
         texts = [None if error else text for text, error in zip(window.texts, window.errors, strict=True)]
-        values, problems = self.answers(texts)
+        values, problems = self.answers(texts, told)
         errors = [error or problem for error, problem in zip(window.errors, problems, strict=True)]
         bad = [i for i, error in enumerate(errors) if error]
         if bad and self.on_error == "stop":

@@ -122,6 +122,7 @@ def test_on_every_instruction_set(found: Checkpoint, isa: str) -> None:
     assert bits(found, NPDISTIL_ISA=isa) == [isa, own_digest(found)]
 
 
+@pytest.mark.once
 @pytest.mark.skipif(OWN != "x86_64" or bool(MISSING["avx512vnni"]), reason="needs AVX-512 VNNI")
 def test_on_avx_vnni_with_the_instruction_as_avx_512_has_it(
     found: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

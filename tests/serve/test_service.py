@@ -442,31 +442,41 @@ def test_the_requests_of_those_who_come_from_text_embeddings_inference_are_answe
     assert "POSITIVE" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--host", "256.1.1.1"), "cannot listen on 256.1.1.1"),
-        (("--port", "99999"), "expected 0 to 65535"),
-        (("--token-file", "/nonexistent"), "the token cannot be read"),
-        (("--max-batch-tokens", "0"), "max_batch_tokens is 0"),
-        (("--timeout", "nan"), "timeout is nan"),
-        (("--max-queue-tokens", "5", "--max-request-tokens", "6"), "max_queue_tokens"),
-        (("--model", "/nonexistent"), "/nonexistent"),
-    ],
-)
-def test_wrong_options_are_one_line(options: tuple[str, ...], message: str) -> None:
-    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
+REFUSED = [
+    (["--host", "256.1.1.1"], "cannot listen on 256.1.1.1"),
+    (["--host", ""], "host is empty"),
+    (["--port", "99999"], "expected 0 to 65535"),
+    (["--token-file", "/nonexistent"], "the token cannot be read"),
+    (["--allow-origin", "a.example"], "expected * or an origin such as https://example.org"),
+    (["--allow-origin", "https://a.example/page"], "expected * or an origin"),
+    (["--max-connections", "0"], "max_connections is 0"),
+    (["--max-batch-tokens", "0"], "max_batch_tokens is 0"),
+    (["--timeout", "nan"], "timeout is nan"),
+    (["--max-queue-tokens", "5", "--max-request-tokens", "6"], "max_queue_tokens"),
+    (["--model", "/nonexistent"], "/nonexistent"),
+]
+TOKENS = ["", " ", "two words", "caf\u00e9"]  # in the environment
 
 
-@pytest.mark.parametrize("token", ["", " ", "two words", "caf\u00e9"])
-def test_a_token_that_nobody_can_give_is_one_line(token: str) -> None:
-    environment = os.environ | {"NPDISTIL_TOKEN": token}
-    done = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60, check=False, env=environment)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "the token is empty, or has blanks" in done.stderr
+def test_what_is_refused_at_the_start_is_one_line() -> None:
+    """One after the other in a process, whose start takes long."""
+    code = """
+import json, os, sys
+from npdistil.cli import main
+refused, tokens = map(json.loads, sys.argv[1:])
+for options in refused:
+    assert main(["serve", "--port", "0", "--engine", "numpy", *options]) == 2
+for os.environ["NPDISTIL_TOKEN"] in tokens:
+    assert main(["serve", "--port", "0", "--engine", "numpy"]) == 2
+"""
+    options = json.dumps([options for options, _ in REFUSED])
+    command = [sys.executable, "-c", code, options, json.dumps(TOKENS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    said = done.stderr.splitlines()
+    messages = [message for _, message in REFUSED] + ["the token is empty, or has blanks"] * len(TOKENS)
+    assert (done.returncode, len(said)) == (0, len(messages)), done.stderr
+    for line, message in zip(said, messages, strict=True):
+        assert message in line
 
 
 def test_a_model_that_cannot_run_is_one_line_before_the_port_answers(make: Any) -> None:

@@ -16,6 +16,8 @@ collect_ignore_glob = ["test_*.py"] if MISSING else []
 
 # Workers find the test's modules nowhere; they need none. They take the Python that runs this.
 os.environ["PYSPARK_PYTHON"] = sys.executable
+# Every JVM, those of executors too: for jobs this short, compile quickly.
+os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -28,12 +30,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from npdistil.spark import session
 
     home: Path = tmp_path_factory.mktemp("spark")
-    settings = {
-        "spark_ui_enabled": False,
-        "spark_sql_shuffle_partitions": 2,
-        "spark_sql_warehouse_dir": str(home),
-        "spark_driver_extraJavaOptions": "-XX:TieredStopAtLevel=1",  # for jobs this short, compile quickly
-    }
+    settings = {"spark_ui_enabled": False, "spark_sql_shuffle_partitions": 2, "spark_sql_warehouse_dir": str(home)}
     found = session("local[2]", **settings)
     found.sparkContext.setLogLevel("ERROR")
     yield found
