@@ -84,11 +84,12 @@ TARGETS = {
 }
 
 
-def core(folder: str) -> str:
-    """The Python of a fresh environment in `folder` with the core install alone, byte code included."""
+def core(folder: str, extra: str = "") -> str:
+    """The Python of a fresh environment in `folder` with the core install, or one extra, alone; byte code included."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = str(Path(folder) / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*install, f"{ROOT}{extra}"], check=True)
     return python
 
 

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import tables
 
+from npdistil.files import run
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 KERNELS = ROOT / "npdistil" / "compiled" / "kernels"
@@ -172,3 +174,7 @@ def test_the_limits_of_the_service_are_those_that_its_page_tells() -> None:
     assert "feature extraction gives 2^20 numbers" in page
     assert 64 <= batching.TURN <= 128
     assert "take turns, of some 100 tokens each" in page
+
+
+def test_as_many_texts_are_remembered_as_the_page_of_files_tells() -> None:
+    assert f"(the last {run.REMEMBERED:,} are remembered)" in text("docs/files.md")

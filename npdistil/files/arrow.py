@@ -9,7 +9,7 @@ from .. import atomic
 from ..errors import InputError
 from .rows import ROWS, SIZE, Options, Reader, Window, missing_column, pyarrow
 
-ROW_GROUP = 2**23  # bytes in memory of a row group of the Parquet that is written
+ROW_GROUP = 2**22  # bytes in memory of a row group of the Parquet that is written
 DEEPEST = 40  # lists and structs in one another: of a list Parquet makes two, and Arrow reads no more than 100
 EXACT = 2**53  # up to which a float64 has every integer
 WIDER = {("int", "int64"): "int64", ("int64", "int"): "int64", ("int", "float"): "float", ("float", "int"): "float"}

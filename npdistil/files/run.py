@@ -21,7 +21,7 @@ from .journal import PartialOutput, Stream, where
 from .rows import Reader, Window
 from .writers import TextWriter
 
-REMEMBERED, SHORT = 50_000, 500  # answers kept for texts that come again, of texts of at most so many characters
+REMEMBERED, SHORT = 30_000, 500  # answers kept for texts that come again, of texts of at most so many characters
 
 Progress = Callable[[int, int, int], None]  # read so far and in all, in bytes (Parquet: rows); texts of this run
 

@@ -394,7 +394,8 @@ class Csv(TextReader):
 
     def _longer(self, line: bytes, cells: Iterable[str]) -> bytes:
         body = line.removesuffix(b"\n").removesuffix(b"\r")
-        more = "".join(self.options.delimiter + quoted(each, self.options.delimiter) for each in cells)
+        delimiter = self.options.delimiter
+        more = delimiter.join(["", *[quoted(each, delimiter) for each in cells]])
         return body + more.encode() + (line[len(body) :] or self.end)
 
 

@@ -89,6 +89,7 @@ class ModelStage(Stage, abstract=True):
     outputAnnotatorType: ClassVar[str] = CATEGORY
     annotating: ClassVar[Mapping[str, Any]] = {"maxSentenceLength": 128}  # an annotator's defaults
     shows_cuts: ClassVar[str] = "no column says which"  # where an annotator's metadata do
+    for_annotators: ClassVar[Sequence[str]] = ()  # params that mean nothing to a column of texts
     carried: Path | None = None  # the model that came with a saved stage
 
     def _set(self, **params: Any) -> Any:
@@ -197,6 +198,9 @@ class ModelStage(Stage, abstract=True):
 
     def _checked_settings(self, directory: Path) -> dict[str, Any]:
         """The settings; what a worker's task would refuse is refused on the driver, by the params' names."""
+        for name in () if self._is_annotator() else self.for_annotators:
+            if self.isSet(name) and self.getOrDefault(name):
+                raise InputError(f"{name} is {self.getOrDefault(name)}; it is for annotators: set inputCols")
         settings = self._settings()
         checkpoint = read_checkpoint(directory)
         try:
@@ -335,6 +339,7 @@ class DistilBertForTokenClassification(ModelStage):
     row = staticmethod(worker.entities)
     reads = (DOCUMENT, TOKEN)
     outputAnnotatorType = NAMED_ENTITY
+    for_annotators = ("maxSentenceLength",)
     inputCol = INPUT
     outputCol = new_column("entities", ENTITIES, "name of the new column.")
     aggregation = of_setting("aggregation_strategy", default="simple")
@@ -355,6 +360,7 @@ class DistilBertForZeroShotClassification(ModelStage):
     settings_type = task_type(task).settings_type
     row = staticmethod(worker.judged)
     annotating: ClassVar[Mapping[str, Any]] = {"hypothesis": "{}"}
+    for_annotators = ("coalesceSentences",)
     inputCol = INPUT
     labelCol = new_column("label", TEXT, "name of the new column with the best label.")
     scoreCol = new_column("score", NUMBER, "name of the new column with its score.")

@@ -165,9 +165,12 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
     def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
         """As `Task.added_values`."""
         labels = answer if isinstance(answer, list) else [answer]
-        values: Answer = {
-            **(labels[0] if labels else {}),
-            "labels": [{name: each[name] for name in self.columns} for each in labels],
-            "truncated": any("truncated" in each for each in labels),
-        }
-        return [values[name] for name in self.added_columns]
+        values: list[Any] = []
+        for column in self.added_columns:
+            if column == "labels":
+                values.append([{name: each[name] for name in self.columns} for each in labels])
+            elif column == "truncated":
+                values.append(any("truncated" in each for each in labels))
+            else:
+                values.append(labels[0][column])
+        return values
