@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import npdistil
 from npdistil import Embedder
 from npdistil.cli import COMMANDS as ALL_COMMANDS
 from npdistil.cli import main
+from npdistil.cli.options import ticking
 
 NUMPY = ("--engine", "numpy")
 COMMANDS = (
@@ -375,6 +377,23 @@ def test_help_tells_the_defaults_of_the_command_and_not_of_the_task(capsys: pyte
     with pytest.raises(SystemExit):
         main(["ner", "--help"])
     assert "(default simple)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_bar_is_drawn_again_while_a_batch_takes_its_time() -> None:
+    bar = pytest.importorskip("tqdm").tqdm(file=io.StringIO())
+    drawn, refresh = threading.Event(), bar.refresh
+    ticks: list[threading.Thread] = []
+
+    def counted() -> None:
+        ticks.append(threading.current_thread())
+        drawn.set()
+        refresh()
+
+    bar.refresh = counted
+    with ticking(bar, 0.01):
+        assert drawn.wait(60)
+    assert ticks[0] is not threading.main_thread()
+    assert not ticks[0].is_alive()
 
 
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}

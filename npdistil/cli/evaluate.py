@@ -11,7 +11,7 @@ from ..batch import chunks
 from ..distilbert.encoder import Array
 from ..errors import InputError
 from ..text import LONG_TEXT
-from .options import add_model, examples, loaded, progress_bar
+from .options import add_model, examples, loaded, progress_bar, ticking
 
 BATCH = 64  # texts
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     texts, labels = labelled(options.file, names)
     tqdm = progress_bar()
     predicted = []
-    with tqdm(total=len(texts), unit=" texts", leave=False, miniters=1) if tqdm else nullcontext() as bar:
+    with ticking(tqdm(total=len(texts), unit=" texts", leave=False, miniters=1)) if tqdm else nullcontext() as bar:
         for some in chunks(texts, BATCH):
             predicted.append(model.scores(some, long_text=options.long_text).argmax(axis=1))
             if bar is not None:

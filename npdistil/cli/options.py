@@ -2,9 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 from ..engine import ENGINES, PRECISIONS
@@ -104,3 +106,24 @@ def progress_bar() -> Any:
         print(f"no progress bar: {MissingExtraError('tqdm', 'progress')}", file=sys.stderr)
         return None
     return tqdm
+
+
+@contextmanager
+def ticking(bar: Any, seconds: float = 1.0) -> Iterator[Any]:
+    """A progress bar until it is done, drawn again every second, however long a batch takes."""
+    done = Event()
+
+    def tick() -> None:
+        while not done.wait(seconds):
+            bar.refresh()
+
+    with bar:
+        thread = Thread(target=tick, daemon=True)
+        with suppress(RuntimeError):  # the system gives no more threads
+            thread.start()
+        try:
+            yield bar
+        finally:
+            done.set()
+            if thread.ident is not None:
+                thread.join()

@@ -27,6 +27,7 @@ from .options import (
     progress_bar,
     read_text,
     settings_of,
+    ticking,
 )
 
 Result: TypeAlias = tuple[str, Any]  # a text, and the answer to it
@@ -272,7 +273,7 @@ def _file_progress() -> Iterator[Callable[[int, int, int], None] | None]:
         yield None
         return
     shown = "{percentage:3.0f}%|{bar}| {elapsed}"
-    with tqdm(bar_format=shown, leave=False, miniters=1) as bar:  # drawn every 0.1 s at most
+    with ticking(tqdm(bar_format=shown, leave=False, miniters=1)) as bar:  # at progress drawn every 0.1 s at most
         first: list[tuple[int, int]] = []  # read and texts after the first batch: an earlier run's rows took no time
 
         def progress(read: int, total: int, texts: int) -> None:

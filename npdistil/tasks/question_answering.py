@@ -10,7 +10,7 @@ from tokenizers import Encoding
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
-from ..settings import Kind, check, flag, setting, string, whole
+from ..settings import Kind, check, flag, setting, shown, string, whole
 from ..text import is_empty, items_of, laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
@@ -98,11 +98,11 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; the windows of a context beside its question are its sequences."""
-        encodings = tokenize(self.checkpoint.tokenizer, [_pair(item) for item in items])
+        encodings = tokenize(self.checkpoint.tokenizer, [_pair(item, i) for i, item in enumerate(items)])
         most = self.settings.max_question_len
         for i, sequences in enumerate(encoding.sequence_ids for encoding in encodings):
             if 1 not in sequences:
-                raise InputError("the context is empty")
+                raise InputError(f"question {i}: the context is empty")
             if most is not None and (count := sequences.count(0)) > most:
                 raise InputError(f"question {i} has {count} tokens; max_question_len allows {most}")
         how: dict[str, Any] = {"reach_back": False, "which": 1, "side": self.checkpoint.truncation_side}
@@ -119,13 +119,15 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
         return found
 
 
-def _pair(item: Any) -> tuple[str, str]:
+def _pair(item: Any, number: int) -> tuple[str, str]:
     """Question and context."""
     if not isinstance(item, dict) or set(item) != {"question", "context"}:
-        raise InputError(f'expected {{"question": ..., "context": ...}}, found {item!r:.80}')
+        raise InputError(f'question {number} is {shown(item)}; expected {{"question": ..., "context": ...}}')
     for name in ("context", "question"):
-        if not isinstance(item[name], str) or is_empty(item[name]):
-            raise InputError(f"the {name} is empty")
+        if not isinstance(item[name], str):
+            raise InputError(f"question {number}: the {name} is {shown(item[name])}; expected a string")
+        if is_empty(item[name]):
+            raise InputError(f"question {number}: the {name} is empty")
     return item["question"], item["context"]
 
 
