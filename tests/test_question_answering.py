@@ -359,10 +359,10 @@ def test_wrong_settings_are_refused(ask: Any, settings: dict[str, Any], says: st
         ({"question": " \n", "context": CONTEXT}, "the question is empty"),
         ({"question": QUESTION, "context": ""}, "question 0: the context is empty"),
         (
-            [{"question": "a", "context": "b"}, {"question": "a", "context": 5}],
+            {"inputs": [{"question": "a", "context": "b"}, {"question": "a", "context": 5}]},
             "question 1: the context is 5; expected",
         ),
-        ([{"question": "a", "context": "b"}, "a"], "question 1 is 'a'; expected {"),
+        ({"inputs": [{"question": "a", "context": "b"}, "a"]}, "question 1 is 'a'; expected {"),
         ({"inputs": {"question": QUESTION}}, "expected"),
         ({"inputs": {"question": QUESTION, "context": CONTEXT, "id": 1}}, "expected"),
         ({"inputs": {"question": QUESTION, "context": None}}, "context"),
