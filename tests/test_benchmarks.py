@@ -95,6 +95,14 @@ def test_the_page_for_those_who_come_from_onnx_runtime_has_the_table_of_the_comm
     assert report.against("ONNX Runtime", *read) in page, "python benchmarks/plots.py writes it"
 
 
+def test_the_page_on_files_has_the_table_of_the_committed_results() -> None:
+    pytest.importorskip("pyarrow")
+    import files
+
+    result = json.loads((Path(files.__file__).parent / "results" / "files.json").read_text())
+    assert files.table(result) in files.PAGE.read_text(encoding="utf-8"), "python benchmarks/files.py writes it"
+
+
 def test_result_files_hold_what_was_given_with_each_list_of_numbers_on_one_line(tmp_path: Path) -> None:
     result = {"a": [1, 2.5, 3], "b": {"c": [[1, 2], [3]]}, "d": "[x, y]", "e": []}
     report.write(tmp_path / "result.json", result)
