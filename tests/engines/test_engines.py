@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import data_engines
 
-ROWS = 5_000
+ROWS = 20_000
 MISSING = {title: importlib.util.find_spec(package) is None for title, package in data_engines.PACKAGES.items()}
 WORDS = "a film that i liked and hated , good bad dull bright long".split()
 TEXTS = [None if i % 7 == 3 else f"{WORDS[i % 13]} {WORDS[i * 5 % 13]} {i % 3001}" for i in range(ROWS)]
