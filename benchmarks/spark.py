@@ -122,7 +122,7 @@ def workers() -> dict[str, Any]:
             rollup = dict(line.split()[:2] for line in status.read_text().splitlines()[1:])
         except OSError:
             continue
-        if b"pyspark.daemon" in command and "model.safetensors" in maps:
+        if b"pyspark.daemon" in command and "compiled/kernels" in maps:
             rss.append(int(rollup["Rss:"]) * 1024)
             pss.append(int(rollup["Pss:"]) * 1024)
     return {"each": rss, "all": sum(pss)}

@@ -11,6 +11,7 @@ HEAD = """# The command
 
 `npdistil COMMAND --help` says the same of one command, and `python -m npdistil` is its other name. Results go to
 standard output, everything else to standard error; the exit code is 0, 2 for any error, and 130 after Ctrl-C.
+[Files](files.md) and [the service](serve.md) have pages of their own.
 
 <!-- made by cli.py -->
 
