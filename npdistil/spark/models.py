@@ -90,6 +90,7 @@ class ModelStage(Stage, abstract=True):
     annotating: ClassVar[Mapping[str, Any]] = {"maxSentenceLength": 128}  # an annotator's defaults
     shows_cuts: ClassVar[str] = "no column says which"  # where an annotator's metadata do
     for_annotators: ClassVar[Sequence[str]] = ()  # params that mean nothing to a column of texts
+    for_texts: ClassVar[Sequence[str]] = ("inputCol",)  # and those that mean nothing to an annotator
     carried: Path | None = None  # the model that came with a saved stage
 
     def _set(self, **params: Any) -> Any:
@@ -198,9 +199,7 @@ class ModelStage(Stage, abstract=True):
 
     def _checked_settings(self, directory: Path) -> dict[str, Any]:
         """The settings; what a worker's task would refuse is refused on the driver, by the params' names."""
-        for name in () if self._is_annotator() else self.for_annotators:
-            if self.isSet(name) and self.getOrDefault(name):
-                raise InputError(f"{name} is {self.getOrDefault(name)}; it is for annotators: set inputCols")
+        self._refuse_what_does_nothing()
         settings = self._settings()
         checkpoint = read_checkpoint(directory)
         try:
@@ -216,6 +215,13 @@ class ModelStage(Stage, abstract=True):
         elif getattr(task, "long_text", None) == "truncate":
             self._warn_of_cuts(task.max_length, 'setLongText("windows") has all of a text read')
         return settings
+
+    def _refuse_what_does_nothing(self) -> None:
+        annotates = self._is_annotator()
+        why = "is for a column of texts, not beside inputCols" if annotates else "is for annotators: set inputCols"
+        for name in self.for_texts if annotates else self.for_annotators:
+            if self.hasParam(name) and self.isSet(name) and (value := self.getOrDefault(name)):
+                raise InputError(f"{name} is {value}; it {why}")
 
     def _reads_tokens(self) -> bool:
         return self._is_annotator() and TOKEN in self.reads
@@ -272,6 +278,7 @@ class DistilBertForSequenceClassification(ModelStage):
     task = "text-classification"
     settings_type = task_type(task).settings_type
     annotating: ClassVar[Mapping[str, Any]] = {"maxSentenceLength": 128, "longText": "truncate"}
+    for_texts = ("inputCol", "labelCol", "scoreCol", "truncatedCol")
     inputCol = INPUT
     labelCol = new_column("label", TEXT, "name of the new column with the best label.")
     scoreCol = new_column("score", NUMBER, "name of the new column with its score.")
@@ -302,6 +309,8 @@ class DistilBertForSequenceClassification(ModelStage):
         settings = super()._settings() | {"top_k": None, "threshold": None}  # rows have all labels; these are compared
         if self._is_annotator():
             return settings | {"max_length": self._length()}
+        if self.isSet("truncatedCol") and not self._notes_cuts():
+            raise InputError(f'truncatedCol is {get("truncatedCol")}; that column comes with longText="truncate" alone')
         if get("coalesceSentences"):
             return settings | {"long_text": "sentences"}
         if get("longText") == "sentences":
@@ -361,6 +370,7 @@ class DistilBertForZeroShotClassification(ModelStage):
     row = staticmethod(worker.judged)
     annotating: ClassVar[Mapping[str, Any]] = {"hypothesis": "{}"}
     for_annotators = ("coalesceSentences",)
+    for_texts = ("inputCol", "labelCol", "scoreCol")
     inputCol = INPUT
     labelCol = new_column("label", TEXT, "name of the new column with the best label.")
     scoreCol = new_column("score", NUMBER, "name of the new column with its score.")
@@ -394,6 +404,7 @@ class DistilBertEmbeddings(ModelStage):
     task = "embedding"
     settings_type = task_type(task).settings_type
     row = staticmethod(worker.vector)
+    for_texts = ("inputCol", "outputAsVector")
     inputCol = INPUT
     outputCol = new_column("embeddings", VECTOR, "name of the new column.")
     pooling = of_setting("pooling")

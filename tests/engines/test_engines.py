@@ -1,4 +1,4 @@
-"""The page about engines for data, run as it is: nulls, 5,000 rows, and the same bits as without the engine."""
+"""The page about engines for data, run as it is: nulls, 20,000 rows, and the same bits as without the engine."""
 
 import importlib.util
 import sys

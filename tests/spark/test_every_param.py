@@ -56,6 +56,15 @@ APART = {"model", "caseSensitive", "inputCols"}
 ELSEWHERE = {("DistilBertEmbeddings", "outputAsVector")}
 
 
+FOR_TEXTS = [
+    ("DistilBertForSequenceClassification", "inputCol", "text"),
+    ("DistilBertForSequenceClassification", "labelCol", "best"),
+    ("DistilBertForSequenceClassification", "scoreCol", "best"),
+    ("DistilBertForSequenceClassification", "truncatedCol", "cut"),
+    ("DistilBertForTokenClassification", "inputCol", "text"),
+    ("DistilBertForZeroShotClassification", "labelCol", "best"),
+    ("DistilBertEmbeddings", "outputAsVector", True),
+]
 FOR_ANNOTATORS = {
     ("DistilBertForTokenClassification", "maxSentenceLength"): 8,
     ("DistilBertForZeroShotClassification", "coalesceSentences"): True,
@@ -101,3 +110,22 @@ def test_a_param_of_annotators_is_refused_where_it_would_do_nothing(make: Make, 
     del given[param]
     told.append(kind(**given, inputCols=["a", "b"], outputCol="c")._make(None))
     assert repr(told[0].make) != repr(told[1].make)
+
+
+@pytest.mark.parametrize(("name", "param", "value"), FOR_TEXTS)
+def test_a_param_of_a_column_of_texts_is_refused_beside_input_cols(
+    make: Make, name: str, param: str, value: Any
+) -> None:
+    changes, beside, _ = STAGES[name]
+    given = {"model": str(make(**changes)), "engine": "numpy", "inputCols": ["a", "b"], "outputCol": "c"} | beside
+    kind = getattr(models, name)
+    kind(**given)._make(None)
+    with pytest.raises(InputError, match=f"{param} is {value}; it is for a column of texts, not beside inputCols"):
+        kind(**given | {param: value})._make(None)
+
+
+def test_a_name_for_a_column_that_is_not_made_is_refused(make: Make) -> None:
+    given = {"model": str(make()), "engine": "numpy", "truncatedCol": "cut"}
+    for more in ({}, {"longText": "windows"}, {"longText": "truncate", "coalesceSentences": True}):
+        with pytest.raises(InputError, match='truncatedCol is cut; that column comes with longText="truncate" alone'):
+            models.DistilBertForSequenceClassification(**given | more)._make(None)
