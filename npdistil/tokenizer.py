@@ -6,6 +6,17 @@ from typing import Any
 from .checkpoint.tokenizer import Tokenization
 from .errors import InputError
 
+# Methods that transformers' tokenizers have under another name, or do not need -> what to write.
+INSTEAD = {
+    "tokenize": "encode(text, add_special_tokens=False).tokens",
+    "encode_plus": "encode(text)",
+    "batch_encode_plus": "encode_batch(texts)",
+    "batch_decode": "decode_batch(ids)",
+    "convert_ids_to_tokens": "id_to_token(id)",
+    "convert_tokens_to_ids": "token_to_id(token)",
+    "save_pretrained": 'save("tokenizer.json")',
+}
+
 
 @dataclass(frozen=True)
 class Tokenizer:
@@ -62,6 +73,8 @@ class Tokenizer:
         if role in self.tokenization.special_tokens:
             token = self.tokenization.special_tokens[role]
             return token if role == name else self.tokenization.tokenizer.token_to_id(token)
+        if name in INSTEAD:
+            raise AttributeError(f"there is no tokenizer.{name} here: write tokenizer.{INSTEAD[name]}")
         return getattr(self.tokenization.tokenizer, name)
 
     def belongs(self, other: Any) -> bool:

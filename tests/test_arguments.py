@@ -18,6 +18,7 @@ import npdistil
 from npdistil.arguments import ARGUMENTS, CALL, FIRST, PIPELINE, TABLE
 from npdistil.errors import InputError
 from npdistil.pipelines import PIPELINES, TASKS, task_type
+from npdistil.tokenizer import INSTEAD
 
 Make = Callable[..., Path]
 NER = {"architectures": ["DistilBertForTokenClassification"], "id2label": {0: "O", 1: "B-PER", 2: "I-PER"}}
@@ -282,6 +283,18 @@ def test_first_guesses_are_led_on(five: npdistil.Model) -> None:
         guess.logits([2, 3])
     with pytest.raises(InputError, match="found a string; put it in a list"):
         guess.scores("I love it.")
+
+
+def test_methods_of_transformers_tokenizers_say_what_to_write(five: npdistil.Model) -> None:
+    tokenizer = five.tokenizer
+    assert tokenizer.encode(TEXT, add_special_tokens=False).tokens == tokenizer.encode(TEXT).tokens[1:-1]
+    with pytest.raises(
+        AttributeError, match=r"no tokenizer\.tokenize here: write .*add_special_tokens=False\)\.tokens"
+    ):
+        tokenizer.tokenize(TEXT)
+    for name, instead in INSTEAD.items():
+        assert not hasattr(tokenizer, name)
+        assert hasattr(tokenizer, instead.partition("(")[0])
 
 
 def test_hidden_states_as_arrays(make: Make) -> None:
