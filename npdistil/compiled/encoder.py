@@ -17,7 +17,7 @@ from .panels import LANES, aligned_zeros, linear_size, pack_linear, padded, roun
 from .threads import real_lock, team
 from .workspace import BLOCK_ROWS, PooledWorkspaces, workspace_layout
 
-CHUNK = 256  # rows that one thread takes through the whole forward: enough to hide that all panels stream past
+CHUNK_ROWS = 256  # that one thread takes through a forward: so many that reading all weights once costs little beside
 TOGETHER = 128  # rows up to which all threads work on one chunk: panels then stream past once, not once a thread
 PACKED_HEADS = 4  # linear layers of heads that stay packed
 SMALL = 2**21  # products up to which a head's layer is not worth waking others
@@ -49,11 +49,12 @@ class CompiledEncoder:
         loaded = kernels()
         self.isa = loaded.isa
         self.int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
-        self.chunk = max(1, min(CHUNK, max_tokens // threads))
+        self.chunk = max(1, min(CHUNK_ROWS, max_tokens // threads))
         capacity = max(config.max_position_embeddings, self.chunk, TOGETHER)
         self._kept: list[Array] = []  # arrays whose addresses the kernels have
         self._model = self._prepared(params)
         self._positions = len(params["embeddings"]["position_embeddings"]["weight"])
+        # Row blocks are shared where there are fewer of them than threads, each with stages of its own.
         layer_stages = ATTENTION_STAGES + BLOCK_STAGES * max(1, threads - 1)
         chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, write_output
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
@@ -69,7 +70,7 @@ class CompiledEncoder:
     def on_one_thread(self) -> "CompiledEncoder":
         """As `Encoder.on_one_thread`; workspaces are its own."""
         one = copy(self)
-        one.threads, one.chunk, one._pool = 1, min(CHUNK, self._capacity), deque()
+        one.threads, one.chunk, one._pool = 1, min(CHUNK_ROWS, self._capacity), deque()
         return one
 
     def _workspaces(self) -> PooledWorkspaces:

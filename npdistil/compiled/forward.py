@@ -2,13 +2,15 @@
 
 Read from `run` at the end upwards; docs/kernels.md follows a text of 30 tokens through it on two threads. Every thread
 runs all of this code. Each step is a stage, cut into items: `claimed(stage, n)` gives a thread items that no other
-gets, `wait(stage, n)` returns once all are done, `shared` is both (share.py). Where there are more chunks than threads,
-each thread takes chunks from ids to hidden states by itself, with counters of its own; what is left over they take
-together.
+gets, `wait(stage, n)` returns once all are done, `shared` is both (share.py). The chunks beyond a multiple of the
+number of threads they do together, before the others; of these each thread takes whole chunks from ids to hidden states
+by itself, with counters of its own.
 
-The arguments are records of layout.py: `workspace` is where a chunk's rows are, `own` what the thread alone writes to.
-An `operand` is rows as a product takes them: bytes with a scale each for int8, or the float32 rows themselves. Numbers
-that are added to addresses are bytes, 4 a float32.
+The arguments are records of layout.py: `workspace` is where a chunk's rows are, that of thread 0 where threads share
+the chunk, else the thread's own. `own` is the thread's: of it a shared chunk uses what attention needs for a head and,
+where each thread takes row blocks by itself, what a row block needs. An `operand` is rows as a product takes them:
+bytes with a scale each for int8, or the float32 rows themselves. Numbers that are added to addresses are bytes, 4 for
+each float32.
 """
 
 from typing import Any
@@ -100,7 +102,9 @@ def attend(call: Any, workspace: Any, own: Any, chunk: Any, pruned: int, stage: 
 def feed_forward(
     call: Any, layer: Any, workspace: Any, context: int, x: int, rows: int, operand: Any, first: int, stage: int
 ) -> None:
-    """What follows attention, on a block of rows of context and x, x being rows `first` and after of its operand.
+    """What follows attention, its output layer and norm too, on a block of rows of context and x.
+
+    A row block is no block of the model: it is up to `call.block_rows` rows. x is rows `first` and after of `operand`.
 
     What comes in between stays in the buffers of `workspace`.
     """

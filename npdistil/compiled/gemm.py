@@ -1,8 +1,9 @@
 """Matrix products: tiles of accumulators that stay in registers while the weights stream past in panels.
 
-A tile is up to 6 rows by 4 vectors of 16 columns. Each of its sums starts from a given value and adds its products
-one after the other, in the order of the inputs, whatever the tile's shape: that, and nothing else, is why a row's
-result depends on no other row, on no number of threads and on no instruction set.
+A tile is up to 6 rows by 4 vectors of 16 columns (AMX has tiles of its own, of 16 rows, see `_emit_amx`). Each sum of
+it starts from the bias, or 0, and adds its products one after the other, in the order of the inputs, whatever the
+tile's shape: that is why a row's float32 result depends on no other row, on no number of threads and on no instruction
+set. Sums of integers are exact in any order.
 """
 
 from typing import Any

@@ -83,7 +83,7 @@ LAYER = record(
 TABLE = record("weight", "scale", "kind")
 # Rows that a product takes: the float32 rows themselves, or their int8 form and the scale of each.
 OPERAND = record("rows", "stride", "scales")
-# The buffers of one thread.
+# The buffers of one thread; those of thread 0 are also where rows lie that all threads work on.
 WORKSPACE = record(
     # a chunk of texts
     "x",
@@ -112,7 +112,7 @@ WORKSPACE = record(
     "counters",
     "block_counters",
 )
-# Texts `start` to `stop` of a batch, and `first` to `last` of its output rows (both exclusive).
+# Texts `start` up to `stop` of a batch, and `first` up to `last` of its output rows: the ends do not belong.
 CHUNK = record("start", "stop", "first", "last")
 CALL = record(
     "function",  # ENCODE or LINEAR

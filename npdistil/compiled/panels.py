@@ -30,7 +30,7 @@ def aligned_zeros(size: int) -> Array:
     else:  # Windows
         memory = mmap.mmap(-1, max(1, size))
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without large pages; small ones do
+        with contextlib.suppress(OSError):  # a Linux without large pages; small ones do
             memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, np.uint8)[:size]
 

@@ -1,9 +1,10 @@
-"""How threads share out work inside a forward: they claim items and wait for items, never for each other.
+"""How threads share out work inside a forward: they claim items, and wait for items to be done.
 
-Every stage of a forward has two counters, of items claimed and of items done. A thread that arrives late finds less
-to claim, and one that never arrives is not missed, so nothing can deadlock: not with fewer cores than threads, not
-after a fork. A thread working alone runs through the same code with counters of its own. `stage` is the address of a
-stage's counters, which are zero before the first claim.
+Every stage of a forward has two counters, of items claimed and of items done. Nobody waits for a thread to arrive: one
+that comes late finds less to claim, and one that never comes is not missed, so nothing can deadlock: not with fewer
+cores than threads, not after a fork. What is waited for is an item that another thread has claimed and not finished. A
+thread working alone runs through the same code with counters of its own. `stage` is the address of a stage's counters,
+which are zero before the first claim.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ ROWS = 4  # rows that are claimed at a time
 
 @kernel
 def claimed(stage: int, items: int) -> Iterator[int]:
-    """The items of a stage that this thread gets; they count as done once it has asked for all of them."""
+    """The items of a stage that this thread gets; they count as done, all at once, when it asks and none is left."""
     done = 0
     while True:
         item = fetch_add(stage, 1)

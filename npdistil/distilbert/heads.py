@@ -2,7 +2,8 @@
 
 Letters as in `encoder.py`. A head reads rows of its own text alone. Its `linear` is an argument: by default that of
 `encoder.py`, whose product may round a row differently beside other rows. `Model` passes the one of the engine that it
-runs on (`Encoder.linear` in `engine.py`), in which no row depends on another, bit for bit.
+runs on (`NumpyEncoder.linear` in `engine.py`, `CompiledEncoder.linear` in `compiled/encoder.py`), in which no row
+depends on another, bit for bit.
 """
 
 from collections.abc import Callable
