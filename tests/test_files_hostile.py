@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def report(out: Path) -> dict[int, str]:
 ROWS = b"text,n\n" + b"".join(b"good %d,%d\n" % (i, i) for i in range(50))
 ZIPPED, ZST = gzip.compress(ROWS, mtime=0), bytes(pa.compress(ROWS, "zstd", asbytes=True))
 GOOD = [f"good {i}" for i in range(50)]
+NULS = sys.version_info >= (3, 11)  # which Python's csv refused before
+
 BAD_FILES: list[tuple[str, str, bytes, str]] = [
     ("gz cut short", "in.csv.gz", ZIPPED[:-20], r"cannot be read on after line \d+: Compressed file ended before"),
     ("gz with another checksum", "in.csv.gz", ZIPPED[:-8] + bytes(8), "cannot be read on after line 51: CRC check"),
@@ -47,7 +50,7 @@ BAD_FILES: list[tuple[str, str, bytes, str]] = [
     ("a quote never closed in the first line", "in.csv", b'"text,n\ngood,1\n', "line 1: not CSV: unexpected end"),
     ("lines that end with CR", "in.csv", b"text,n\rgood,1\r", r"line 1: not CSV: new-line character seen in [a-z ]+$"),
     ("a blank first line", "in.csv", b"\n\ntext,n\ngood,1", "the first line should name the columns"),
-    ("UTF-16 without a mark", "in.csv", "text\ngood\n".encode("utf-16-le"), "has no column 'text'"),
+    ("UTF-16 without a mark", "in.csv", "text\ngood\n".encode("utf-16-le"), "has no column 'text'" if NULS else "NUL"),
     (
         "UTF-16 with half a unit",
         "in.jsonl",
@@ -77,7 +80,13 @@ def test_a_file_that_cannot_be_read_is_named_with_the_line_and_no_output_appears
 ODD_FILES: list[tuple[str, str, bytes, list[str], list[int]]] = [
     ("two streams of gz", "in.csv.gz", ZIPPED + gzip.compress(b"more,1\n"), [*GOOD, "more"], []),
     ("two frames of zst", "in.csv.zst", ZST + bytes(pa.compress(b"x,1\n", "zstd", asbytes=True)), [*GOOD, "x"], []),
-    ("NULs", "in.csv", b"text,n\ngood,1\nb\0d,2\n\0\0\nfine,3\n", ["good", "b\0d", "fine"], [4]),
+    (
+        "NULs",
+        "in.csv",
+        b"text,n\ngood,1\nb\0d,2\n\0\0\nfine,3\n",
+        ["good", "b\0d", "fine"] if NULS else ["good", "fine"],
+        [4] if NULS else [3, 4],
+    ),
     ("a mark of UTF-8", "in.csv", b"\xef\xbb\xbftext\ngood\n", ["good"], []),
     ("a mark of UTF-16", "in.jsonl", '{"text": "é"}\n'.encode("utf-16"), ["é"], []),
     ("a mark of UTF-32", "in.jsonl", '{"text": "é"}\n'.encode("utf-32"), ["é"], []),

@@ -160,6 +160,8 @@ def _plain(kind: Any) -> Any:
         return (arrow.large_list if types.is_large_list(kind) else arrow.list_)(_plain(kind.value_type))
     if any(each(kind) for each in (types.is_decimal, types.is_timestamp, types.is_date, types.is_time)):
         return arrow.string()
+    if types.is_float16(kind):  # whose values are NumPy's in older versions
+        return arrow.float32()
     if is_text(kind) or any(
         each(kind) for each in (types.is_boolean, types.is_integer, types.is_floating, types.is_null)
     ):
