@@ -13,7 +13,8 @@ def main() -> int:
     """Run one command; returns the exit code, as `cli.main` does.
 
     While modules are imported, and when all is done, Ctrl-C ends the process at once: there is nothing to put in order,
-    and an exception in the midst of an import comes out of some libraries as another one.
+    and an exception in the midst of an import comes out of some libraries as another one. In between, the first one is
+    a KeyboardInterrupt, on which things are put in order, and the second ends the process.
     """
     _on_interrupt(_end)
     from . import cli
@@ -29,14 +30,19 @@ def main() -> int:
 
     warnings.showwarning = show
     try:
-        return cli.main(started=lambda: _on_interrupt(signal.default_int_handler))
+        return cli.main(started=lambda: _on_interrupt(_stop))
     finally:
         _on_interrupt(_end)
 
 
 def _on_interrupt(handler: Callable[..., Any]) -> None:
-    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end):  # else whoever started it has it ignored
+    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _stop, _end):  # else it is to be ignored
         signal.signal(signal.SIGINT, handler)
+
+
+def _stop(*_: object) -> None:
+    _on_interrupt(_end)
+    raise KeyboardInterrupt
 
 
 def _end(*_: object) -> None:

@@ -342,7 +342,10 @@ def test_help_of_a_pipeline_tells_every_setting_with_its_default(cls: type[npdis
         assert f"\n    {each.name}: {each.metadata['about'][:20]}" in about
     assert {"engine", "precision", "threads"} <= {*shown.parameters}
     page = pydoc.plain(pydoc.render_doc(cls))
-    assert str(shown)[1:-1] in page
+    words = [
+        re.sub(r"[\s|]", "", each) for each in (str(shown)[1:-1], page)
+    ]  # newer ones have a line for each parameter
+    assert words[0] in words[1]
     assert "object object" not in page
 
 

@@ -323,7 +323,7 @@ def test_rows_that_do_not_fit_the_table_begun_are_bad_rows(
         ("in.csv", b"", {}, "first line should name the columns"),
         ("in.csv", b"text,text\n", {}, "2 columns 'text'"),
         ("in.csv", b"\xff\n", {}, "line 1: not utf-8"),
-        ("in.csv", b"text,label\ngood,1\n", {}, "has a column 'label' already; give a prefix"),
+        ("in.csv", b"text,label\ngood,1\n", {}, "has a column 'label' already; give the new ones a prefix"),
         ("in.txt", b"good\n", {"column": "review"}, "no column 'review'; it has text"),
         ("in.parquet", b"PAR1", {}, "cannot be read as Parquet"),
         ("in.xlsx", b"", {}, "cannot read files of this suffix; known are .csv"),

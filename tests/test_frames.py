@@ -155,7 +155,11 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (pl.DataFrame({"a": ["x"]}), {"column": "b"}, "the frame has no column 'b'; its columns are a"),
     (pa.table({"a": ["x"], "b": ["x"]}), {}, "no column 'text'"),
     (pd.DataFrame([["x", "y"]], columns=["text", "text"]), {}, "the frame has 2 columns 'text'"),
-    (pd.DataFrame({"text": ["x"], "label": ["y"]}), {}, "the frame has a column 'label' already; give a prefix"),
+    (
+        pd.DataFrame({"text": ["x"], "label": ["y"]}),
+        {},
+        "the frame has a column 'label' already; give the new ones a prefix",
+    ),
     (pd.Series(["x"], name="label"), {}, "the frame has a column 'label' already"),
     (pd.DataFrame({"text": ["x", 5]}), {}, "row 1: its text is a int, not a text"),
     (["x", ["y"]], {}, "row 1: its text is a list, not a text"),

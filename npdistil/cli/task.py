@@ -125,7 +125,7 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
             "--on-error",
             choices=("stop", "skip", "null"),
             help="a row that has no answer: stop (default); go on, and write why to OUTPUT.errors.jsonl (skip); the "
-            "same, and keep the row, with nulls (null)",
+            "same, and keep the row, with nulls, if the row can be read (null)",
         )
         group.add_argument("--delimiter", metavar="C", help="between cells of CSV (default: comma, in .tsv tab)")
         group.add_argument("--no-header", action="store_true", help="CSV whose columns are called 1, 2 and so on")
@@ -248,21 +248,36 @@ def _annotate_file(pipe: Pipeline, options: argparse.Namespace) -> None:
             done = annotate_file(pipe, options.input, options.output, progress=progress, **given)
     except KeyboardInterrupt:
         if "-" not in (options.input, options.output):
-            print("stopped; the same command goes on from here", file=sys.stderr)
+            what = "the same command goes on from here" if _is_begun(options.output) else "nothing was finished yet"
+            print(f"stopped; {what}", file=sys.stderr)
         raise
     except OSError as error:
         if "-" in (options.input, options.output):
             raise
         reason = f"{error.filename or options.output}: {error.strerror or error}"
-        raise OSError(error.errno, f"{reason}; when that is mended, the same command goes on from here") from None
+        what = "; when that is mended, the same command goes on from here" * _is_begun(options.output)
+        raise OSError(error.errno, reason + what) from None
     rate = (done.rows + done.bad - done.resumed) / (time.perf_counter() - start)
     went_on = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
     empty = f", {done.empty:,} without a text and so without an answer" if done.empty else ""
     files = f"{done.files:,} files, " if Path(options.output).is_dir() else ""
-    print(f"{options.output}: {files}{done.rows:,} rows{went_on}{empty}, {rate:,.0f} texts/s", file=sys.stderr)
+    where = "standard output" if options.output == "-" else options.output
+    print(f"{where}: {files}{_rows(done.rows)}{went_on}{empty}, {rate:,.0f} texts/s", file=sys.stderr)
     if done.bad and options.output != "-":
         report = f"{options.output}/**/*.errors.jsonl" if files else f"{options.output}.errors.jsonl"
-        print(f"{report}: {done.bad:,} rows that could not be answered", file=sys.stderr)
+        print(f"{report}: {_rows(done.bad)} that could not be answered", file=sys.stderr)
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
+def _is_begun(output: str) -> bool:
+    """Whether there is a journal, from which a run goes on."""
+    from ..files.journal import journal_of
+
+    target = Path(output)
+    return any(target.rglob("*.journal")) if target.is_dir() else journal_of(target).exists()
 
 
 @contextmanager

@@ -179,6 +179,8 @@ def _annotate(answers: Answers, plan: Plan, on_error: str, progress: Progress | 
                 raise InputError(f"{each} is the input{why}; choose another name for the output")
         if one_of_many:
             atomic.directory(out.parent)
+    if out and not out.parent.is_dir():
+        raise InputError(f"{out} cannot be written: {out.parent} is not a directory")
     with closing(READERS[reading.format](path, reading)) as reader:
         if isinstance(reader, arrow.Parquet):
             arrow.check_text_column(reader.schema, reading.column, reader.name)
@@ -250,8 +252,10 @@ def _format(path: Path | None, given: str | None, verb: str) -> tuple[str, str, 
     compression = words.pop() if words[-1] in COMPRESSIONS and len(words) > 1 else ""
     name = words[-1] if given or len(words) > 1 else ""
     if name not in FORMATS or (compression and name == "parquet") or (given and len(words) > 1):
+        what = "of this suffix" if given or len(words) > 1 else "without a suffix"
+        option = f"; {'input' if verb == 'read' else 'output'}_format says what has another name" * (not given)
         raise InputError(
-            f"{given or path}: cannot {verb} files of this suffix; known are .{', .'.join(FORMATS)}, and but for the "
-            "last the same with .gz or .zst"
+            f"{given or path}: cannot {verb} files {what}; known are .{', .'.join(FORMATS)}, and but for the "
+            f"last the same with .gz or .zst{option}"
         )
     return FORMATS[name][0], compression, FORMATS[name][1]

@@ -89,7 +89,7 @@ class Answers:
     def check_free(self, columns: Sequence[str], name: str) -> None:
         """InputError where there is a column of a new one's name."""
         if taken := [each for each in self.added if each in columns]:
-            raise InputError(f"{name} has a column {taken[0]!r} already; give a prefix for the new ones")
+            raise InputError(f"{name} has a column {taken[0]!r} already; give the new ones a prefix")
 
     def _compute(self, texts: list[str]) -> list[tuple[dict[str, Any], str]]:
         try:

@@ -229,7 +229,7 @@ class Json(TextReader):
                 elif column not in values:
                     error = missing_column(column, values)
                 elif taken := [name for name in self.options.added if name in values]:
-                    error = f"it has {taken[0]!r} already; give a prefix for the new ones"
+                    error = f"it has {taken[0]!r} already; give the new ones a prefix"
             except (ValueError, RecursionError) as problem:  # a UnicodeEncodeError is a ValueError
                 error = f"not JSON: {problem}"
             yield lines.record(line, text, error)
