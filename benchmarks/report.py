@@ -156,7 +156,8 @@ def overview_rows(measured: dict[str, Any]) -> tuple[Row, list[Row]]:
 
 def against(rival: str, compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> str:
     """A table of npdistil beside one other runtime in all that was measured of both; each row has who is ahead."""
-    rows: list[tuple[str, str, float, float, bool]] = []  # what, unit, npdistil's, the other's, whether more is better
+    # What, unit, npdistil's and the other's in each round, whether more is better.
+    rows: list[tuple[str, str, list[float], list[float], bool]] = []
     for model, measured in compared["models"].items():
         size = model.replace("-", " ")
         for precision in ("int8", "float32"):
@@ -173,36 +174,43 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
                     [figures[name] for name in names if name in figures],
                 )
                 if ours and theirs:
-                    best = (max if unit == "/s" else min)(median(each) for each in theirs)
-                    rows.append((f"{what}, {size}, {precision}", unit, median(ours), best, unit == "/s"))
+                    best = (max if unit == "/s" else min)(theirs, key=median)
+                    rows.append((f"{what}, {size}, {precision}", unit, ours, best, unit == "/s"))
         for precision in ("int8", "float32") if model == "bundled" else ():
             checks = {name: each["accuracy"] * 100 for name, each in measured["checks"].items() if each["passed"]}
             best = max(each for name, each in checks.items() if name.startswith(f"{rival} {precision}"))
-            rows.append((f"accuracy, {size}, {precision}", " %", checks[f"npdistil {precision}"], best, True))
+            rows.append((f"accuracy, {size}, {precision}", " %", [checks[f"npdistil {precision}"]], [best], True))
     for size in ("full size", "bundled"):
-        pair = (median(started["commands"][f"{name} int8, {size}"]["seconds"]) for name in ("npdistil", rival))
+        pair = (started["commands"][f"{name} int8, {size}"]["seconds"] for name in ("npdistil", rival))
         rows.append((f"from start to the first label, {size}, int8", " s", *pair, False))
     rows.append(
-        ("installed", " MB", *(installed["installed"][name]["bytes"] / 1e6 for name in ("npdistil", rival)), False)
+        ("installed", " MB", *([installed["installed"][name]["bytes"] / 1e6] for name in ("npdistil", rival)), False)
     )
     return markdown(
         ("", "npdistil", rival, "ahead"),
         [
-            (what, f"{short(ours)}{unit}", f"{short(theirs)}{unit}", _ahead(rival, ours, theirs, more, unit))
+            (
+                what,
+                f"{short(median(ours))}{unit}",
+                f"{short(median(theirs))}{unit}",
+                _ahead(rival, ours, theirs, more, unit),
+            )
             for what, unit, ours, theirs, more in rows
         ],
     )
 
 
-def _ahead(rival: str, ours: float, theirs: float, more: bool, unit: str) -> str:
-    if f"{ours:.3g}" == f"{theirs:.3g}":
+def _ahead(rival: str, ours: list[float], theirs: list[float], more: bool, unit: str) -> str:
+    """Who, and by what: the median of the ratios inside rounds; neither, where a quarter of these says otherwise."""
+    ratios = [one / other for one, other in zip(ours, theirs, strict=False)]
+    ratio = median(ratios)
+    otherwise = sum((each > 1) != (ratio > 1) for each in ratios) / len(ratios)
+    if otherwise >= 0.25 or f"{median(ours):.3g}" == f"{median(theirs):.3g}":
         return "neither"
-    name = "npdistil" if (ours > theirs) is more else rival
-    return (
-        f"{name}, by {abs(ours - theirs):.1f} points"
-        if unit == " %"
-        else f"{name}, {max(ours, theirs) / min(ours, theirs):.2f} times"
-    )
+    name = "npdistil" if (ratio > 1) is more else rival
+    if unit == " %":
+        return f"{name}, by {abs(ours[0] - theirs[0]):.1f} points"
+    return f"{name}, {max(ratio, 1 / ratio):.2f} times"
 
 
 def targets(result: dict[str, Any]) -> str:

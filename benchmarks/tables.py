@@ -53,7 +53,7 @@ def all_of(results: Path) -> dict[str, str]:
         targets = report.markdown(report.TARGET_HEAD, report.target_rows(result["models"]["full-size"], paused))
         found["targets"] = f"{_machine(result, path)}\n\n{targets}"
         for model, measured in result["models"].items():
-            parts = [report.markdown(*report.overview_rows(measured))]
+            parts = [_machine(result, path), report.markdown(*report.overview_rows(measured))]
             parts += [f"Skipped: {name}: {why}." for name, why in measured["skipped"].items()]
             found[model] = "\n\n".join(parts)
             if "threads" in measured:

@@ -19,7 +19,7 @@ from npdistil.tasks.base import TaskSettings
 PAGE = Path(__file__).with_name("arguments.md")
 KEYWORDS = Path(table.__file__).with_name("keywords.py")
 PIPELINES = Path(table.__file__).with_name("pipelines.py")
-LISTED = "\n    Settings of each task:\n"
+LISTED = "\n    Settings of each task::\n\n"
 START, END = "<!-- made by arguments.py -->\n", "<!-- until here -->\n"
 RECORDS = {task_type(task).settings_type: None for task in TASKS}
 APART = (

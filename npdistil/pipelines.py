@@ -569,7 +569,8 @@ def pipeline(
         settings: defaults for the task's own settings, listed below; what each is for, `help` of a pipeline or of its
             class says. Arguments of transformers, of which `npdistil.arguments` has the table.
 
-    Settings of each task:
+    Settings of each task::
+
         text-classification, sentiment-analysis: batch_size=256, long_text="windows", max_length=None, stride=None,
             top_k, return_all_scores=False, function_to_apply=None, threshold=None, combine="mean", truncation=False
         token-classification, ner: batch_size=64, aggregation_strategy="none", ignore_labels=("O",), stride=None,

@@ -95,7 +95,7 @@ def test_every_pair_of_columns_is_found() -> None:
 
 def test_the_file_tree_names_every_file_of_the_package() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    tree = page.partition("## Every file")[2]
+    tree = page.partition("## Files and folders")[2]
     public = {path.name for path in (ROOT / "npdistil").glob("*.py")} - {"__init__.py", "__main__.py", "errors.py"}
     assert not {name for name in public if f"  {name} " not in tree}
 
