@@ -351,7 +351,7 @@ def test_help_of_a_pipeline_tells_every_setting_with_its_default(cls: type[npdis
 
 def test_help_of_pipeline_lists_the_settings_of_every_task() -> None:
     section = (inspect.getdoc(npdistil.pipeline) or "").split("Settings of each task::\n\n")[1].split("\n\n")[0]
-    listed = dict(entry.split(": ", 1) for entry in re.split(r"\n    (?! )", section)[1:])
+    listed = dict(entry.split(": ", 1) for entry in re.split(r"\n    (?! )", f"\n{section}")[1:])
     assert [task for tasks in listed for task in tasks.split(", ")] == [*TASKS]
     for tasks, settings in listed.items():
         names = [each.name for each in fields(task_type(tasks.split(", ")[0]).settings_type)]
