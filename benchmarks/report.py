@@ -169,23 +169,22 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
                 ("memory", "peak memory", " MB"),
             ):
                 figures = rounds(measured, work)
-                ours, theirs = (
+                ours, others = (
                     figures.get(f"npdistil {precision}"),
                     [figures[name] for name in names if name in figures],
                 )
-                if ours and theirs:
-                    best = (max if unit == "/s" else min)(theirs, key=median)
-                    rows.append((f"{what}, {size}, {precision}", unit, ours, best, unit == "/s"))
+                if ours and others:
+                    theirs = (max if unit == "/s" else min)(others, key=median)
+                    rows.append((f"{what}, {size}, {precision}", unit, ours, theirs, unit == "/s"))
         for precision in ("int8", "float32") if model == "bundled" else ():
             checks = {name: each["accuracy"] * 100 for name, each in measured["checks"].items() if each["passed"]}
             best = max(each for name, each in checks.items() if name.startswith(f"{rival} {precision}"))
             rows.append((f"accuracy, {size}, {precision}", " %", [checks[f"npdistil {precision}"]], [best], True))
     for size in ("full size", "bundled"):
-        pair = (started["commands"][f"{name} int8, {size}"]["seconds"] for name in ("npdistil", rival))
-        rows.append((f"from start to the first label, {size}, int8", " s", *pair, False))
-    rows.append(
-        ("installed", " MB", *([installed["installed"][name]["bytes"] / 1e6] for name in ("npdistil", rival)), False)
-    )
+        ours, theirs = (started["commands"][f"{name} int8, {size}"]["seconds"] for name in ("npdistil", rival))
+        rows.append((f"from start to the first label, {size}, int8", " s", ours, theirs, False))
+    ours, theirs = ([installed["installed"][name]["bytes"] / 1e6] for name in ("npdistil", rival))
+    rows.append(("installed", " MB", ours, theirs, False))
     return markdown(
         ("", "npdistil", rival, "ahead"),
         [
