@@ -1,10 +1,11 @@
 """What commands share: options made of settings' records, the model's options, texts, and a progress bar."""
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -32,10 +33,8 @@ def add_settings(
     for each in fields(record):
         if each.name in left_out:
             continue
-        kind, about = kind_of(each), each.metadata["about"].rstrip(".").replace("%", "%%")
+        kind, about = kind_of(each), _for_a_shell(each, record)
         option: dict[str, Any] = {"dest": each.name, "default": argparse.SUPPRESS}
-        if each.metadata["also"] and _is_zero_free(each):
-            about += "; 0 stands for None"
         default = (defaults or {}).get(each.name, each.default)
         if isinstance(default, (int, float, str)) and not isinstance(default, bool):
             about += f" (default {default})".replace("%", "%%")
@@ -47,6 +46,18 @@ def add_settings(
             option |= {"type": kind.parse, "metavar": {int: "N", float: "X", str: "TEXT"}.get(kind.parse, "A,B,C")}  # type: ignore[call-overload]
         command.add_argument(f"--{each.name.replace('_', '-')}", help=about, **option)
     command.set_defaults(**(defaults or {}))
+
+
+def _for_a_shell(each: Field[Any], record: type[Settings]) -> str:
+    """What a field is for, in words of the command line."""
+    about = each.metadata["about"].rstrip(".").replace("%", "%%")
+    for other in fields(record):
+        about = about.replace(f"`{other.name}`", f"--{other.name.replace('_', '-')}")
+    if kind_of(each).choices == (False, True):
+        return re.sub(r"^True (\w+)s\b", r"\1", about)
+    if each.metadata["also"] and _is_zero_free(each):
+        return re.sub(r"\bNone\b", "0", about) if "None" in about else f"{about}; 0 is the default"
+    return about
 
 
 def settings_of(options: argparse.Namespace, record: type[Settings]) -> dict[str, Any]:
