@@ -211,7 +211,8 @@ def test_texts_that_are_cut_show_it_without_annotations_too(spark: Any, make: Ma
         found = stage.transform(data)
     assert [*found.columns] == ["id", "text", "label", "score", "scores", "cut"]
     assert [row.cut for row in found.collect()] == [True, False, None]
-    assert "cut" not in stage.setCoalesceSentences(True).transform(data).columns
+    with pytest.raises(InputError, match='truncatedCol is cut; that column comes with longText="truncate" alone'):
+        stage.setCoalesceSentences(True).transform(data)
     embed = DistilBertEmbeddings(model=model, longText="truncate", maxSentenceLength=8)
     with pytest.warns(match="DistilBertEmbeddings: longer texts are cut at 8 tokens .*; no column says which"):
         embed.transform(data)
