@@ -9,9 +9,10 @@ Threads, locks and queues are taken from Python when this module is imported. Li
 later, by ones whose threads run on the caller's own and would never help; where they came first, there are no helpers.
 """
 
+import ctypes
 import os
 from _thread import allocate_lock as real_lock
-from _thread import start_new_thread
+from _thread import get_native_id, start_new_thread
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import BuiltinFunctionType
@@ -19,10 +20,55 @@ from types import BuiltinFunctionType
 __all__ = ["Team", "real_lock", "team"]
 
 THREADS_ARE_REAL = isinstance(start_new_thread, BuiltinFunctionType)
+# The core that a thread is on; None where the system's C library does not say.
+sched_getcpu = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
+
+
+class Helper:
+    """A thread that does tasks of a queue, for as long as the process lives."""
+
+    def __init__(self, tasks: "SimpleQueue[Callable[[], None]]") -> None:
+        self.tasks = tasks
+        self.number = 0  # as the system counts threads; 0 before it runs
+        self.waits = False
+        self._cores: set[int] = set()  # that it may run on, by whoever has a say in that
+        self._given: set[int] = set()  # those of them that `keep_off` gave it
+        self._kept_off = (-1, 0)
+        start_new_thread(self._help, ())
+
+    def _help(self) -> None:
+        self.number = get_native_id()
+        while True:
+            self.waits = True
+            task = self.tasks.get()
+            self.waits = False
+            task()
+
+    def keep_off(self, core: int, least: int) -> None:
+        """Stay off a core, if at least so many others are left; a mask that somebody else has set stays as it is."""
+        if (core, least) == self._kept_off:
+            return
+        self._kept_off = core, least
+        try:
+            now = os.sched_getaffinity(self.number)
+            if now != self._given:
+                self._cores = now
+            given = self._cores - {core}
+            if len(given) < least:
+                given = self._cores
+            if given != now:
+                os.sched_setaffinity(self.number, given)
+            self._given = given
+        except OSError:  # a sandbox; then it is where the system wakes it
+            pass
 
 
 class Team:
-    """As many helpers as any caller has asked for so far, or as the system lets start."""
+    """As many helpers as any caller has asked for so far, or as the system lets start.
+
+    A system that has been idle wakes a thread on the core of the one that wakes it, as often as not, and moves it only
+    when a short forward is over. So helpers that wait are kept off the caller's core before they are woken.
+    """
 
     def __init__(self) -> None:
         self._start_anew()
@@ -30,25 +76,25 @@ class Team:
     def _start_anew(self) -> None:
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = real_lock()
-        self._helpers = 0
+        self.helpers: list[Helper] = []
 
     def ask(self, tasks: list[Callable[[], None]]) -> None:
         """Have each task called by a helper as soon as one is free, or dropped where there are fewer helpers."""
-        if len(tasks) > self._helpers and THREADS_ARE_REAL:
+        if len(tasks) > len(self.helpers) and THREADS_ARE_REAL:
             with self._lock:
-                while self._helpers < len(tasks):
+                while len(self.helpers) < len(tasks):
                     try:
-                        start_new_thread(self._help, (self._tasks,))
+                        helper = Helper(self._tasks)
                     except RuntimeError:  # a limit of the system's, or Python is about to end
                         break
-                    self._helpers += 1
-        for task in tasks[: self._helpers]:
+                    self.helpers.append(helper)
+        if tasks and sched_getcpu:
+            core = sched_getcpu()
+            for helper in self.helpers:
+                if helper.waits:
+                    helper.keep_off(core, len(tasks))
+        for task in tasks[: len(self.helpers)]:
             self._tasks.put(task)
-
-    @staticmethod
-    def _help(tasks: "SimpleQueue[Callable[[], None]]") -> None:
-        while True:
-            tasks.get()()
 
 
 team = Team()

@@ -128,7 +128,7 @@ def test_helpers_that_cannot_start_are_asked_for_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(threads, "start_new_thread", refuse)
     team = Team()
     team.ask([lambda: None] * 3)
-    assert team._helpers == 0
+    assert not team.helpers
     assert team._tasks.empty(), "what nobody will ever take must not pile up"
 
 

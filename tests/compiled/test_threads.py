@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from encoders import checkpoint, encoder, texts
 
+from npdistil.compiled import threads
 from npdistil.compiled.encoder import CompiledEncoder
 from npdistil.compiled.threads import Team
 
@@ -102,9 +104,72 @@ def test_a_team_has_as_many_helpers_as_were_asked_for_at_once() -> None:
 
     team.ask([wait] * 3)
     done.wait(timeout=300)
-    assert team._helpers == 3
+    assert len(team.helpers) == 3
     team.ask([lambda: None])
-    assert team._helpers == 3
+    assert len(team.helpers) == 3
+
+
+@pytest.fixture
+def cores() -> Iterator[list[int]]:
+    """Those that this thread may run on, and has back afterwards."""
+    if not hasattr(os, "sched_setaffinity") or not threads.sched_getcpu:
+        pytest.skip("this system does not say on which core a thread is")
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("needs two cores")
+    yield sorted(before)
+    os.sched_setaffinity(0, before)
+
+
+def masks(team: Team, helpers: int = 1) -> list[set[int]]:
+    """What cores helpers may run on while each does a task."""
+    found: list[set[int]] = []
+    done = threading.Barrier(helpers + 1)
+
+    def task() -> None:
+        found.append(os.sched_getaffinity(0))
+        done.wait()
+
+    while not all(helper.waits for helper in team.helpers):
+        time.sleep(0.001)
+    team.ask([task] * helpers)
+    done.wait(timeout=300)
+    return found
+
+
+def test_a_helper_that_waits_is_woken_on_another_core_than_the_callers(cores: list[int]) -> None:
+    team = Team()
+    masks(team)
+    for core in (*cores[:2], cores[0]):
+        os.sched_setaffinity(0, {core})
+        assert masks(team) == [{*cores} - {core}]
+
+
+def test_helpers_spread_over_all_cores_where_there_is_none_for_each(cores: list[int]) -> None:
+    team = Team()
+    masks(team, len(cores))
+    os.sched_setaffinity(0, {cores[0]})
+    assert masks(team, len(cores)) == [{*cores}] * len(cores)
+
+
+def test_a_mask_that_somebody_else_has_set_for_a_helper_stays(cores: list[int]) -> None:
+    team = Team()
+    masks(team)
+    os.sched_setaffinity(0, {cores[1]})
+    masks(team)
+    os.sched_setaffinity(team.helpers[0].number, {cores[1]})
+    for core in cores[:2]:
+        os.sched_setaffinity(0, {core})
+        assert masks(team) == [{cores[1]}]
+
+
+def test_where_the_system_does_not_say_the_core_helpers_are_left_alone(
+    cores: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "sched_getcpu", None)
+    team = Team()
+    masks(team)
+    assert masks(team) == [{*cores}]
 
 
 def test_a_forward_ends_with_fewer_cores_than_threads(tmp_path: Path) -> None:
