@@ -34,6 +34,7 @@ class Helper:
         self._cores: set[int] = set()  # that it may run on, by whoever has a say in that
         self._given: set[int] = set()  # those of them that `keep_off` gave it
         self._kept_off = (-1, 0)
+        self._lock = real_lock()  # around the mask and what is known of it
         start_new_thread(self._help, ())
 
     def _help(self) -> None:
@@ -46,7 +47,8 @@ class Helper:
 
     def keep_off(self, core: int, least: int) -> None:
         """Stay off a core, if at least so many others are left; a mask that somebody else has set stays as it is."""
-        if (core, least) == self._kept_off:
+        # Where two callers are at it, one leaves it: of two masks that cross, ours would be taken for somebody else's.
+        if (core, least) == self._kept_off or not self._lock.acquire(blocking=False):
             return
         self._kept_off = core, least
         try:
@@ -61,6 +63,8 @@ class Helper:
             self._given = given
         except OSError:  # a sandbox; then it is where the system wakes it
             pass
+        finally:
+            self._lock.release()
 
 
 class Team:
