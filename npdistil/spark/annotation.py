@@ -9,12 +9,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from itertools import accumulate, repeat
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..batch import chunks
+from ..batch import Inputs, Outputs, chunks
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
 from ..pipelines import Pipeline
@@ -213,19 +213,19 @@ class TokenRules:
 # With a model. The first argument is a pipeline of the task, the others what a row has in each input column.
 
 
-def run(pipeline: Pipeline, items: Sequence[Any]) -> Iterator[Any]:
-    """Answers to items.
+def run(pipeline: Pipeline, items: Sequence[Any], task: Any = None) -> Iterator[Any]:
+    """Answers to items, of the pipeline's own task or of another one on its model.
 
     Raises:
         InputError: an item that the model cannot take, shown: its place in a batch says nothing to anybody.
     """
     for chunk in chunks(items, pipeline.processor.settings.batch_size):
-        yield from _answers_to(pipeline, chunk)
+        yield from _answers_to(pipeline, chunk, task or pipeline.processor)
 
 
-def _answers_to(pipeline: Pipeline, items: Sequence[Any]) -> list[Any]:
+def _answers_to(pipeline: Pipeline, items: Sequence[Any], task: Any) -> list[Any]:
     try:
-        return pipeline.run(items)
+        return pipeline.model.run(task, items)
     except InputError:
         for item in items:
             _accept(pipeline, item)
@@ -359,25 +359,33 @@ def _read(
         yield from zip([part for (part,) in cuts], [values for (values,) in outputs.by_item()], strict=True)
 
 
+@dataclass(frozen=True)
+class Noting:
+    """A task of embedding, each of whose vectors comes with whether the text was cut: a vector does not say it."""
+
+    task: Any
+
+    def preprocess(self, items: Sequence[str]) -> Inputs:
+        """As `Task.preprocess`."""
+        inputs: Inputs = self.task.preprocess(items)
+        return inputs
+
+    def postprocess(self, outputs: Outputs) -> list[tuple[Array, bool]]:
+        """As `Task.postprocess`."""
+        cuts = (self.task.long_text == "truncate" and parts[0].truncated for parts in outputs.inputs.context)
+        return [*zip(self.task.postprocess(outputs), cuts, strict=True)]
+
+
 def sentence_vectors(pipeline: Pipeline, rows: Sequence[Annotations]) -> list[Annotations]:
     """A vector for each document, or sentence."""
-    texts = [document.result for row in rows for document in row]
-    answers, cut = run(pipeline, texts), _are_cut(pipeline, texts)
+    found = run(pipeline, [document.result for row in rows for document in row], Noting(pipeline.processor))
 
     def vector(each: Annotation) -> Annotation:
-        about = each.metadata | _note(next(cut))
-        return Annotation(SENTENCE_EMBEDDINGS, each.begin, each.end, each.result, about, next(answers).tolist())
+        numbers, is_cut = next(found)
+        about = each.metadata | _note(is_cut)
+        return Annotation(SENTENCE_EMBEDDINGS, each.begin, each.end, each.result, about, numbers.tolist())
 
     return [[vector(each) for each in row] for row in rows]
-
-
-def _are_cut(pipeline: Pipeline, texts: Sequence[str]) -> Iterator[bool]:
-    """Whether each text is, of which the answer does not say it."""
-    task: Any = pipeline.processor
-    if task.long_text != "truncate":
-        return repeat(False)
-    laid = (task.preprocess(chunk) for chunk in chunks(texts, task.settings.batch_size))
-    return (parts[0].truncated for inputs in laid for parts in inputs.context)
 
 
 def answers(pipeline: Pipeline, questions: Sequence[Annotations], contexts: Sequence[Annotations]) -> list[Annotations]:

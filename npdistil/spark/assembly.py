@@ -42,9 +42,8 @@ def _patterns(least: int = 0) -> Kind:
     return replace(
         kind,
         expected="expected a list of regular expressions",
-        takes=lambda value: (
-            kind.takes(value) and all(_is_pattern(f"(?:{each})") for each in value)
-        ),  # as they are joined
+        # As they are joined.
+        takes=lambda value: kind.takes(value) and all(_is_pattern(f"(?:{each})") for each in value),
     )
 
 

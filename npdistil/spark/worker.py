@@ -72,9 +72,10 @@ class OfTexts:
 
     def __call__(self, texts: Sequence[str | None]) -> list[Row]:
         """Values for the new columns of each text; none where there is no text, or an empty one."""
-        answers = run(self.model.pipeline(), [text for text in texts if text is not None and not is_empty(text)])
+        given = [None if text is None or is_empty(text) else text for text in texts]
+        answers = run(self.model.pipeline(), [text for text in given if text is not None])
         nothing = (None,) * self.count
-        return [nothing if text is None or is_empty(text) else self.row(text, next(answers)) for text in texts]
+        return [nothing if text is None else self.row(text, next(answers)) for text in given]
 
 
 @dataclass(frozen=True)
