@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .. import atomic
 from ..errors import InputError
@@ -102,7 +102,9 @@ class PartialOutput(Output):
                     raise InputError(f"{leftover} do not fit together")
                 file.truncate(min(size, written))
                 file.seek(0, os.SEEK_END)
-            self._write_journal()  # before the first row, so that no rows lie there of which it says nothing
+            # Before the first row, so that no rows lie there of which it says nothing.
+            atomic.write(self.journal, _line(self.depends_on) + _line(asdict(self.state)))
+            self.journal_file = self.files.enter_context(self.journal.open("ab"))
             self.files = self.files.pop_all()
         return self
 
@@ -123,9 +125,9 @@ class PartialOutput(Output):
 
     def _resume(self, leftover: str) -> None:
         try:
-            found = json.loads(self.journal.read_bytes())
-            depended_on, self.state = dict(found["depends_on"]), State(**found["state"])
-        except (ValueError, TypeError, KeyError) as error:
+            lines = self.journal.read_bytes().split(b"\n")[:-1]  # what has no end yet is no line
+            depended_on, self.state = dict(json.loads(lines[0])), State(**json.loads(lines[-1]))
+        except (ValueError, TypeError, IndexError) as error:
             raise InputError(f"{self.journal} is not a journal of this program: {error}") from None
         if changed := [name for name, value in self.depends_on.items() if depended_on.get(name) != value]:
             raise InputError(
@@ -137,23 +139,20 @@ class PartialOutput(Output):
         lines = "".join(dumps(each) + "\n" for each in report).encode("utf-8", "backslashreplace")
         for file, data in ((self.rows_file, rows), (self.bad_file, lines)):
             if data:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                _append(file, data)
         state = self.state
         state.place, state.line, state.rows, state.bad = place, line, state.rows + count, state.bad + len(report)
         state.bytes, state.error_bytes = self.rows_file.tell(), self.bad_file.tell()
-        self._write_journal()
+        self._note()
 
-    def _write_journal(self) -> None:
-        atomic.write(self.journal, json.dumps({"depends_on": self.depends_on, "state": asdict(self.state)}).encode())
-        self.own_journal = self.journal.stat()
+    def _note(self) -> None:
+        _append(self.journal_file, _line(asdict(self.state)))
 
     def finish(self, move: Callable[[Path, Path], None]) -> None:
         """Give the files their names; whatever is interrupted here is done again."""
         if not self.state.finishing:
             self.state.finishing = True
-            self._write_journal()
+            self._note()
         if self.state.bad:
             if self.bad.stat().st_size == self.state.error_bytes:  # or it has its name already
                 atomic.move(self.bad, self.report)
@@ -170,9 +169,20 @@ class PartialOutput(Output):
         if done or not begun:  # nothing worth keeping; no rows lie there without a journal
             own = [(self.bad, os.fstat(self.bad_file.fileno())), (self.partial, os.fstat(self.rows_file.fileno()))]
             if not (done and self.one_of_many):
-                own.append((self.journal, self.own_journal))
+                own.append((self.journal, os.fstat(self.journal_file.fileno())))
         for path, stat_of in own:
             with suppress(FileNotFoundError):
                 if os.path.samestat(path.stat(), stat_of):  # or another run has put its own there
                     path.unlink()
         self.files.close()  # the lock is held until here
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _append(file: IO[bytes], data: bytes) -> None:
+    """More of a file, which is on the disk then."""
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())

@@ -28,6 +28,7 @@ MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 BROKEN = (EOFError, OSError, UnicodeError, zlib.error)  # what reading raises in the middle of a file
 SPACE = re.compile(r"[ \t\r\n]*")
 QUOTED = re.compile(r'["\r\n]|^[ \t]|[ \t]$')  # cells that other readers could take for something else without quotes
+MAYBE_QUOTED = re.compile(r'["\r\n \t]')
 MOST_DIGITS = 17  # that a float64 tells apart
 
 
@@ -206,9 +207,13 @@ def cell(value: Any) -> str:
 
 def joined(cells: Iterable[str], delimiter: str) -> bytes:
     """Cells as they stand in a line, in quotes where they need them."""
-    return delimiter.join(
-        '"' + each.replace('"', '""') + '"' if delimiter in each or QUOTED.search(each) else each for each in cells
-    ).encode()
+    cells = [*cells]
+    line = delimiter.join(cells)
+    if line.count(delimiter) >= len(cells) or MAYBE_QUOTED.search(line):
+        line = delimiter.join(
+            '"' + each.replace('"', '""') + '"' if delimiter in each or QUOTED.search(each) else each for each in cells
+        )
+    return line.encode()
 
 
 class Json(TextReader):
