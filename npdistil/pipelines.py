@@ -321,12 +321,7 @@ class QuestionAnsweringPipeline(Pipeline):
         ) -> Any: ...
         @overload
         def __call__(
-            self,
-            *,
-            question: Any,
-            context: Any,
-            top_k: int | None = ...,
-            **settings: Unpack[QuestionAnsweringKeywords],
+            self, *, question: Any, context: Any, top_k: int | None = ..., **settings: Unpack[QuestionAnsweringKeywords]
         ) -> Any: ...
         def __call__(self, *inputs: Any, **given: Any) -> Any:
             """As `Pipeline.__call__`."""
@@ -472,9 +467,7 @@ def pipeline(
 ) -> "TextClassificationPipeline[Any]": ...
 @overload
 def pipeline(
-    task: Literal["token-classification", "ner"],
-    model: AnyModel = ...,
-    **settings: "Unpack[TokenClassificationMade]",
+    task: Literal["token-classification", "ner"], model: AnyModel = ..., **settings: "Unpack[TokenClassificationMade]"
 ) -> "TokenClassificationPipeline[Token]": ...
 @overload
 def pipeline(
@@ -504,11 +497,7 @@ def pipeline(
 ) -> "QuestionAnsweringPipeline": ...
 @overload
 def pipeline(
-    task: Literal["fill-mask"],
-    model: AnyModel = ...,
-    *,
-    top_k: int | None = ...,
-    **settings: "Unpack[FillMaskMade]",
+    task: Literal["fill-mask"], model: AnyModel = ..., *, top_k: int | None = ..., **settings: "Unpack[FillMaskMade]"
 ) -> "FillMaskPipeline": ...
 @overload
 def pipeline(
@@ -520,27 +509,19 @@ def pipeline(
 ) -> "ZeroShotClassificationPipeline": ...
 @overload
 def pipeline(
-    task: Literal["feature-extraction"],
-    model: AnyModel = ...,
-    **settings: "Unpack[FeatureExtractionMade]",
+    task: Literal["feature-extraction"], model: AnyModel = ..., **settings: "Unpack[FeatureExtractionMade]"
 ) -> "FeatureExtractionPipeline": ...
 @overload
 def pipeline(
-    task: Literal["embedding"],
-    model: AnyModel = ...,
-    **settings: "Unpack[EmbeddingMade]",
+    task: Literal["embedding"], model: AnyModel = ..., **settings: "Unpack[EmbeddingMade]"
 ) -> "EmbeddingPipeline": ...
 @overload
 def pipeline(
-    task: Literal["multiple-choice"],
-    model: AnyModel = ...,
-    **settings: "Unpack[MultipleChoiceMade]",
+    task: Literal["multiple-choice"], model: AnyModel = ..., **settings: "Unpack[MultipleChoiceMade]"
 ) -> "MultipleChoicePipeline": ...
 @overload
 def pipeline(
-    task: Literal["explanation"],
-    model: AnyModel = ...,
-    **settings: "Unpack[ExplanationMade]",
+    task: Literal["explanation"], model: AnyModel = ..., **settings: "Unpack[ExplanationMade]"
 ) -> "ExplanationPipeline": ...
 @overload
 def pipeline(task: None = ..., model: AnyModel = ..., **settings: Any) -> Pipeline: ...
