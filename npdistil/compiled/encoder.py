@@ -33,7 +33,8 @@ class CompiledEncoder:
 
     Args:
         config: sizes and activation.
-        params: the encoder's parameters in the precision to run in.
+        params: the encoder's parameters in the precision to run in; their layers are taken out as they are packed, so
+            that no more than one of them is there twice.
         threads: how many may work on a call.
         max_tokens: rows in flight; buffers are made for these, not for the batch.
 
@@ -94,12 +95,16 @@ class CompiledEncoder:
         config, columns = self.config, rounded_up(self.config.dim, LANES)
         call = np.zeros((), CALL)
         layers = np.zeros(config.n_layers, LAYER)
-        linears = [block["attention"] | block["ffn"] for block in params["layer"]]
+
+        def linears(block: Params) -> dict[str, Params]:
+            return block["attention"] | block["ffn"]
+
         # One piece for all, because the system gives large pages to large pieces only.
-        sizes = [linear_size(linear["weight"], self.isa) for each in linears for linear in each.values()]
+        sizes = [linear_size(each["weight"], self.isa) for block in params["layer"] for each in linears(block).values()]
         panels = iter(np.split(aligned_zeros(sum(sizes)), np.cumsum(sizes)[:-1]))
-        for layer, block, each in zip(layers, params["layer"], linears, strict=True):
-            for name, linear in each.items():
+        for layer in layers:
+            block = params["layer"].pop(0)
+            for name, linear in linears(block).items():
                 packed = pack_linear(isa=self.isa, out=next(panels), **linear)
                 layer[name] = tuple(self._address(v) if isinstance(v, np.ndarray) else v for v in packed.values())
             for name in ("sa_layer_norm", "output_layer_norm"):
