@@ -134,8 +134,9 @@ def test_what_tokenizers_asks_for_beside_the_core_is_a_fifth_of_its_disk() -> No
 def test_what_is_said_of_the_limit_is_what_the_ladder_reached() -> None:
     ladder = result("ladder")
     share = {step["step"]: step["share"] for step in ladder["steps"]}
-    assert "between a fifth of the limit and the limit" in text("docs/kernels.md")
-    assert 0.18 < share["4 blocked"] < share["5 panels"] < 0.26
+    assert "between a seventh of the limit and the limit" in text("docs/kernels.md")
+    assert "Packing alone, with loops over it, gains nothing" in text("docs/kernels.md")
+    assert 0.12 < share["5 panels"] < share["4 blocked"] < 0.16
     assert share["6 vector micro-kernel"] > 0.97
     assert "four times as many as for float32" in text("docs/kernels.md")
     assert "products up to four times as fast" in text("docs/quantisation.md")

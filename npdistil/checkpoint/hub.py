@@ -15,8 +15,8 @@ from .weights import weight_names
 
 BUNDLED = "minilm-l6-sst2"
 CARDS_NAME = "en.classify.distilbert_sequence.sst2"  # by which a classifier of sentiments is loaded beside Spark NLP
-PLACE = Kind("expected a directory", lambda value: isinstance(value, (str, os.PathLike)), str, {"type": "string"})
-TOKEN = Kind("expected a string, True or False", lambda value: isinstance(value, (str, bool)), str, {"type": "string"})
+PLACE = Kind("expected a directory", lambda value: isinstance(value, (str, os.PathLike)))
+TOKEN = Kind("expected a string, True or False", lambda value: isinstance(value, (str, bool)))
 HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WANTED = ("*.json", "*.safetensors", "*vocab.txt")  # of a repository on the Hub, in folders too
 TOKENIZER = "a tokenizer"

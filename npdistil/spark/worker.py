@@ -73,9 +73,8 @@ class OfTexts:
     def __call__(self, texts: Sequence[str | None]) -> list[Row]:
         """Values for the new columns of each text; none where there is no text, or an empty one."""
         given = [None if text is None or is_empty(text) else text for text in texts]
-        answers = run(self.model.pipeline(), [text for text in given if text is not None])
-        nothing = (None,) * self.count
-        return [nothing if text is None else self.row(text, next(answers)) for text in given]
+        answers = zip(given, run(self.model.pipeline(), given), strict=True)
+        return [(None,) * self.count if text is None else self.row(text, answer) for text, answer in answers]
 
 
 @dataclass(frozen=True)

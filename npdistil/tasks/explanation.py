@@ -136,7 +136,6 @@ class ExplanationTask(Task[ExplanationSettings]):
     settings_type = ExplanationSettings
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         labels = self.checkpoint.config.labels
         # Of labels with one name each gets its number, so that none is lost and each can be asked for.
         self.labels = [f"{name} ({i})" if labels.count(name) > 1 else name for i, name in enumerate(labels)]
@@ -157,7 +156,6 @@ class ExplanationTask(Task[ExplanationSettings]):
         return Inputs(token_ids, [len(each.token_ids) for each in variants], context=variants)
 
     def postprocess(self, outputs: Outputs) -> list[Explanation]:
-        """As `Task.postprocess`."""
         return [
             self._explanation(each, np.concatenate(logits))
             for each, logits in zip(outputs.inputs.context, outputs.by_item(), strict=True)

@@ -12,7 +12,7 @@ from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, best_first, scores
 from ..settings import UNSET, Unset, choice, flag, number, setting, whole
 from ..text import TRUNCATION, Text, as_texts, cut, laid_out
-from .base import LongTextSettings, LongTextTask, truncation, truncation_strategy
+from .base import TRUNCATES, LongTextSettings, LongTextTask, truncation_strategy
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
 COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a text [parts, C] -> [C]
@@ -59,7 +59,7 @@ class TextClassificationSettings(LongTextSettings):
     )
     truncation: bool | str = setting(
         False,
-        truncation(),
+        TRUNCATES,
         'True or "longest_first" is `long_text="truncate"`, without saying so in the answer: of a pair the longer text '
         'loses tokens until both are of one length, and then both do. "only_first" or "only_second" cuts that text.',
     )
@@ -83,7 +83,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
     columns = ("label", "score")
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         strategy = truncation_strategy(self.settings.truncation)
         self.strategy, self.notes_cuts = strategy or TRUNCATION[0], strategy is None
         self.gives_all = self.settings.return_all_scores and self.settings.top_k is UNSET
@@ -91,7 +90,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
 
     def chosen_long_text(self) -> str:
-        """As `LongTextTask.chosen_long_text`."""
         return self.settings.long_text if self.notes_cuts else "truncate"
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
@@ -103,7 +101,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         return laid_out(cut(self.tokenizer, texts, *self.how))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
-        """As `Task.postprocess`."""
         combine = self.settings.combine
         answers: list[Any] = []
         for read, rows in zip(outputs.inputs.context, self.part_scores(outputs), strict=True):
@@ -136,7 +133,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         return answers if isinstance(top_k, Unset) else answers[:top_k]
 
     def rows(self, answer: Any) -> Iterator[list[Any]]:
-        """As `Task.rows`."""
         return ([each["label"], each["score"]] for each in answer)
 
     def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
@@ -163,7 +159,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         return ({"labels": (one,)} if several else one) | ({"truncated": "bool"} if notes else {})
 
     def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
-        """As `Task.added_values`."""
         labels = answer if isinstance(answer, list) else [answer]
         values: list[Any] = []
         for column in self.added_columns:
