@@ -162,7 +162,8 @@ def best_answers(
                 continue
             score = float(scores[first, last])
             if settings.align_to_words:
-                first, last = _word_start(inside, first), _word_end(inside, last)
+                first = inside.index(inside[first])
+                last = len(inside) - 1 - inside[::-1].index(inside[last])
             begin, stop = offsets[window[first]][0], offsets[window[last]][1]
             text = context[begin:stop]
             if text.lower() in answers:
@@ -173,17 +174,3 @@ def best_answers(
     if settings.handle_impossible_answer:
         found.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
     return sorted(found, key=lambda answer: -answer["score"])[: settings.top_k]
-
-
-def _word_start(words: Sequence[int | None], token: int) -> int:
-    """The first token of a token's word in a window."""
-    while token and words[token - 1] == words[token]:
-        token -= 1
-    return token
-
-
-def _word_end(words: Sequence[int | None], token: int) -> int:
-    """The last token of a token's word in a window."""
-    while token + 1 < len(words) and words[token + 1] == words[token]:
-        token += 1
-    return token
