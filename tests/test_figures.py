@@ -13,6 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import data
+import report
 import tables
 
 from npdistil.files import run
@@ -20,6 +22,10 @@ from npdistil.files import run
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 KERNELS = ROOT / "npdistil" / "compiled" / "kernels"
+MEASURED = [  # pages with figures of speed, size or memory
+    "benchmarks/README.md",
+    *(f"docs/{page}.md" for page in ("data-tools", "files", "from-onnx-runtime", "serve", "spark")),
+]
 
 
 def text(page: str) -> str:
@@ -65,6 +71,40 @@ def test_the_service_under_load_is_that_of_the_committed_results() -> None:
 
 def test_the_plan_for_spark_is_that_of_the_committed_results() -> None:
     assert between("docs/spark.md", "plan", "end of plan") == script("spark").plan(result("spark"))
+
+
+def test_the_share_that_data_tools_leave_is_that_of_the_committed_results() -> None:
+    found = between("docs/data-tools.md", "data-tools", "end of data-tools")
+    assert found == script("data_tools").table(result("data-tools"))
+
+
+@pytest.mark.parametrize("page", MEASURED)
+def test_tables_of_measurements_fit_a_page_and_say_on_what_and_when(page: str) -> None:
+    whole = (ROOT / page).read_text(encoding="utf-8")
+    parts = re.findall(r"^<!-- ([\w -]+) -->\n(.*?)\n<!-- end of \1 -->", whole, re.DOTALL | re.MULTILINE)
+    assert parts
+    for name, part in parts:
+        assert not [line for line in part.splitlines() if line.startswith("|") and len(line) > 100], name
+        assert re.search(r"\d\sCPUs,\s.*20\d\d-\d\d-\d\d", part, re.DOTALL), name
+
+
+def test_texts_have_as_many_tokens_as_the_committed_count_says(shared_data: Path) -> None:
+    assert data.counted(shared_data) == result("texts")["sets"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md", "docs/compare.md"])
+def test_sentences_are_as_long_as_the_pages_say(page: str) -> None:
+    assert f"{report.tokens('SST-2 dev')} in the mean" in text(page)
+
+
+def test_the_size_of_the_bundled_model_is_that_of_its_files() -> None:
+    folder = ROOT / "weights" / "minilm-l6-sst2"
+    weights = (folder / "model.safetensors").stat().st_size
+    opened = sum(path.stat().st_size for path in folder.glob("*.[js]*"))
+    sizes = f"has {weights / 1e6:.1f} MB on disk, with tokenizer and configuration {opened / 1e6:.1f} MB"
+    assert f"`model.safetensors` {sizes}" in text("weights/minilm-l6-sst2/README.md")
+    assert f"weights {weights / 1e6:.1f} MB on disk" in text("docs/first-steps.md")
+    assert f"({opened / 1e6:.1f} MB of it)" in text("benchmarks/README.md")
 
 
 def test_the_tables_of_docs_are_those_of_the_committed_results() -> None:
