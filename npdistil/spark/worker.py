@@ -1,7 +1,7 @@
 """What runs in a Python worker of Spark: Arrow batches -> the same with new columns."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -86,7 +86,7 @@ class OfAnnotations:
         model: what answers, if anything does.
     """
 
-    make: Callable[..., list[Annotations]]
+    make: Callable[..., Iterable[Annotations]]
     model: OnModel | None = None
 
     def __call__(self, *sources: Sequence[Any]) -> list[Row]:
@@ -94,11 +94,6 @@ class OfAnnotations:
         given = [[_annotations(value) for value in values] for values in sources]
         first = (self.model.pipeline(),) if self.model else ()
         return [(row,) for row in self.make(*first, *given)]
-
-
-def each_row(rules: Callable[[Annotations], Annotations], rows: Sequence[Annotations]) -> list[Annotations]:
-    """What rules make of each row."""
-    return [rules(row) for row in rows]
 
 
 def _annotations(value: Any) -> Annotations:

@@ -216,10 +216,9 @@ class Variants:
     def word_values(self, values: Sequence[float]) -> Array:
         """What each word adds, from the log-odds of every variant: float64 [words]."""
         value = dict(zip(self.sets, values, strict=True))
-        return self._occlusion(value) if self.method == "occlusion" else self._shapley(value)
-
-    def _occlusion(self, value: dict[tuple[int, ...], float]) -> Array:
-        """What is lost without the word (Li et al. 2016, arXiv:1612.08220)."""
+        if self.method == "shapley":
+            return self._shapley(value)
+        # What is lost without the word (Li et al. 2016, arXiv:1612.08220).
         everything = tuple(range(len(self.spans)))
         return np.array([value[everything] - value[everything[:i] + everything[i + 1 :]] for i in everything])
 
