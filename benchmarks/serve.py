@@ -39,8 +39,6 @@ CONNECTIONS = 64  # fewer where a request has many texts, so that they fit into 
 NEEDS = (
     "npdistil",
     "numpy",
-    "numba",
-    "llvmlite",
     "tokenizers",
     "starlette",
     "httptools",
@@ -141,7 +139,9 @@ def table(result: dict[str, Any]) -> str:
     least, most = (found(over["memory"]) / 1e6 for found in (min, max))
     wrong, lost = (over.get(name, 0) for name in ("wrong", "lost"))
     first = statistics.median(result["seconds to the first healthy answer"])
+    what = f"Requests of texts of SST-2 dev, {report.tokens('SST-2 dev')} a text; the client on the same CPUs"
     return (
+        f"{report.measured_on(what, result, '../benchmarks/results/serve.json')}\n\n"
         f"{report.markdown(head, rows)}\n\n"
         f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, "
         f"{over['429']:,} refused with 429, "

@@ -256,9 +256,8 @@ def check_texts(texts: Sequence[Text]) -> None:
 
 def _check_text(text: Any, number: int) -> None:
     if not isinstance(text, str):
-        if is_missing(text):
-            raise InputError(missing(number, text))
-        raise InputError(f"text {number} is a {type(text).__name__}; expected a string")
+        other = f"text {number} is a {type(text).__name__}; expected a string"
+        raise InputError(missing(number, text) if is_missing(text) else other)
     if len(text) > MOST_CHARACTERS:
         raise InputError(
             f"text {number} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read, because each takes "

@@ -15,12 +15,16 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 import npdistil
 from npdistil.checkpoint.folder import Folder
-from npdistil.checkpoint.tokenizer import read_tokenization, read_tokenizer
+from npdistil.checkpoint.tokenizer import read_tokenization
 from npdistil.checkpoint.words import words_of
 from npdistil.errors import CheckpointError, InputError, NpdistilError
 from npdistil.text import tokenize
 
 SIZE = len(tiny.VOCABULARY)
+
+
+def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
+    return read_tokenization(Folder(directory), vocab_size).tokenizer
 
 
 def written(directory: Path, kind: str, **settings: Any) -> Tokenizer:

@@ -85,11 +85,6 @@ def reserve(size: int) -> None:
         raise MemoryError(f"the tokenizer needs {(LEAST + size) / 1e6:,.0f} MB more than there are left") from None
 
 
-def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
-    """The tokenizer alone of `read_tokenization`, for a directory."""
-    return read_tokenization(Folder(directory), vocab_size).tokenizer
-
-
 @loads
 def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = None) -> Tokenization:
     """The tokenizer of a model with `vocab_size` rows in its embedding table.
@@ -144,7 +139,7 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
             f"{folder.path}: {unknown}, the tokenizer's token for unknown words, is not in its vocabulary"
         )
     _warn_of_letter_case(folder.path, tokenizer, vocabulary)
-    special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
+    special = _special_tokens(settings)
     if unknown is not None:
         special["unk_token"] = unknown
     return Tokenization(
@@ -290,8 +285,7 @@ def _from_json(folder: Folder, settings: Mapping[str, Any], is_bert: bool) -> To
     if is_bert and isinstance(own, normalizers.BertNormalizer):
         tokenizer.normalizer = _normalizer(settings, own.lowercase, own.strip_accents, own.handle_chinese_chars)
     if is_bert and tokenizer.post_processor is None and isinstance(tokenizer.model, models.WordPiece):
-        special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
-        tokenizer.post_processor = _between_special_tokens(special, tokenizer.get_vocab(), path)
+        tokenizer.post_processor = _between_special_tokens(_special_tokens(settings), tokenizer.get_vocab(), path)
     return tokenizer
 
 
@@ -333,7 +327,7 @@ def _from_vocabulary(folder: Folder, settings: Mapping[str, Any]) -> Tokenizer:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     tokens = [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
+    special = _special_tokens(settings)
     if absent := [token for token in special.values() if token not in vocabulary]:
         raise CheckpointError(f"{path} lacks the special tokens {', '.join(absent)}")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
@@ -343,6 +337,11 @@ def _from_vocabulary(folder: Folder, settings: Mapping[str, Any]) -> Tokenizer:
     tokenizer.post_processor = _between_special_tokens(special, vocabulary, path)
     tokenizer.decoder = decoders.WordPiece()
     return tokenizer
+
+
+def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> token: what the settings say, and BERT's where they are silent."""
+    return {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
 
 
 def _content(token: object) -> str:

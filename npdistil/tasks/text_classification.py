@@ -12,7 +12,7 @@ from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, scores
 from ..settings import UNSET, Unset, choice, flag, number, setting, whole
 from ..text import TRUNCATION, Text, as_texts, cut, laid_out
-from .base import LongTextSettings, LongTextTask, truncation, truncation_strategy
+from .base import TRUNCATES, LongTextSettings, LongTextTask, truncation_strategy
 
 Answer: TypeAlias = dict[str, Any]  # {"label": str, "score": float}
 COMBINE: dict[str, Callable[[Array], Array]] = {  # scores of the parts of a text [parts, C] -> [C]
@@ -59,7 +59,7 @@ class TextClassificationSettings(LongTextSettings):
     )
     truncation: bool | str = setting(
         False,
-        truncation(),
+        TRUNCATES,
         'True or "longest_first" is `long_text="truncate"`, without saying so in the answer: of a pair the longer text '
         'loses tokens until both are of one length, and then both do. "only_first" or "only_second" cuts that text.',
     )
@@ -83,7 +83,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
     columns = ("label", "score")
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         strategy = truncation_strategy(self.settings.truncation)
         self.strategy, self.notes_cuts = strategy or TRUNCATION[0], strategy is None
         unset = self.settings.top_k is UNSET
@@ -93,7 +92,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
 
     def chosen_long_text(self) -> str:
-        """As `LongTextTask.chosen_long_text`."""
         return self.settings.long_text if self.notes_cuts else "truncate"
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
@@ -105,7 +103,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         return laid_out(cut(self.tokenizer, texts, *self.how))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
-        """As `Task.postprocess`."""
         combine, texts = self.settings.combine, self.part_scores(outputs)
         # Who gives `truncation` knows, and gets what transformers gives.
         notes: list[Answer] = [
@@ -144,7 +141,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         return answers
 
     def rows(self, answer: Any) -> Iterator[list[Any]]:
-        """As `Task.rows`."""
         return ([each["label"], each["score"]] for each in answer)
 
     def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
@@ -169,7 +165,6 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         return ({"labels": (one,)} if self.several else one) | ({"truncated": "bool"} if self._says_cuts else {})
 
     def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
-        """As `Task.added_values`."""
         labels = answer if isinstance(answer, list) else [answer]
         values: list[Any] = [[{name: each[name] for name in self.columns} for each in labels]]
         if not self.several:
