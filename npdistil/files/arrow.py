@@ -97,7 +97,6 @@ class Parquet(Reader):
         self.total: int = self.file.metadata.num_rows
 
     def windows(self, place: int, line: int) -> Iterator[list[Row]]:
-        """As `Reader.windows`."""
         metadata = self.file.metadata
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         first = begin = 0
@@ -126,7 +125,6 @@ class Parquet(Reader):
         return [Row(i, text, error, (n := start + i + 1, n), n) for i, (text, error) in enumerate(texts)]
 
     def json(self, row: Row) -> dict[str, str]:
-        """As `Reader.json`."""
         self.values = self.values or [*map(_values, self.table.columns)]
         found = [column[row.value] for column in self.values]
         if wrong := next((each for each in found if isinstance(each, ValueError)), None):
@@ -229,7 +227,6 @@ class ParquetWriter:
         return InputError(f"{self.reader.name} cannot become Parquet: {error}; write JSON lines")
 
     def header(self) -> bytes:
-        """As `TextWriter.header`."""
         return self._stream([])
 
     def _fitting(self, row: Row) -> Any:
@@ -244,7 +241,6 @@ class ParquetWriter:
         return values
 
     def encode(self, rows: Sequence[Any], added: Sequence[dict[str, Any]]) -> Any:
-        """As `TextWriter.encode`."""
         arrow = pyarrow()[0]
         if isinstance(self.reader, Parquet):
             runs = [[i for _, i in run] for _, run in groupby(enumerate(rows), lambda each: each[1] - each[0])]
@@ -267,7 +263,6 @@ class ParquetWriter:
         return data.getvalue()
 
     def finish(self, partial: Path, target: Path) -> None:
-        """As `TextWriter.finish`."""
         arrow, parquet = pyarrow()
         beside = target.with_name(target.name + ".new")
         try:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class Run:
     def into(self, out: Path | None, progress: Progress | None, *, one_of_many: bool) -> Summary:
         """All of it into a file, or to standard output."""
         reader, before = self.reader, _state_of(self.reader.path)
-        with PartialOutput(out, self._depends_on(), one_of_many) if out else Output(reader.name) as output:
+        with PartialOutput(out, self._depends_on(), one_of_many) if out else nullcontext(Output(reader.name)) as output:
             done = output.state
             resumed = done.rows + done.bad
             if not (done.bytes or done.finishing):
