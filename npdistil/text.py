@@ -190,7 +190,9 @@ def tokenize_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list
 
 def _encodings(tokenizer: Tokenizer, texts: list[Any], **how: Any) -> list[Encoding]:
     """Of each text, on as many threads as `tokenizing_on` says."""
-    reserve(CHARACTER * sum(len(part) for text in texts for part in ((text,) if isinstance(text, str) else text)))
+    characters = sum(len(part) for text in texts for part in ((text,) if isinstance(text, str) else text))
+    if characters >= LONG:
+        reserve(CHARACTER * characters)
     threads = _threads.get()
     if threads != 1 and _pool_starts():
         # A call of the library's takes a thread for each text, up to the processors that there are.
@@ -237,9 +239,9 @@ def check_texts(texts: Sequence[Text]) -> None:
 
 
 def _check_text(text: Any, number: int) -> None:
-    if is_missing(text):
-        raise InputError(missing(number, text))
     if not isinstance(text, str):
+        if is_missing(text):
+            raise InputError(missing(number, text))
         raise InputError(f"text {number} is a {type(text).__name__}; expected a string")
     if len(text) > MOST_CHARACTERS:
         raise InputError(
@@ -339,16 +341,17 @@ def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
     """The parts of each text as what a model takes; they are what answers are made with again, too."""
     token_ids: list[list[int]] = []
     token_type_ids: list[list[int]] = []
-    last, ids, types = None, [], None
+    last, ids, types, pairs = None, [], None, False
     for cut in cuts:
         for part in cut:
             if part.encoding is not last:
                 last, ids = part.encoding, part.encoding.ids  # every look at a field of an encoding copies all of it
                 types = last.type_ids if last.n_sequences > 1 else None
+                pairs = pairs or types is not None
             whole = len(part.positions) == len(ids)
             token_ids.append(ids if whole else [ids[i] for i in part.positions])
             token_type_ids.append([types[i] for i in part.positions] if types else [0] * len(part.positions))
-    if not any(map(any, token_type_ids)):
+    if not pairs or not any(map(any, token_type_ids)):
         asked = asked | {"token_type_ids": None}
     return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts, "token_type_ids": token_type_ids} | asked))
 

@@ -118,17 +118,19 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def part_scores(self, outputs: Outputs) -> list[Array]:
         """Scores of each label for each part: for each text float64 [parts, C]."""
-        logits = [each for parts in outputs.by_item() for each in parts]
-        if not logits:
+        if not outputs.values:
             return []
-        rows = scores(np.concatenate(logits), self.function)
+        logits = np.concatenate(outputs.values)
+        if not np.isfinite(logits).all():
+            [*outputs.by_item()]  # says which
+        rows = scores(logits, self.function)
         return [rows[i:j] for i, j in pairwise(accumulate(outputs.inputs.counts, initial=0))]
 
     def _chosen(self, row: Array, note: Answer) -> Answer | list[Answer]:
         """The labels to give, best first; one by itself unless more may be asked for."""
         labels, top_k, threshold = self.checkpoint.config.labels, self.settings.top_k, self.settings.threshold
-        order = range(len(row)) if self.gives_all else best_first(row)
-        answers: list[Answer] = [{"label": labels[i], "score": float(row[i])} | note for i in order]
+        order, values = range(len(row)) if self.gives_all else best_first(row), row.tolist()
+        answers: list[Answer] = [{"label": labels[i], "score": values[i]} | note for i in order]
         if threshold is not None:
             answers = [answer for answer in answers if answer["score"] >= threshold]
         elif top_k is UNSET and not self.gives_all:
