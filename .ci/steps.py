@@ -193,12 +193,12 @@ def on_spark(*requirements: str) -> Callable[[Shell], None]:
     return step
 
 
-def engines(shell: Shell) -> None:
+def data_tools(shell: Shell) -> None:
     shell.venv()
     shell.run(
         ["pip", "install", "-q", ".[test]", "daft", "dask[dataframe]", "datasets", "duckdb", "polars", "ray[data]"]
     )
-    shell.run("pytest -q -n 0 -p no:randomly -rs tests/engines")
+    shell.run("pytest -q -n 0 -p no:randomly -rs tests/tools")
 
 
 def page(shell: Shell) -> None:
@@ -310,7 +310,7 @@ STEPS = [  # the longest first
     Step("newest", newest_python),
     Step("spark-4", on_spark("pyspark[connect]>=4")),
     Step("spark-3", on_spark("pyspark<4", "pyarrow<18")),  # the last with NumPy 1, which this Spark wants
-    Step("engines", engines),
+    Step("data-tools", data_tools),
     Step("blas", blas),
     Step("docs", site),
     Step("page", page),

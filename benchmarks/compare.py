@@ -20,17 +20,16 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import machine
 import numpy as np
 import report
 from convert import KINDS
-from data import default_data, long_texts, sst2, tokenizer
+from data import default_data, evenly, long_texts, sst2, tokenizer
 from peers import PEERS, REFERENCE, Array, Peer
 from worker import Worker, WorkerError
 
-Item = TypeVar("Item")
 WORKS = ("sst2", "long", "latency", "threads", "memory")
 LARGEST_DIFFERENCE = 1e-3  # of float32 logits to transformers'
 DISTURBED = 0.1  # CPUs kept busy by other processes during a turn that are worth a warning
@@ -344,11 +343,6 @@ def judge(logits: Array, expected: Array, precision: str) -> dict[str, Any]:
         "positive": float(logits.argmax(axis=1).mean()),  # share of the second label: neither all nor nothing
         "passed": passed,
     }
-
-
-def evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """`count` of the items, evenly spaced."""
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def say(message: str) -> None:

@@ -28,7 +28,7 @@ PROCESSORS: dict[str, dict[str, str | None]] = {
         "cortex-a57": "neon",
         "cortex-a76": "dotprod",
         "neoverse-n1": "dotprod",
-        "max": "dotprod",
+        "max": "i8mm",
     },
 }
 DEBIAN = ("python3.11", "libstdc++6", "libgcc-s1")  # of AArch64, with all that they need

@@ -33,6 +33,8 @@ WORKS = {
 EXACT = "jit"  # what NPDISTIL_ISA calls kernels compiled for this very processor
 OTHERS = ("OpenVINO", "CTranslate2")
 HELD_BY = ("ONEDNN_MAX_CPU_ISA", "CT2_FORCE_CPU_ISA")  # oneDNN, in both of them, and CTranslate2's own kernels
+OURS = "NPDISTIL_ISA"
+HOLDS = {"npdistil": (OURS,), "OpenVINO": HELD_BY[:1], "CTranslate2": HELD_BY}
 HELD_TO = {
     "amx": ("AVX512_CORE_AMX", "AVX512"),
     "avx512vnni": ("AVX512_CORE_VNNI", "AVX512"),
@@ -58,7 +60,7 @@ def measure(files: Mapping[str, tuple[Path, Path]], names: list[str], threads: i
                 peer = f"{runtime} {precision}"
                 held = dict(zip(HELD_BY, HELD_TO.get(name, ()), strict=False)) if runtime in OTHERS else {}
                 try:
-                    with _environment({"NPDISTIL_ISA": name} | held):
+                    with _environment({OURS: name} | held):
                         worker = Worker(peer, *files[peer], threads, folder / f"{peer} {name}")
                 except WorkerError as error:
                     say(f"  {peer} held to {name}: {error}")
@@ -91,23 +93,34 @@ def _environment(more: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def table(found: Found) -> tuple[report.Row, list[report.Row]]:
-    """Head and rows in milliseconds."""
-    head = ("instruction set", "runtime", *(f"{precision}, {work}" for precision in found for work in WORKS))
+def tables(found: Found) -> list[report.Table]:
+    """Each precision: milliseconds of every runtime by instruction set, and what holds it to that."""
     both = dict.fromkeys((name, each) for times in found.values() for name in times for each in times[name])
-    rows = [
+    works = (f"{texts} texts of {tokens}" if texts > 1 else f"one of {tokens}" for tokens, texts, _ in WORKS.values())
+    head = ("instruction set", "runtime", "held to it by", *works)
+    return [
         (
-            "this processor" if name == EXACT else name,
-            f"**{runtime}**" if runtime == "npdistil" else runtime,
-            *(
-                _cell(found[precision].get(name, {}).get(runtime, {}).get(work))
-                for precision in found
-                for work in WORKS
-            ),
+            f"Full-size model, {precision}, all CPUs: milliseconds by tokens, ids to logits. A simulation: one "
+            "processor held to less than it has, but for the kernels compiled for it",
+            head,
+            [
+                (
+                    "this processor" if name == EXACT else name,
+                    f"**{runtime}**" if runtime == "npdistil" else runtime,
+                    ", ".join(f"`{variable}`" for variable in HOLDS[runtime]),
+                    *(_cell(times.get(name, {}).get(runtime, {}).get(work)) for work in WORKS),
+                )
+                for name, runtime in both
+            ],
         )
-        for name, runtime in both
+        for precision, times in found.items()
     ]
-    return head, rows
+
+
+def settings(held: Mapping[str, Mapping[str, str]]) -> tuple[report.Row, list[report.Row]]:
+    """What the variables were set to for each instruction set."""
+    head = ("instruction set", *(f"`{variable}`" for variable in (OURS, *HELD_BY)))
+    return head, [(name, name, *(values[each] for each in HELD_BY)) for name, values in held.items()]
 
 
 def _cell(seconds: list[float] | None) -> str:
@@ -147,7 +160,7 @@ def main() -> None:
     }
     if options.out:
         report.write(options.out, result)
-    print(report.markdown(*table(found)))
+    print("\n\n".join(f"{what}\n\n{report.markdown(head, rows)}" for what, head, rows in tables(found)))
 
 
 if __name__ == "__main__":

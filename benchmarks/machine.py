@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 # The instruction sets that matrix products ask for.
 FLAGS = ("fma", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm")
+IMPLIED = ("fma", "avx2", "avx512f")  # by those that come after them
 PACKAGES = (
     *("npdistil", "numpy", "numba", "llvmlite", "tokenizers", "safetensors", "torch", "transformers"),
     *("onnx", "onnxruntime", "openvino", "nncf", "ctranslate2"),
@@ -32,6 +33,14 @@ def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
         "versions": {name: found for name in packages if (found := version_of(name))},
         "load": [round(value, 2) for value in os.getloadavg()],
     }
+
+
+def in_short(described: Mapping[str, Any]) -> str:
+    """What `describe` found, as a table is headed: processor, CPUs, day and npdistil's version."""
+    told = [flag for flag in described["flags"] if flag not in IMPLIED] or described["flags"]
+    ours = described["versions"].get("npdistil")
+    parts = [f"{described['cpu']} ({', '.join(told)})", f"{described['cpus']} CPUs", described["date"][:10]]
+    return ", ".join([*parts, *([f"npdistil {ours}"] if ours else [])])
 
 
 def busy_seconds() -> float:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from data import tokenizer
+from tokenizers import Tokenizer
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -105,12 +106,35 @@ class OnnxRuntime(Runner):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self.session = onnxruntime.InferenceSession(
-            str(files / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
+        path = files if files.is_file() else files / "model.onnx"
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def padded(self, ids: Array, mask: Array) -> Array:
         return self.session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+class OnnxFile(OnnxRuntime):
+    """The same on a file that anybody has exported, with the tokenizer that own.py wrote."""
+
+    def load(self, model: Path, files: Path, threads: int, precision: str) -> None:
+        super().load(model, files, threads, precision)
+        self.tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+        types = {each.name: each.type for each in self.session.get_inputs()}
+        if unknown := types.keys() - {"input_ids", "attention_mask", "token_type_ids"}:
+            raise ValueError(f"{files} asks for {', '.join(sorted(unknown))}, which own.py does not give")
+        self.types = {name: np.int32 if each == "tensor(int32)" else np.int64 for name, each in types.items()}
+        names = [each.name for each in self.session.get_outputs()]
+        self.output = ["logits"] if "logits" in names else names[:1]
+
+    def padded(self, ids: Array, mask: Array) -> Array:
+        given = {"input_ids": ids, "attention_mask": mask}
+        if "token_type_ids" in self.types:
+            given["token_type_ids"] = np.zeros_like(ids)
+        feed = {name: given[name].astype(dtype, copy=False) for name, dtype in self.types.items()}
+        (logits,) = self.session.run(self.output, feed)
+        if logits.ndim != 2:
+            raise ValueError(f"{self.output[0]} has shape {logits.shape}; a classifier's logits are of texts by labels")
+        return logits
 
 
 class OpenVino(Runner):
@@ -212,8 +236,8 @@ class Peer:
 
 TORCH = ("torch", "transformers")
 PEERS = {
-    "npdistil int8": Peer(Npdistil, "int8", ("npdistil", "numba"), "npdistil-int8", batch="curve", quick=True),
-    "npdistil float32": Peer(Npdistil, "float32", ("npdistil", "numba"), batch="curve", quick=True),
+    "npdistil int8": Peer(Npdistil, "int8", ("npdistil",), "npdistil-int8", batch="curve", quick=True),
+    "npdistil float32": Peer(Npdistil, "float32", ("npdistil",), batch="curve", quick=True),
     "npdistil numpy float32": Peer(NpdistilNumpy, "float32", ("npdistil",), batch="all", often=False),
     "npdistil numpy int8": Peer(NpdistilNumpy, "int8", ("npdistil",), "npdistil-int8", batch="all", often=False),
     "OpenVINO int8": Peer(OpenVino, "int8", ("openvino",), "openvino-int8", streams=True, quick=True),
@@ -231,3 +255,4 @@ PEERS = {
     "torch float32": Peer(Torch, "float32", TORCH, quick=True),
 }
 REFERENCE = "torch float32"  # transformers, which the others are checked against
+OWN = {"ONNX file": Peer(OnnxFile, "as exported", ("onnxruntime",), streams=True)}  # of own.py alone

@@ -61,13 +61,22 @@ def is_ours(name: str) -> bool:
     return name.startswith("npdistil")
 
 
+def where(result: dict[str, Any]) -> str:
+    """What was measured on, and when."""
+    described = result["machine"]
+    return f"{result['threads']} threads of {described['cpu']}, {described['date'][:10]}"
+
+
 def throughput(result: dict[str, Any], model: str) -> Figure:
     """Bars of texts a second, one panel a work; the thin line spans the rounds."""
     measured = result["models"][model]
     works = [work for work in ("sst2", "long") if work in measured]
     rows = max(len(report.rounds(measured, work)) for work in works)
     figure = Figure(figsize=(5.6 * len(works) + 0.4, 0.32 * rows + 1.5), layout="constrained")
-    names = {"sst2": "SST-2 dev, {texts} sentences", "long": "{texts} film reviews, cut at 512 tokens"}
+    names = {
+        "sst2": f"SST-2 dev, {{texts}} sentences of {report.tokens('SST-2 dev')}",
+        "long": f"{{texts}} film reviews of {report.tokens('film reviews')}",
+    }
     for axes, work in zip(figure.subplots(1, len(works), squeeze=False)[0], works, strict=True):
         rates = report.rounds(measured, work)
         order = sorted(rates, key=lambda name: median(rates[name]))
@@ -95,7 +104,7 @@ def throughput(result: dict[str, Any], model: str) -> Figure:
         axes.set_xlim(0, max(map(max, rates.values())) * 1.1)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-    figure.suptitle(f"{TITLES[model]}: {result['threads']} threads", x=0.01, ha="left", fontsize=12)
+    figure.suptitle(f"{TITLES[model]}\n{where(result)}", x=0.01, ha="left", fontsize=12)
     return figure
 
 
@@ -104,6 +113,7 @@ def latency(result: dict[str, Any], model: str) -> Figure:
     measured = result["models"][model]
     figure = Figure(figsize=(11.5, 5.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
+    ends: list[dict[str, tuple[float, float]]] = []
     for axes, precisions in zip(panels, (("float32",), ("int8", "bfloat16")), strict=True):
         lines: dict[str, tuple[list[int], list[float]]] = {}
         for length in measured["latency_us"]:
@@ -128,11 +138,12 @@ def latency(result: dict[str, Any], model: str) -> Figure:
         axes.set_xticks([int(n) for n in measured["latency_us"]])
         axes.set_title(" and ".join(precisions))
         axes.set_xlabel("tokens of the text")
-        ends = {name: (xs[-1], ys[-1]) for name, (xs, ys) in lines.items()}
-        figure.draw_without_rendering()
-        _label_ends(axes, ends)
+        ends.append({name: (xs[-1], ys[-1]) for name, (xs, ys) in lines.items()})
     panels[0].set_ylabel("milliseconds, median")
-    figure.suptitle(f"One text at a time. {TITLES[model]}: {result['threads']} threads", x=0.01, ha="left", fontsize=12)
+    figure.suptitle(f"One text at a time. {TITLES[model]}\n{where(result)}", x=0.01, ha="left", fontsize=12)
+    figure.draw_without_rendering()  # with the limits that both panels share
+    for axes, names in zip(panels, ends, strict=True):
+        _label_ends(axes, names)
     return figure
 
 
@@ -166,7 +177,7 @@ def batch_size(result: dict[str, Any], model: str) -> Figure:
     axes.set_xticks(sorted({x for line in axes.lines for x in line.get_xdata()}))
     axes.set_xlabel("texts given at a time")
     axes.set_ylabel("SST-2 texts a second")
-    axes.set_title(f"{TITLES[model]}: {result['threads']} threads")
+    axes.set_title(f"{TITLES[model]}\n{where(result)}")
     figure.draw_without_rendering()
     _label_ends(axes, ends)
     return figure
@@ -196,7 +207,7 @@ def scatter(result: dict[str, Any], model: str, against: str) -> Figure:
     axes.margins(0.12, 0.12)
     _log(axes, "xy" if against == "memory" else "x")
     better = "lower right is better" if against == "memory" else "upper right is better"
-    axes.set_title(f"{TITLES[model]}: {result['threads']} threads ({better})")
+    axes.set_title(f"{TITLES[model]} ({better})\n{where(result)}")
     axes.set_xlabel("SST-2 texts a second, strings to labels")
     axes.set_ylabel("peak memory of the process, MB" if against == "memory" else "accuracy on SST-2 dev, %")
     for precision, marker in MARKERS.items():
@@ -217,7 +228,7 @@ def ladder(result: dict[str, Any]) -> Figure:
         axes.barh(i, limit, 0.72, color="#e9e9e9")
         axes.barh(i, rate, 0.72, color=OURS if int8 else COLOURS["OpenVINO"], alpha=0.85)
         axes.annotate(
-            f"{rate:.3g}, {100 * step['share']:.3g} % of {limit:.0f}",
+            f"{report.digits(rate)}, {100 * step['share']:.3g} % of {limit:,.0f}",
             (limit, i),
             (6, 0),
             textcoords="offset points",
@@ -230,16 +241,21 @@ def ladder(result: dict[str, Any]) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("billion operations a second, one core (grey: its limit)")
-    axes.set_title(f"One matrix product, M = {result['m']}, K = {result['k']}, N = {result['n']}")
+    described = result["machine"]
+    sizes = f"M = {result['m']}, K = {result['k']}, N = {result['n']}"
+    axes.set_title(f"One matrix product, {sizes}\n{described['cpu']}, {described['date'][:10]}")
     return figure
 
 
-def overview(compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> Figure:
-    """What decides first, runtime by runtime, for the bundled model; on a ground of any shade, light or dark."""
-    panels = tables.overview(compared, started, installed)
-    figure = Figure(figsize=(9.6, 2.5), layout="constrained", facecolor="none")
+def overview(panels: Sequence[tuple[str, str, list[float]]], narrow: bool = False) -> Figure:
+    """What decides first, runtime by runtime, for the bundled model; on a ground of any shade, light or dark.
+
+    A narrow one has its panels one below the other.
+    """
+    figure = Figure(figsize=(4.2, 6.4) if narrow else (9.6, 2.5), layout="constrained", facecolor="none")
     places = range(len(tables.RUNTIMES))
-    for axes, (title, form, values) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+    shape = (len(panels), 1) if narrow else (1, len(panels))
+    for axes, (title, form, values) in zip(figure.subplots(*shape, sharey=True), panels, strict=True):
         axes.barh(places, values, 0.66, color=[LOUD, *[QUIET] * (len(values) - 1)])
         for i, value in enumerate(values):
             axes.annotate(form.format(value), (value, i), (5, 0), textcoords="offset points", va="center", fontsize=10,
@@ -250,10 +266,10 @@ def overview(compared: dict[str, Any], started: dict[str, Any], installed: dict[
         axes.grid(visible=False)
         axes.set_axis_off()
         axes.set_ylim(len(values) - 0.5, -0.5)
-    first = figure.axes[0]
-    for i, (name, *_) in enumerate(tables.RUNTIMES):
-        first.annotate(name, (0, i), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=10.5,
-                       color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
+    for axes in figure.axes if narrow else figure.axes[:1]:
+        for i, (name, *_) in enumerate(tables.RUNTIMES):
+            axes.annotate(name, (0, i), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=10.5,
+                          color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
     return figure
 
 
@@ -381,7 +397,8 @@ def main() -> None:
     three = [options.results / f"{name}.json" for name in ("compare", "startup", "sizes")]
     if all(path.exists() for path in three):
         read = [json.loads(path.read_text(encoding="utf-8")) for path in three]
-        figures["overview"] = overview(*read)
+        panels = tables.overview(*read)
+        figures |= {"overview": overview(panels), "overview-narrow": overview(panels, narrow=True)}
         if options.results == HERE / "results":
             page = {"ONNX Runtime": report.against("ONNX Runtime", *read)}
             MOVING.write_text(report.fill(MOVING.read_text(encoding="utf-8"), page), "utf-8")

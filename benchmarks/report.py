@@ -3,14 +3,20 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import machine
+
 Row = tuple[str, ...]
+Table = tuple[str, Row, list[Row]]  # what was measured, head, rows
 NOTHING = "-"
+TEXTS = Path(__file__).resolve().parent / "results" / "texts.json"
+WIDTH = 118  # characters of a line
 
 
 def dumps(result: dict[str, Any]) -> str:
@@ -27,6 +33,22 @@ def write(path: Path, result: dict[str, Any]) -> None:
     beside.replace(path)
 
 
+def tokens(name: str) -> str:
+    """How many a text of one of `data.sets` has in the mean, special ones included, as results/texts.json counted."""
+    counted = json.loads(TEXTS.read_text(encoding="utf-8"))["sets"][name]["tokens a text"]
+    return f"{counted:.0f} tokens"
+
+
+def measured_on(what: str, result: Mapping[str, Any], path: str) -> str:
+    """The line above a table: what was measured, on what and when; `path` leads from the page to the result."""
+    return filled(f"{what}. {machine.in_short(result['machine'])}: [{Path(path).name}]({path})")
+
+
+def filled(text: str, indent: str = "") -> str:
+    """A paragraph in lines that can be read in the source, links whole."""
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
 @dataclass(frozen=True)
 class Target:
     """One row of the table of targets: npdistil in `precision` against the fastest of its rivals."""
@@ -38,14 +60,10 @@ class Target:
 
     @property
     def title(self) -> str:
-        """For the table."""
-        names = {
-            "sst2": "SST-2 dev, strings to labels",
-            "long": "long texts, cut at 512 tokens",
-            "memory": "peak memory, a quarter of SST-2 dev",
-        }
+        """For the table of its precision."""
         pause = f" after {self.pause} ms" if self.pause else ""
-        return f"{names.get(self.work, f'one text of {self.work} tokens')}{pause}, {self.precision}"
+        names = {"sst2": "SST-2 dev", "long": "reviews", "memory": "peak memory"}
+        return f"{names.get(self.work, f'{self.work} tokens')}{pause}"
 
     @property
     def more_is_better(self) -> bool:
@@ -90,21 +108,23 @@ def after_pause(latency_us: dict[str, Any], work: str, pause: int) -> dict[str, 
     return {name: [median(turn) / 1e3 for turn in each] for name, each in turns.items() if each}
 
 
-def target_rows(measured: dict[str, Any], paused: dict[str, Any]) -> list[Row]:
-    """Work, npdistil, fastest rival, ratio with its range over the rounds, target, met or not.
+def target_rows(measured: dict[str, Any], paused: dict[str, Any], precision: str) -> list[Row]:
+    """Work, npdistil, fastest rival, ratio with its range over the rounds, what was asked, met or not.
 
     `measured` is what compare.py found for a model, `paused` the latencies that pauses.py did.
     """
     rows: list[Row] = []
     for target in TARGETS:
+        if target.precision != precision:
+            continue
         figures = after_pause(paused, target.work, target.pause) if target.pause else rounds(measured, target.work)
-        ours = figures.get(f"npdistil {target.precision}")
+        ours = figures.get(f"npdistil {precision}")
         # int8 stands against every precision, float32 against float32; memory against ONNX Runtime.
         rivals = {
             name: values
             for name, values in figures.items()
             if "npdistil" not in name
-            and (target.precision == "int8" or precision_of(measured, name) == "float32")
+            and (precision == "int8" or precision_of(measured, name) == "float32")
             and (target.work != "memory" or name == "ONNX Runtime int8")
         }
         if not ours or not rivals:
@@ -121,7 +141,7 @@ def target_rows(measured: dict[str, Any], paused: dict[str, Any]) -> list[Row]:
             (
                 target.title,
                 f"{short(median(ours))} {unit}",
-                f"{short(median(rivals[rival]))} {unit} ({rival})",
+                f"{short(median(rivals[rival]))} ({rival})",
                 f"{ratio:.2f}{spread}",
                 _bound(target),
                 "yes" if met else "NO",
@@ -130,32 +150,53 @@ def target_rows(measured: dict[str, Any], paused: dict[str, Any]) -> list[Row]:
     return rows
 
 
-TARGET_HEAD = ("work", "npdistil", "fastest other", "ratio (over the rounds)", "target", "met")
+TARGET_HEAD = ("work", "npdistil", "fastest other", "ratio (over the rounds)", "asked", "met")
+TARGETS_OF = {
+    "int8": "int8 against every precision of the others, in memory against ONNX Runtime's int8",
+    "float32": "float32 against float32",
+}
+TAILS = ("8", "32", "128", "512")  # tokens of the texts whose slowest calls are shown; all would not fit a page
 
 
-def overview_rows(measured: dict[str, Any]) -> tuple[Row, list[Row]]:
-    """Everybody: throughput, latency by length with its 90th and 99th percentile, memory, accuracy; fastest first."""
-    lengths = list(measured.get("latency_us", {}))
-    long = "long" in measured
-    head = ("runtime", "SST-2 texts/s", *(["long texts/s"] if long else []))
-    head += (*(f"{n} tokens, ms" for n in lengths), "peak MB", "labels as float32", "accuracy")
+def overview_tables(measured: dict[str, Any]) -> list[Table]:
+    """Everybody, fastest first: throughput, memory and labels; one text by length; the slowest calls."""
     rates = rounds(measured, "sst2")
-    rows = []
     passed = [name for name, check in measured["checks"].items() if check["passed"]]
-    for name in sorted(passed, key=lambda name: -median(rates.get(name, [0]))):
+    names = sorted(passed, key=lambda name: -median(rates.get(name, [0])))
+    long, memory = rounds(measured, "long"), rounds(measured, "memory")
+    what = f"Texts a second from strings to labels, of SST-2 dev ({tokens('SST-2 dev')} a text)"
+    if long:
+        what += f" and of film reviews cut at 512 tokens ({tokens('film reviews')} a text)"
+    head: Row = ("runtime", "SST-2/s", *(["reviews/s"] if long else []), "peak MB", "same labels", "accuracy")
+    found: list[Table] = [(f"{what}; peak memory; labels as transformers' in float32; accuracy on SST-2 dev", head, [])]
+    for name in names:
         check = measured["checks"][name]
-        row = [name, _with_spread(rates.get(name, []))]
-        if long:
-            row.append(_with_spread(rounds(measured, "long").get(name, [])))
-        row += [_percentiles(measured["latency_us"][n].get(name, [])) for n in lengths]
-        memory = rounds(measured, "memory").get(name)
-        row += [f"{memory[0]:.0f}" if memory else NOTHING, f"{check['agreement']:.1%}", f"{check['accuracy']:.2%}"]
-        rows.append(tuple(row))
-    return head, rows
+        found[0][2].append(
+            (
+                name,
+                _with_spread(rates.get(name, [])),
+                *([_with_spread(long.get(name, []))] if long else []),
+                f"{memory[name][0]:.0f}" if name in memory else NOTHING,
+                f"{check['agreement']:.1%}",
+                f"{check['accuracy']:.2%}",
+            )
+        )
+    times = measured.get("latency_us", {})
+    if times:
+        rows = [(name, *(_middle(turns.get(name, [])) for turns in times.values())) for name in names]
+        found.append(("Milliseconds of one text, ids to logits: the median", ("tokens of the text", *times), rows))
+    if some := {length: turns for length, turns in times.items() if length in TAILS}:
+        rows = [(name, *(_slowest(turns.get(name, [])) for turns in some.values())) for name in names]
+        what = "Milliseconds of one text, ids to logits: the 90th and the 99th percentile"
+        found.append((what, ("tokens of the text", *some), rows))
+    return found
 
 
 def against(rival: str, compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> str:
-    """A table of npdistil beside one other runtime in all that was measured of both; each row has who is ahead."""
+    """A table of npdistil beside one other runtime in all that was measured of both; each row has who is ahead.
+
+    Above it is what it was measured on; links lead from a page of docs/.
+    """
     # What, unit, npdistil's and the other's in each round, whether more is better.
     rows: list[tuple[str, str, list[float], list[float], bool]] = []
     for model, measured in compared["models"].items():
@@ -163,8 +204,8 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
         for precision in ("int8", "float32"):
             names = [name for name in measured["checks"] if name.startswith(f"{rival} {precision}")]
             for work, what, unit in (
-                ("sst2", "sentences", "/s"),
-                ("long", "film reviews, cut at 512 tokens", "/s"),
+                ("sst2", f"sentences of {tokens('SST-2 dev')}", "/s"),
+                ("long", f"film reviews of {tokens('film reviews')}", "/s"),
                 *((n, f"one text of {n} tokens", " ms") for n in ("8", "32", "128", "512")),
                 ("memory", "peak memory", " MB"),
             ):
@@ -178,14 +219,22 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
                     rows.append((f"{what}, {size}, {precision}", unit, ours, theirs, unit == "/s"))
         for precision in ("int8", "float32") if model == "bundled" else ():
             checks = {name: each["accuracy"] * 100 for name, each in measured["checks"].items() if each["passed"]}
-            best = max(each for name, each in checks.items() if name.startswith(f"{rival} {precision}"))
-            rows.append((f"accuracy, {size}, {precision}", " %", [checks[f"npdistil {precision}"]], [best], True))
+            best = [each for name, each in checks.items() if name.startswith(f"{rival} {precision}")]
+            if best:  # else none of its labels were good enough to be timed
+                ours = [checks[f"npdistil {precision}"]]
+                rows.append((f"accuracy, {size}, {precision}", " %", ours, [max(best)], True))
     for size in ("full size", "bundled"):
         ours, theirs = (started["commands"][f"{name} int8, {size}"]["seconds"] for name in ("npdistil", rival))
         rows.append((f"from start to the first label, {size}, int8", " s", ours, theirs, False))
     ours, theirs = ([installed["installed"][name]["bytes"] / 1e6] for name in ("npdistil", rival))
     rows.append(("installed", " MB", ours, theirs, False))
-    return markdown(
+    lines = [
+        measured_on(what, result, f"../benchmarks/results/{result['benchmark']}.json")
+        for what, result in (
+            ("Texts, memory and accuracy, on all CPUs", compared), ("Start", started), ("Installed size", installed)
+        )
+    ]  # fmt: skip
+    table = markdown(
         ("", "npdistil", rival, "ahead"),
         [
             (
@@ -197,6 +246,7 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
             for what, unit, ours, theirs, more in rows
         ],
     )
+    return "\n\n".join((*lines, table))
 
 
 def _ahead(rival: str, ours: list[float], theirs: list[float], more: bool, unit: str) -> str:
@@ -213,18 +263,21 @@ def _ahead(rival: str, ours: list[float], theirs: list[float], more: bool, unit:
 
 
 def targets(result: dict[str, Any]) -> str:
-    """The table of targets, full-size model, as text."""
+    """The tables of targets, full-size model, as text."""
     measured = result["models"].get("full-size")
-    return _text(TARGET_HEAD, target_rows(measured, {})) if measured and "checks" in measured else ""
+    if not measured or "checks" not in measured:
+        return ""
+    tables = [f"{what}\n{text(TARGET_HEAD, target_rows(measured, {}, name))}" for name, what in TARGETS_OF.items()]
+    return "\n\n".join(tables)
 
 
 def overview(result: dict[str, Any]) -> str:
-    """Every model's table, as text, and who was skipped."""
+    """Every model's tables, as text, and who was skipped."""
     parts = []
     for model, measured in result["models"].items():
-        head, rows = overview_rows(measured)
-        parts += [f"\n{model} model, {result['threads']} threads: median (and spread; for latency p90, p99)"]
-        parts += [_text(head, rows), *(f"skipped {name}: {why}" for name, why in measured["skipped"].items())]
+        parts += [f"\n{model} model, {result['threads']} threads"]
+        parts += [f"\n{filled(what)}\n\n{text(head, rows)}" for what, head, rows in overview_tables(measured)]
+        parts += [f"\nskipped {name}: {why}" for name, why in measured["skipped"].items()]
     return "\n".join(parts)
 
 
@@ -257,11 +310,17 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _percentiles(turns: list[list[int]]) -> str:
-    times = [each / 1e3 for turn in turns for each in turn]
-    if not times:
-        return NOTHING
-    return f"{short(median(times))} ({short(percentile(times, 0.9))}, {short(percentile(times, 0.99))})"
+def _times(turns: list[list[int]]) -> list[float]:
+    """Milliseconds of all calls."""
+    return [each / 1e3 for turn in turns for each in turn]
+
+
+def _middle(turns: list[list[int]]) -> str:
+    return short(median(_times(turns))) if turns else NOTHING
+
+
+def _slowest(turns: list[list[int]]) -> str:
+    return ", ".join(short(percentile(_times(turns), share)) for share in (0.9, 0.99)) if turns else NOTHING
 
 
 def _with_spread(values: list[float]) -> str:
@@ -272,7 +331,7 @@ def _with_spread(values: list[float]) -> str:
 
 
 def _bound(target: Target) -> str:
-    return f"{'at least' if target.more_is_better else 'at most'} {target.bound}"
+    return f"{'≥' if target.more_is_better else '≤'} {target.bound}"
 
 
 def short(value: float) -> str:
@@ -280,7 +339,13 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _text(head: Row, rows: Sequence[Row]) -> str:
+def digits(value: float) -> str:
+    """Three digits, or all of a whole number, of what may be very small."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def text(head: Row, rows: Sequence[Row]) -> str:
+    """A table for a terminal."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

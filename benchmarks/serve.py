@@ -44,8 +44,6 @@ IN_FLIGHT = 128  # texts on their way, so that the engine never waits for one; a
 NEEDS = (
     "npdistil",
     "numpy",
-    "numba",
-    "llvmlite",
     "tokenizers",
     "starlette",
     "httptools",
@@ -158,7 +156,9 @@ def table(result: dict[str, Any]) -> str:
     least, most = (found(over["memory"]) / 1e6 for found in (min, max))
     first = statistics.median(result["seconds to the first healthy answer"])
     client = statistics.median(loads[0]["CPUs that the client took of the service"])
+    what = f"Requests of texts of SST-2 dev, {report.tokens('SST-2 dev')} a text; the client on the same CPUs"
     return (
+        f"{report.measured_on(what, result, '../benchmarks/results/serve.json')}\n\n"
         f"{report.markdown(head, rows)}\n\n"
         f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, {over['429']:,} "
         f"refused with 429, {over.get('wrong', 0)} wrong, {over.get('lost', 0)} lost; memory between {least:.0f} and "

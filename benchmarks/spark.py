@@ -64,7 +64,10 @@ def plan(result: dict[str, Any]) -> str:
         ),
         ("memory for Python on a host of 16 cores", f"{(one + 15 * (two - one)) / 1e3:.1f} GB"),
     ]
-    return report.markdown(("measured, and what follows", ""), figures)
+    version = result["machine"]["versions"]["pyspark"]
+    what = f"The bundled model, {result['rows']:,} phrases of SST-2's training set, Spark {version}"
+    head = report.measured_on(what, result, "../benchmarks/results/spark.json")
+    return f"{head}\n\n{report.markdown(('measured, and what follows', ''), figures)}"
 
 
 def measure(texts: list[str], rounds: int, scratch: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import machine
-from peers import PEERS, Runner
+from peers import OWN, PEERS, Runner
 
 SETTLE = 0.25  # seconds for thread pools to stop spinning before another process is timed
 # Every library reads its own; a runtime that is given its threads by its interface gets the same number here.
@@ -129,7 +129,7 @@ def main() -> None:
         answers.flush()
 
     name, model, files, threads, streams = sys.argv[1:]
-    peer = PEERS[name]
+    peer = (PEERS | OWN)[name]
     start = time.perf_counter()
     runner = peer.runner(Path(model), Path(files), int(threads), peer.precision, int(streams))
     answer({"seconds": time.perf_counter() - start})

@@ -58,21 +58,21 @@ def foreign(call: str, settings: set[str] | None) -> list[str]:
 def keywords() -> str:
     """The module of types."""
     lines = [
-        '"""Types of the keywords that calls take. Made by docs/arguments.py of the records of settings."""',
+        '"""Types of the keywords that calls take. Made by docs/arguments.py of the records of settings.',
+        "",
+        "`Keywords` are the settings of a task, but for those that decide of what type an answer is, and arguments of",
+        "transformers; `Made` has what `pipeline` takes besides.",
+        '"""',
         "",
         "from collections.abc import Sequence",
         "from typing import Any, Literal, TypedDict",
         "",
         "",
         "class CallKeywords(TypedDict, total=False):",
-        '    """Arguments of transformers that every call takes."""',
-        "",
         *(f"    {name}: Any" for name in foreign(table.CALL, None)),
         "",
         "",
         "class LoadingKeywords(TypedDict, total=False):",
-        '    """Arguments of transformers that `pipeline` takes besides."""',
-        "",
         "    engine: str",
         "    precision: str | None",
         "    threads: int | None",
@@ -89,21 +89,13 @@ def keywords() -> str:
             "",
             "",
             f"class {name}Keywords(CallKeywords, total=False):",
-            f'    """Settings of {words(name)}, but for those that decide of what type an answer is."""',
-            "",
             *(f"    {each}: {kind} | None".replace("'", '"') for each, kind in own.items() if each not in apart),
             *(f"    {each}: Any" for each in more),
             "",
             "",
-            f"class {name}Made({name}Keywords, LoadingKeywords, total=False):",
-            '    """The same, and what `pipeline` takes besides."""',
+            f"class {name}Made({name}Keywords, LoadingKeywords, total=False): ...",
         ]
     return "\n".join(lines) + "\n"
-
-
-def words(name: str) -> str:
-    """A class's name in words."""
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
 
 
 def settings(record: type[TaskSettings]) -> list[str]:

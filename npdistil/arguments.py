@@ -38,8 +38,7 @@ class Argument:
         about: what becomes of it.
         takes: whether a value may be given.
         instead: how the error for another value goes on after "NAME is VALUE; ".
-        becomes: settings, or arguments of `load`, that a value stands for.
-        together: the same, of all arguments of the call.
+        becomes: settings, or arguments of `load`, that a value stands for beside the other arguments of its call.
         needs: a setting that a task must have, for the argument to mean anything there.
         same: what a model says of itself; another value is refused.
     """
@@ -49,10 +48,67 @@ class Argument:
     about: str
     takes: Callable[[Any], bool] = lambda value: True
     instead: str = ""
-    becomes: Callable[[Any], Mapping[str, Any]] = lambda value: {}
-    together: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda given: {}
+    becomes: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] = lambda value, given: {}
     needs: str = ""
     same: Callable[[Any], Any] | None = None
+
+
+def ignored(names: str, calls: tuple[str, ...], why: str) -> Argument:
+    """Any value may be given, and nothing depends on it."""
+    return Argument(names, calls, f"changes nothing: {why}")
+
+
+def refused(names: str, calls: tuple[str, ...], instead: str, *but: Any) -> Argument:
+    """No value may be given, but for those that ask for nothing."""
+    return Argument(names, calls, "refused", _among(*but), instead)
+
+
+def only(value: str, names: str, calls: tuple[str, ...], instead: str) -> Argument:
+    """One value may be given."""
+    return Argument(names, calls, f'"{value}"; others are refused', _among(value), instead)
+
+
+def stored(names: str, calls: tuple[str, ...], about: str, same: Callable[[Any], Any], instead: str = "") -> Argument:
+    """What a model or a tokenizer says of itself may be given."""
+    return Argument(names, calls, about, instead=instead, same=same)
+
+
+def renamed(names: str, calls: tuple[str, ...], about: str, to: str, needs: str = "") -> Argument:
+    """A setting, or an argument of `load`, by another name, or by its own among transformers' arguments."""
+    return Argument(names, calls, about, becomes=lambda value, given: {to: value}, needs=needs)
+
+
+def lowered(name: str) -> Argument:
+    """A setting whose choices transformers takes in any letter case, or as members of an enumeration."""
+
+    def becomes(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        value = getattr(value, "value", value)
+        return {name: value.lower() if isinstance(value, str) else value}
+
+    return Argument(name, (CALL,), "in any letter case", becomes=becomes, needs=name)
+
+
+def inner(names: str, calls: tuple[str, ...], of: str, call: str, what: str = "arguments") -> Argument:
+    """A dict of arguments of another call."""
+    return Argument(
+        names,
+        calls,
+        f"read as arguments of {of}",
+        lambda value: isinstance(value, Mapping),
+        f"expected a dict of {what}",
+        lambda value, given: read(call, value),
+    )
+
+
+def strategy(name: str, about: str) -> Argument:
+    """One of the two old arguments that stand for a strategy together, as transformers 4 has it."""
+
+    def becomes(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        joined = "first" if given.get("ignore_subwords") else "simple"
+        return {"aggregation_strategy": joined if given.get("grouped_entities") else "none"}
+
+    takes = _among(True, False)
+    return Argument(name, (CALL,), about, takes, "known are False, True", becomes, "aggregation_strategy")
 
 
 def _among(*values: Any) -> Callable[[Any], bool]:
@@ -74,42 +130,11 @@ def _dtype(value: Any) -> bool:
     return name.removeprefix("torch.") in HALVES
 
 
-def _mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _lower(name: str) -> Callable[[Any], dict[str, Any]]:
-    """A choice in any letter case, or a member of transformers' enumeration of it."""
-
-    def becomes(value: Any) -> dict[str, Any]:
-        value = getattr(value, "value", value)
-        return {name: value.lower() if isinstance(value, str) else value}
-
-    return becomes
-
-
-def _renamed(name: str) -> Callable[[Any], dict[str, Any]]:
-    return lambda value: {name: value}
-
-
-def _strategy(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The strategy that the two old arguments stand for together, as transformers 4 has it."""
-    joined = "first" if given.get("ignore_subwords") else "simple"
-    return {"aggregation_strategy": joined if given.get("grouped_entities") else "none"}
-
-
-def _inner(call: str) -> Callable[[Any], dict[str, Any]]:
-    """A dict of arguments of another call."""
-    return lambda given: read(call, given)
-
-
 def _nothing_of(value: Any) -> bool:
     return value is False or (isinstance(value, (Mapping, list, tuple)) and not value)
 
 
 FETCHED = "where a name on the Hub is looked for, and what it is asked for with; means nothing for a directory"
-DIRECTORY = "download what is meant, and give its directory"
-TEXTS = "texts alone are read here"
 ARGUMENTS = (
     Argument(
         "device",
@@ -133,141 +158,93 @@ ARGUMENTS = (
         _dtype,
         'numbers are float32\'s: leave it out, or give precision="int8" for smaller and faster ones',
     ),
-    Argument("framework", (CALL, MODEL), "changes nothing: there is one here, NumPy"),
-    Argument("use_fast", LOADING, "changes nothing: the tokenizer is the fast one, whose token ids are the same"),
-    Argument("trust_remote_code", LOADING, "changes nothing: no code of a model's is ever run"),
-    Argument("cache_dir, cache_folder", LOADING, FETCHED, becomes=_renamed("cache_dir")),
-    Argument("token, use_auth_token", LOADING, FETCHED, becomes=_renamed("token")),
-    Argument(
-        "revision",
-        LOADING,
-        'of a name on the Hub; with a directory, all but "main" are refused',
-        becomes=_renamed("revision"),
-    ),
-    Argument("local_files_only", LOADING, FETCHED, becomes=_renamed("local_files_only")),
-    Argument(
+    ignored("framework", (CALL, MODEL), "there is one here, NumPy"),
+    ignored("use_fast", LOADING, "the tokenizer is the fast one, whose token ids are the same"),
+    ignored("trust_remote_code", LOADING, "no code of a model's is ever run"),
+    renamed("cache_dir, cache_folder", LOADING, FETCHED, "cache_dir"),
+    renamed("token, use_auth_token", LOADING, FETCHED, "token"),
+    renamed("revision", LOADING, 'of a name on the Hub; with a directory, all but "main" are refused', "revision"),
+    renamed("local_files_only", LOADING, FETCHED, "local_files_only"),
+    ignored(
         "force_download, resume_download, proxies, mirror, etag_timeout, code_revision",
         LOADING,
-        "changes nothing: `huggingface_hub` has its own settings of these",
+        "`huggingface_hub` has its own settings of these",
     ),
-    Argument(
-        "subfolder, variant, gguf_file",
-        LOADING,
-        "refused",
-        _among("", "main"),
-        DIRECTORY,
-    ),
-    Argument("from_tf, from_flax", (MODEL,), "refused", _among(False), "convert it to model.safetensors first"),
-    Argument(
+    refused("subfolder, variant, gguf_file", LOADING, "download what is meant, and give its directory", "", "main"),
+    refused("from_tf, from_flax", (MODEL,), "convert it to model.safetensors first", False),
+    ignored(
         "low_cpu_mem_usage, attn_implementation, use_safetensors, torchscript, use_cache, return_dict, tie_weights, "
         "ignore_mismatched_sizes, offload_folder, max_memory, tp_plan",
         (MODEL,),
-        "changes nothing: how a model is held and computed in torch",
+        "how a model is held and computed in torch",
     ),
-    Argument(
+    refused(
         "output_attentions, output_hidden_states",
         (MODEL,),
-        "refused",
-        _among(False),
         "a model's `attentions(token_ids)` and `all_hidden_states(token_ids)` give them",
+        False,
     ),
-    Argument(
+    refused(
         "load_in_8bit, load_in_4bit, quantization_config",
         (MODEL,),
-        "refused",
-        _among(False),
         'give precision="int8" to `pipeline` or `load`',
+        False,
     ),
-    Argument(
-        "num_labels", (MODEL,), "the number that the model has; others are refused", same=lambda m: m.config.num_labels
-    ),
-    Argument(
-        "id2label",
-        (MODEL,),
-        "the labels that the model has; others are refused",
-        same=lambda m: m.config.id2label,
-    ),
-    Argument(
-        "label2id", (MODEL,), "those that the model has; others are refused", same=lambda m: {**m.config.label2id}
-    ),
-    Argument(
+    stored("num_labels", (MODEL,), "the number that the model has; others are refused", lambda m: m.config.num_labels),
+    stored("id2label", (MODEL,), "the labels that the model has; others are refused", lambda m: m.config.id2label),
+    stored("label2id", (MODEL,), "those that the model has; others are refused", lambda m: {**m.config.label2id}),
+    stored(
         "problem_type",
         (MODEL,),
         "the model's; others are refused: `function_to_apply` says what makes scores of logits",
-        same=lambda m: m.config.problem_type,
+        lambda m: m.config.problem_type,
     ),
-    Argument(
-        "model_kwargs",
-        (PIPELINE, SENTENCES),
-        "read as arguments of `AutoModel.from_pretrained`",
-        _mapping,
-        "expected a dict of arguments",
-        _inner(MODEL),
-    ),
+    inner("model_kwargs", (PIPELINE, SENTENCES), "`AutoModel.from_pretrained`", MODEL),
     Argument("config_kwargs, model_card_data", (SENTENCES,), "refused unless empty", _nothing_of, "leave it out"),
-    Argument(
-        "tokenizer_kwargs, processor_kwargs",
-        (SENTENCES,),
-        "read as arguments of `AutoTokenizer.from_pretrained`",
-        _mapping,
-        "expected a dict of arguments",
-        _inner(TOKENIZER),
-    ),
-    Argument(
+    inner("tokenizer_kwargs, processor_kwargs", (SENTENCES,), "`AutoTokenizer.from_pretrained`", TOKENIZER),
+    ignored(
         "padding_side, add_prefix_space, legacy, model_input_names, tokenizer_type, tokenizer_file, vocab_file",
         (TOKENIZER,),
-        "changes nothing: texts are never padded, and the model's tokenizer is used as it is stored",
+        "texts are never padded, and the model's tokenizer is used as it is stored",
     ),
-    Argument(
+    stored(
         "do_lower_case",
         (TOKENIZER,),
         "what the tokenizer does anyway; else refused",
-        instead="tokenizer_config.json in the model's directory says it",
-        same=lambda t: bool(getattr(t.normalizer, "lowercase", False)),
+        lambda t: bool(getattr(t.normalizer, "lowercase", False)),
+        "tokenizer_config.json in the model's directory says it",
     ),
-    Argument(
+    stored(
         "model_max_length, max_length, max_len",
         (TOKENIZER,),
         "what the tokenizer says anyway; else refused: `max_length` is a setting of pipelines",
-        same=lambda t: t.model_max_length,
+        lambda t: t.model_max_length,
     ),
-    Argument(
-        "truncation_side",
-        (TOKENIZER,),
-        "what the tokenizer says anyway; else refused",
-        same=lambda t: t.truncation_side,
+    stored(
+        "truncation_side", (TOKENIZER,), "what the tokenizer says anyway; else refused", lambda t: t.truncation_side
     ),
-    Argument(
+    stored(
         "clean_up_tokenization_spaces",
         (TOKENIZER,),
         "changes nothing here where it says what the tokenizer's directory says; else refused",
-        same=lambda t: t.clean_up_tokenization_spaces,
+        lambda t: t.clean_up_tokenization_spaces,
     ),
-    Argument(
-        "padding, truncation",
-        (TOKENIZER,),
-        "changes nothing: these are settings of a pipeline's call",
-    ),
-    Argument(
+    ignored("padding, truncation", (TOKENIZER,), "these are settings of a pipeline's call"),
+    refused(
         "feature_extractor, image_processor, video_processor, processor, modelcard",
         (PIPELINE,),
-        "refused",
-        _among(""),
-        TEXTS,
+        "texts alone are read here",
+        "",
     ),
-    Argument("args_parser", (PIPELINE,), "refused", _among(""), "calls are read as transformers' own reads them"),
-    Argument("binary_output", (PIPELINE,), "refused", _among(False), "an answer is what a call returns; pickle that"),
-    Argument("pipeline_class", (PIPELINE,), "refused", _among(""), "the task says which class it is"),
-    Argument("num_workers", (CALL,), "changes nothing: `threads` says how many share the work"),
-    Argument(
-        "padding, pad_to_max_length, pad_to_multiple_of, padding_side",
-        (CALL,),
-        "changes nothing: texts are never padded",
-    ),
-    Argument(
+    refused("args_parser", (PIPELINE,), "calls are read as transformers' own reads them", ""),
+    refused("binary_output", (PIPELINE,), "an answer is what a call returns; pickle that", False),
+    refused("pipeline_class", (PIPELINE,), "the task says which class it is", ""),
+    ignored("num_workers", (CALL,), "`threads` says how many share the work"),
+    ignored("padding, pad_to_max_length, pad_to_multiple_of, padding_side", (CALL,), "texts are never padded"),
+    ignored(
         "return_token_type_ids, return_attention_mask, verbose",
         (CALL,),
-        "changes nothing: a DistilBERT has no token types, and no text is padded",
+        "a DistilBERT has no token types, and no text is padded",
     ),
     Argument(
         "add_special_tokens",
@@ -276,81 +253,34 @@ ARGUMENTS = (
         _among(True),
         "the model was trained with special tokens; `model.hidden_states(token_ids)` takes any ids",
     ),
-    Argument(
-        "tokenizer_kwargs, tokenize_kwargs",
-        (CALL,),
-        "read as arguments of the call itself",
-        _mapping,
-        "expected a dict of arguments for the tokenizer",
-        _inner(CALL),
-    ),
-    Argument("offset_mapping", (CALL,), "refused", _among(""), "offsets are those of the model's own tokenizer"),
-    Argument(
-        "function_to_apply",
-        (CALL,),
-        "in any letter case",
-        becomes=_lower("function_to_apply"),
-        needs="function_to_apply",
-    ),
-    Argument(
-        "aggregation_strategy",
-        (CALL,),
-        "in any letter case",
-        becomes=_lower("aggregation_strategy"),
-        needs="aggregation_strategy",
-    ),
-    Argument(
+    inner("tokenizer_kwargs, tokenize_kwargs", (CALL,), "the call itself", CALL, "arguments for the tokenizer"),
+    refused("offset_mapping", (CALL,), "offsets are those of the model's own tokenizer", ""),
+    lowered("function_to_apply"),
+    lowered("aggregation_strategy"),
+    strategy(
         "grouped_entities",
-        (CALL,),
         'True is `aggregation_strategy="simple"`, or "first" beside `ignore_subwords=True`; False "none"',
-        _among(True, False),
-        "known are False, True",
-        together=_strategy,
-        needs="aggregation_strategy",
     ),
-    Argument(
+    strategy(
         "ignore_subwords",
-        (CALL,),
         'beside `grouped_entities=True`, True is `aggregation_strategy="first"`; alone it is "none", as there',
-        _among(True, False),
-        "known are False, True",
-        together=_strategy,
-        needs="aggregation_strategy",
     ),
-    Argument("multi_class", (CALL,), "`multi_label`", becomes=_renamed("multi_label"), needs="multi_label"),
-    Argument("topk", (CALL,), "`top_k`", becomes=_renamed("top_k"), needs="max_answer_len"),
-    Argument(
+    renamed("multi_class", (CALL,), "`multi_label`", "multi_label", needs="multi_label"),
+    renamed("topk", (CALL,), "`top_k`", "top_k", needs="max_answer_len"),
+    ignored(
         "convert_to_numpy, show_progress_bar, pool, chunk_size",
         (ENCODE,),
-        "changes nothing: vectors are NumPy's, and there is no bar and no pool of processes",
+        "vectors are NumPy's, and there is no bar and no pool of processes",
     ),
-    Argument("modules", (SENTENCES,), "refused", _among(""), "give the directory that has modules.json"),
-    Argument(
-        "backend",
-        (SENTENCES,),
-        '"torch"; others are refused',
-        _among("torch"),
-        "there is one backend here: leave it out",
-    ),
-    Argument(
-        "output_value",
-        (ENCODE,),
-        '"sentence_embedding"; others are refused',
-        _among("sentence_embedding"),
-        'pipeline("feature-extraction") gives the states of tokens',
-    ),
-    Argument(
-        "precision",
-        (ENCODE,),
-        '"float32"; others are refused',
-        _among("float32"),
-        "vectors are float32: quantise what comes back",
-    ),
+    refused("modules", (SENTENCES,), "give the directory that has modules.json", ""),
+    only("torch", "backend", (SENTENCES,), "there is one backend here: leave it out"),
+    only("sentence_embedding", "output_value", (ENCODE,), 'pipeline("feature-extraction") gives the states of tokens'),
+    only("float32", "precision", (ENCODE,), "vectors are float32: quantise what comes back"),
     Argument(
         "normalize_embeddings",
         (ENCODE,),
         "`normalize`, where it is True",
-        becomes=lambda v: {"normalize": True} if v else {},
+        becomes=lambda value, given: {"normalize": True} if value else {},
     ),
 )
 TABLE = {(call, name): each for each in ARGUMENTS for call in each.calls for name in each.names.split(", ")}
@@ -384,7 +314,7 @@ def read(call: str, given: Mapping[str, Any], settings: Collection[str] = ()) ->
         elif value is not None and argument.same is None:
             if not argument.takes(value):
                 raise InputError(f"{name} is {shown(value)}; {argument.instead}")
-            stands_for |= {**argument.becomes(value), **argument.together(given)}
+            stands_for |= argument.becomes(value, given)
     return stands_for | own
 
 

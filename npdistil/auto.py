@@ -11,6 +11,7 @@ from .checkpoint.sentence import read_modules
 from .checkpoint.tokenizer import read_tokenization
 from .errors import InputError
 from .model import Model, load
+from .settings import check_known
 from .tokenizer import Tokenizer
 
 
@@ -114,8 +115,7 @@ class AutoTokenizer:
 def _own(call: str, given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The arguments of ours that a call's stand for."""
     own = read(call, given)
-    if unknown := [name for name in own if name not in names]:
-        raise InputError(f"unknown argument: {', '.join(unknown)}; known are {', '.join(names)} and transformers' own")
+    check_known("argument", own, names, " and transformers' own")
     return own
 
 

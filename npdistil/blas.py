@@ -34,7 +34,7 @@ def one_thread() -> Iterator[None]:
     """Products in here run on the thread that asks for them; the last to leave gives the BLAS its threads back.
 
     The setting is the process's. Whoever multiplies elsewhere in the process meanwhile has one thread too, and must not
-    set the number itself. Does nothing where `is_held` is false.
+    set the number itself. Does nothing with any other BLAS than OpenBLAS.
     """
     global _callers, _before
     found = _openblas()
@@ -54,11 +54,6 @@ def one_thread() -> Iterator[None]:
             _callers -= 1
             if not _callers:
                 set_threads(_before)
-
-
-def is_held() -> bool:
-    """Whether NumPy's BLAS is an OpenBLAS, which `one_thread` can hold."""
-    return _openblas() is not None
 
 
 @cache

@@ -28,37 +28,29 @@ Item = TypeVar("Item")
 
 
 class Encoder(Protocol):
-    """What an engine brings. Rows of both results depend on no other text and not on threads, bit for bit."""
+    """What an engine brings. Rows of both results depend on no other text and not on threads, bit for bit.
 
-    @property
-    def name(self) -> str:
-        """The engine's: "numpy" or "compiled"."""
-        ...
+    Attributes:
+        name: the engine's, "numpy" or "compiled".
+        threads: how many it may use.
+        at_once: tokens that `encode` should be given at most: memory grows with them, and Ctrl-C may wait for them.
+    """
 
-    @property
-    def threads(self) -> int:
-        """How many it may use."""
-        ...
-
-    @property
-    def at_once(self) -> int:
-        """Tokens that `encode` should be given at most: memory grows with them, and Ctrl-C may wait for them."""
-        ...
+    name: str
+    threads: int
+    at_once: int
 
     def encode(self, ids: Array, bounds: Array, rows: Array | None = None, positions: Array | None = None) -> Array:
         """Ids int64 [T] and bounds int64 [B + 1] -> last hidden states float32 [T, D], or [R, D] at `rows`.
 
         `positions` int64 [T] are rows of the position table, by default counted from 0 in every text.
         """
-        ...
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """The operator that heads run on: float32 [M, in], [out, in], [out] -> [M, out]."""
-        ...
 
     def on_one_thread(self) -> "Encoder":
         """The same encoder, which works on the thread that calls it and on no other."""
-        ...
 
 
 class NumpyEncoder:

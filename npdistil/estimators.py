@@ -16,8 +16,8 @@ from .distilbert.encoder import Array
 from .errors import InputError, MissingExtraError
 from .model import Model, load
 from .pipelines import EmbeddingPipeline
-from .settings import Kind, Settings, check, choice, setting, whole
-from .tasks.base import LongTextSettings, truncation
+from .settings import Kind, Settings, check, check_known, choice, setting, whole
+from .tasks.base import TRUNCATES, LongTextSettings
 from .tasks.embedding import EmbeddingSettings
 from .tasks.text_classification import COMBINE
 from .text import items_of
@@ -41,9 +41,7 @@ class Estimator:
         first = Parameter("model", Parameter.POSITIONAL_OR_KEYWORD, default=None)
         cls.__signature__ = cls.settings_type.signature(first)
         if cls.__doc__:  # python -OO has none
-            own = cls.settings_type.described().replace(
-                "Args:", "Args:\n    model: what `load` takes, or a loaded `Model`.", 1
-            )
+            own = cls.settings_type.described("model: what `load` takes, or a loaded `Model`.")
             cls.__doc__ = f"{cleandoc(cls.__doc__)}\n\n{own}\n"
 
     def __init__(self, model: Any = None, **settings: Any) -> None:
@@ -67,8 +65,7 @@ class Estimator:
         Raises:
             InputError: a setting that does not exist.
         """
-        if unknown := [name for name in params if name not in self.get_params()]:
-            raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(self.get_params())}")
+        check_known("setting", params, self.get_params())
         for name, value in params.items():
             setattr(self, name, value)
         return self
@@ -205,10 +202,7 @@ class Embedder(Estimator):
 
 
 CLASSES = Kind(
-    "expected a list of values, one for each of the model's labels",
-    lambda value: isinstance(value, (list, tuple)),
-    str,
-    {"type": "array"},
+    "expected a list of values, one for each of the model's labels", lambda value: isinstance(value, (list, tuple))
 )
 
 
@@ -225,7 +219,7 @@ class ClassifierSettings(LongTextSettings):
         'what becomes of the scores of windows or sentences: their "mean", the "max" of each label, or those of the '
         '"first".',
     )
-    truncation: bool | str = setting(False, truncation(), "as for text classification.")
+    truncation: bool | str = setting(False, TRUNCATES, "as for text classification.")
     batch_size: int = setting(256, whole(), "texts that are run at once; results do not depend on it.")
 
 

@@ -1,12 +1,14 @@
-"""Types of the keywords that calls take. Made by docs/arguments.py of the records of settings."""
+"""Types of the keywords that calls take. Made by docs/arguments.py of the records of settings.
+
+`Keywords` are the settings of a task, but for those that decide of what type an answer is, and arguments of
+transformers; `Made` has what `pipeline` takes besides.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 
 class CallKeywords(TypedDict, total=False):
-    """Arguments of transformers that every call takes."""
-
     framework: Any
     num_workers: Any
     padding: Any
@@ -23,8 +25,6 @@ class CallKeywords(TypedDict, total=False):
 
 
 class LoadingKeywords(TypedDict, total=False):
-    """Arguments of transformers that `pipeline` takes besides."""
-
     engine: str
     precision: str | None
     threads: int | None
@@ -63,8 +63,6 @@ class LoadingKeywords(TypedDict, total=False):
 
 
 class TextClassificationKeywords(CallKeywords, total=False):
-    """Settings of text classification, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     long_text: Literal["windows", "sentences", "truncate", "error"] | None
     max_length: int | None
@@ -73,13 +71,10 @@ class TextClassificationKeywords(CallKeywords, total=False):
     truncation: bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"] | None
 
 
-class TextClassificationMade(TextClassificationKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class TextClassificationMade(TextClassificationKeywords, LoadingKeywords, total=False): ...
 
 
 class TokenClassificationKeywords(CallKeywords, total=False):
-    """Settings of token classification, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     ignore_labels: Sequence[str] | None
     stride: int | None
@@ -87,13 +82,10 @@ class TokenClassificationKeywords(CallKeywords, total=False):
     delimiter: str | None
 
 
-class TokenClassificationMade(TokenClassificationKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class TokenClassificationMade(TokenClassificationKeywords, LoadingKeywords, total=False): ...
 
 
 class QuestionAnsweringKeywords(CallKeywords, total=False):
-    """Settings of question answering, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     doc_stride: int | None
     max_answer_len: int | None
@@ -104,25 +96,19 @@ class QuestionAnsweringKeywords(CallKeywords, total=False):
     topk: Any
 
 
-class QuestionAnsweringMade(QuestionAnsweringKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class QuestionAnsweringMade(QuestionAnsweringKeywords, LoadingKeywords, total=False): ...
 
 
 class FillMaskKeywords(CallKeywords, total=False):
-    """Settings of fill mask, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     targets: str | Sequence[str] | None
     truncation: bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"] | None
 
 
-class FillMaskMade(FillMaskKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class FillMaskMade(FillMaskKeywords, LoadingKeywords, total=False): ...
 
 
 class ZeroShotClassificationKeywords(CallKeywords, total=False):
-    """Settings of zero shot classification, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     hypothesis_template: str | None
     multi_label: bool | None
@@ -130,25 +116,19 @@ class ZeroShotClassificationKeywords(CallKeywords, total=False):
     multi_class: Any
 
 
-class ZeroShotClassificationMade(ZeroShotClassificationKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class ZeroShotClassificationMade(ZeroShotClassificationKeywords, LoadingKeywords, total=False): ...
 
 
 class FeatureExtractionKeywords(CallKeywords, total=False):
-    """Settings of feature extraction, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     return_tensors: bool | Literal["np", "pt"] | None
     truncation: bool | Literal["longest_first", "only_first", "only_second", "do_not_truncate"] | None
 
 
-class FeatureExtractionMade(FeatureExtractionKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class FeatureExtractionMade(FeatureExtractionKeywords, LoadingKeywords, total=False): ...
 
 
 class EmbeddingKeywords(CallKeywords, total=False):
-    """Settings of embedding, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     long_text: Literal["windows", "sentences", "truncate", "error"] | None
     max_length: int | None
@@ -160,28 +140,21 @@ class EmbeddingKeywords(CallKeywords, total=False):
     truncate_dim: int | None
 
 
-class EmbeddingMade(EmbeddingKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class EmbeddingMade(EmbeddingKeywords, LoadingKeywords, total=False): ...
 
 
 class MultipleChoiceKeywords(CallKeywords, total=False):
-    """Settings of multiple choice, but for those that decide of what type an answer is."""
-
     batch_size: int | None
 
 
-class MultipleChoiceMade(MultipleChoiceKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class MultipleChoiceMade(MultipleChoiceKeywords, LoadingKeywords, total=False): ...
 
 
 class ExplanationKeywords(CallKeywords, total=False):
-    """Settings of explanation, but for those that decide of what type an answer is."""
-
     batch_size: int | None
     label: str | None
     method: Literal["occlusion", "shapley"] | None
     samples: int | None
 
 
-class ExplanationMade(ExplanationKeywords, LoadingKeywords, total=False):
-    """The same, and what `pipeline` takes besides."""
+class ExplanationMade(ExplanationKeywords, LoadingKeywords, total=False): ...

@@ -51,11 +51,12 @@ class Model(Unchanging):
         self.checkpoint = checkpoint
         self.config = checkpoint.config
         self.precision = precision or ("int8" if self.config.quantized else "float32")
-        self.encoder = make_encoder(self.config, in_precision(checkpoint.params, self.precision), engine, threads)
+        params = in_precision(checkpoint.params, self.precision)
+        checkpoint.release()  # so that an engine that packs the weights can let go of each layer
+        self.encoder = make_encoder(self.config, params, engine, threads)
         self._head_settings: dict[str, Any] = {"pooler": self.config.pooler, "eps": self.config.layer_norm_eps}
         if checkpoint.head:  # no rows: so that an engine packs the head's weights now, and not with the first text
             self._logits(np.empty((0, self.config.dim), np.float32))
-        checkpoint.release()  # an engine that packs the weights has read them all
         self.engine = self.encoder.name
         self.threads = self.encoder.threads
         self.classes_ = np.array(self.config.labels)

@@ -229,6 +229,88 @@ class Pipeline:
         return self.model.run(self.processor, items)
 
 
+def as_model(model: Any, given: Mapping[str, Any]) -> Model:
+    """A model as it was given, or loaded with those of the arguments that `load` takes.
+
+    Raises:
+        InputError: a loaded model, and arguments for loading; and what `load` raises.
+    """
+    if not isinstance(model, Model):
+        return load(model, **{name: value for name, value in given.items() if name in (*ENGINE, *HUB)})
+    if any(given.get(name) not in (None, "auto") for name in ENGINE) or given.get("revision") not in (None, "main"):
+        raise InputError("engine, precision, threads and revision belong to `load`; this model is loaded already")
+    return model
+
+
+def check_tokenizer(tokenizer: Any, name: Any, model: Model) -> None:
+    """A model's tokenizer may be given beside it.
+
+    Raises:
+        InputError: another one.
+    """
+    if tokenizer is None or (isinstance(name, (str, os.PathLike)) and str(tokenizer) == str(name)):
+        return
+    other = tokenizer
+    if isinstance(tokenizer, (str, os.PathLike)):
+        from .auto import AutoTokenizer
+
+        other = AutoTokenizer.from_pretrained(tokenizer)
+    if not model.tokenizer.belongs(other):
+        raise InputError(
+            f"tokenizer is {shown(tokenizer)}, which is not that of {model.name_or_path}; the one in the model's "
+            "directory is used: leave it out, or save the other into a copy of that directory"
+        )
+
+
+def _names(record: type[Settings]) -> list[str]:
+    return [each.name for each in fields(record)]
+
+
+def _without_none(given: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """Without those that are None, but where that is a value of its own."""
+    meant = {each.name for each in fields(task_type(task).settings_type) if each.default is UNSET}
+    return {name: value for name, value in given.items() if value is not None or name in meant}
+
+
+def explain(
+    model: Model,
+    text: str,
+    label: str | None = None,
+    *,
+    attention: bool = False,
+    method: str = "occlusion",
+    samples: int = 16,
+) -> "Explanation":
+    """How much each word of a text adds to the log-odds of a label.
+
+    Args:
+        model: for sequence classification.
+        text: one that the model reads at once, so up to 512 tokens for the bundled model.
+        label: by default the one with the highest score.
+        attention: whether to give the attention of each layer and head too.
+        method: "occlusion" or "shapley", as for the task "explanation".
+        samples: orders of the words that "shapley" samples.
+
+    Raises:
+        InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
+
+    Example:
+        >>> import npdistil
+        >>> found = npdistil.explain(npdistil.load(), "A tedious film.")
+        >>> found.label, max(found.words, key=lambda word: word.value).text
+        ('NEGATIVE', 'tedious')
+    """
+    from .tasks.explanation import ExplanationTask
+
+    task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
+    inputs = task.preprocess([text])
+    (found,) = task.postprocess(model.forward(inputs))
+    return replace(found, attention=model.attentions(inputs.token_ids[:1])[0]) if attention else found
+
+
+# A class for each task. What type checkers know of their calls is said by hand: answers differ by what is given.
+
+
 class TextClassificationPipeline(Pipeline, Generic[A]):
     """`pipeline("text-classification")`."""
 
@@ -321,12 +403,7 @@ class QuestionAnsweringPipeline(Pipeline):
         ) -> Any: ...
         @overload
         def __call__(
-            self,
-            *,
-            question: Any,
-            context: Any,
-            top_k: int | None = ...,
-            **settings: Unpack[QuestionAnsweringKeywords],
+            self, *, question: Any, context: Any, top_k: int | None = ..., **settings: Unpack[QuestionAnsweringKeywords]
         ) -> Any: ...
         def __call__(self, *inputs: Any, **given: Any) -> Any:
             """As `Pipeline.__call__`."""
@@ -472,9 +549,7 @@ def pipeline(
 ) -> "TextClassificationPipeline[Any]": ...
 @overload
 def pipeline(
-    task: Literal["token-classification", "ner"],
-    model: AnyModel = ...,
-    **settings: "Unpack[TokenClassificationMade]",
+    task: Literal["token-classification", "ner"], model: AnyModel = ..., **settings: "Unpack[TokenClassificationMade]"
 ) -> "TokenClassificationPipeline[Token]": ...
 @overload
 def pipeline(
@@ -504,11 +579,7 @@ def pipeline(
 ) -> "QuestionAnsweringPipeline": ...
 @overload
 def pipeline(
-    task: Literal["fill-mask"],
-    model: AnyModel = ...,
-    *,
-    top_k: int | None = ...,
-    **settings: "Unpack[FillMaskMade]",
+    task: Literal["fill-mask"], model: AnyModel = ..., *, top_k: int | None = ..., **settings: "Unpack[FillMaskMade]"
 ) -> "FillMaskPipeline": ...
 @overload
 def pipeline(
@@ -520,27 +591,19 @@ def pipeline(
 ) -> "ZeroShotClassificationPipeline": ...
 @overload
 def pipeline(
-    task: Literal["feature-extraction"],
-    model: AnyModel = ...,
-    **settings: "Unpack[FeatureExtractionMade]",
+    task: Literal["feature-extraction"], model: AnyModel = ..., **settings: "Unpack[FeatureExtractionMade]"
 ) -> "FeatureExtractionPipeline": ...
 @overload
 def pipeline(
-    task: Literal["embedding"],
-    model: AnyModel = ...,
-    **settings: "Unpack[EmbeddingMade]",
+    task: Literal["embedding"], model: AnyModel = ..., **settings: "Unpack[EmbeddingMade]"
 ) -> "EmbeddingPipeline": ...
 @overload
 def pipeline(
-    task: Literal["multiple-choice"],
-    model: AnyModel = ...,
-    **settings: "Unpack[MultipleChoiceMade]",
+    task: Literal["multiple-choice"], model: AnyModel = ..., **settings: "Unpack[MultipleChoiceMade]"
 ) -> "MultipleChoicePipeline": ...
 @overload
 def pipeline(
-    task: Literal["explanation"],
-    model: AnyModel = ...,
-    **settings: "Unpack[ExplanationMade]",
+    task: Literal["explanation"], model: AnyModel = ..., **settings: "Unpack[ExplanationMade]"
 ) -> "ExplanationPipeline": ...
 @overload
 def pipeline(task: None = ..., model: AnyModel = ..., **settings: Any) -> Pipeline: ...
@@ -603,82 +666,3 @@ def pipeline(
         task = own_task(model)
     task_type(task)  # or there is no class of it
     return PIPELINES[TASKS[task]](model, tokenizer, task=task, config=config, **how, **settings)
-
-
-def as_model(model: Any, given: Mapping[str, Any]) -> Model:
-    """A model as it was given, or loaded with those of the arguments that `load` takes.
-
-    Raises:
-        InputError: a loaded model, and arguments for loading; and what `load` raises.
-    """
-    if not isinstance(model, Model):
-        return load(model, **{name: value for name, value in given.items() if name in (*ENGINE, *HUB)})
-    if any(given.get(name) not in (None, "auto") for name in ENGINE) or given.get("revision") not in (None, "main"):
-        raise InputError("engine, precision, threads and revision belong to `load`; this model is loaded already")
-    return model
-
-
-def check_tokenizer(tokenizer: Any, name: Any, model: Model) -> None:
-    """A model's tokenizer may be given beside it.
-
-    Raises:
-        InputError: another one.
-    """
-    if tokenizer is None or (isinstance(name, (str, os.PathLike)) and str(tokenizer) == str(name)):
-        return
-    other = tokenizer
-    if isinstance(tokenizer, (str, os.PathLike)):
-        from .auto import AutoTokenizer
-
-        other = AutoTokenizer.from_pretrained(tokenizer)
-    if not model.tokenizer.belongs(other):
-        raise InputError(
-            f"tokenizer is {shown(tokenizer)}, which is not that of {model.name_or_path}; the one in the model's "
-            "directory is used: leave it out, or save the other into a copy of that directory"
-        )
-
-
-def _names(record: type[Settings]) -> list[str]:
-    return [each.name for each in fields(record)]
-
-
-def _without_none(given: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """Without those that are None, but where that is a value of its own."""
-    meant = {each.name for each in fields(task_type(task).settings_type) if each.default is UNSET}
-    return {name: value for name, value in given.items() if value is not None or name in meant}
-
-
-def explain(
-    model: Model,
-    text: str,
-    label: str | None = None,
-    *,
-    attention: bool = False,
-    method: str = "occlusion",
-    samples: int = 16,
-) -> "Explanation":
-    """How much each word of a text adds to the log-odds of a label.
-
-    Args:
-        model: for sequence classification.
-        text: one that the model reads at once, so up to 512 tokens for the bundled model.
-        label: by default the one with the highest score.
-        attention: whether to give the attention of each layer and head too.
-        method: "occlusion" or "shapley", as for the task "explanation".
-        samples: orders of the words that "shapley" samples.
-
-    Raises:
-        InputError: a longer text, a label or a setting that the model cannot take, or a model with another head.
-
-    Example:
-        >>> import npdistil
-        >>> found = npdistil.explain(npdistil.load(), "A tedious film.")
-        >>> found.label, max(found.words, key=lambda word: word.value).text
-        ('NEGATIVE', 'tedious')
-    """
-    from .tasks.explanation import ExplanationTask
-
-    task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
-    inputs = task.preprocess([text])
-    (found,) = task.postprocess(model.forward(inputs))
-    return replace(found, attention=model.attentions(inputs.token_ids[:1])[0]) if attention else found

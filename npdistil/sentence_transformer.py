@@ -10,15 +10,13 @@ from .arguments import ENCODE, ENGINE, HUB, SENTENCES, check_same, read, tensor
 from .distilbert.encoder import Array
 from .errors import InputError
 from .pipelines import EmbeddingPipeline, as_model
-from .settings import Kind, check, choice, string
+from .settings import Kind, check, check_known, choice, string
 from .tokenizer import Tokenizer
 from .util import SIMILARITIES
 
 PROMPTS = Kind(
     "expected a dict of strings",
     lambda value: isinstance(value, Mapping) and all(string().takes(each) for pair in value.items() for each in pair),
-    str,
-    {"type": "object"},
 )
 DOCUMENTS = ("document", "passage", "corpus")  # names of the prompt of documents, the first that is there
 
@@ -66,10 +64,8 @@ class SentenceTransformer:
     ) -> None:
         if model_name_or_path is None:
             raise InputError("give a directory, a name on the Hub or what `npdistil.load` returns")
-        names = (*ENGINE, *HUB)
         own = read(SENTENCES, {"device": device, **given})
-        if unknown := [name for name in own if name not in names]:
-            raise InputError(f"unknown argument: {', '.join(unknown)}; known are {', '.join(names)} and those of there")
+        check_known("argument", own, (*ENGINE, *HUB), " and those of there")
         similarity: Any = "cosine" if similarity_fn_name is None else similarity_fn_name
         self.similarity_fn_name = getattr(similarity, "value", similarity)
         check("similarity_fn_name", choice(*SIMILARITIES), self.similarity_fn_name)

@@ -6,7 +6,7 @@ JSON schema, and Spark params.
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from enum import Enum
 from inspect import Parameter, Signature
@@ -37,14 +37,14 @@ class Kind:
         expected: how an error goes on after "NAME is VALUE; ".
         takes: whether a value is one.
         parse: from the command line's text; ValueError where it is none.
-        schema: the same in JSON schema.
+        schema: the same in JSON schema, where anybody asks for it.
         choices: all of them, where they are few.
     """
 
     expected: str
     takes: Callable[[Any], bool]
-    parse: Callable[[str], Any]
-    schema: Mapping[str, Any]
+    parse: Callable[[str], Any] = str
+    schema: Mapping[str, Any] = field(default_factory=dict)
     choices: tuple[Any, ...] = ()
 
 
@@ -94,6 +94,17 @@ def flag() -> Kind:
     )
 
 
+def flag_or(*values: str) -> Kind:
+    """Yes, no, or one of a few strings."""
+    return Kind(
+        f"known are True, False, {', '.join(values)}",
+        lambda value: isinstance(value, bool) or (isinstance(value, str) and value in values),
+        str,
+        {"enum": [True, False, *values]},
+        values,
+    )
+
+
 def string() -> Kind:
     """Any string that UTF-8 can hold, or no tokenizer and no file could."""
     return Kind("expected a string without lone surrogates", _is_text, str, {"type": "string"})
@@ -109,6 +120,11 @@ def _is_text(value: Any) -> bool:
     return True
 
 
+def split_at_commas(text: str) -> list[str]:
+    """What stands between commas, without the blanks around it."""
+    return [each.strip() for each in text.split(",")]
+
+
 def strings(least: int = 0) -> Kind:
     """A list of strings; with commas between on the command line."""
 
@@ -117,11 +133,17 @@ def strings(least: int = 0) -> Kind:
         return is_list and len(value) >= least and all(map(_is_text, value))
 
     schema = {"type": "array", "items": {"type": "string"}} | ({"minItems": least} if least else {})
+    return Kind("expected a list of strings without lone surrogates", takes, split_at_commas, schema)
+
+
+def one_or_several(what: str, least: int, parse: Callable[[str], Any]) -> Kind:
+    """A string, or a list of strings."""
+    several = strings(least)
     return Kind(
-        "expected a list of strings without lone surrogates",
-        takes,
-        lambda text: [each.strip() for each in text.split(",")],
-        schema,
+        f"expected a {what} or a list of {what}s, without lone surrogates",
+        lambda value: _is_text(value) or several.takes(value),
+        parse,
+        {"oneOf": [string().schema, several.schema]},
     )
 
 
@@ -140,6 +162,12 @@ def check(name: str, kind: Kind, value: Any, *also: Any) -> None:
     """InputError unless `value` is of the kind, or one of `also`."""
     if not kind.takes(value) and not any(value is each for each in also):
         raise InputError(f"{name} is {shown(value)}; {kind.expected}")
+
+
+def check_known(what: str, given: Iterable[str], known: Collection[str], others: str = "") -> None:
+    """InputError where a name is given that is not known; `others` says of more that are."""
+    if unknown := [name for name in given if name not in known]:
+        raise InputError(f"unknown {what}: {', '.join(unknown)}; known are {', '.join(known)}{others}")
 
 
 def shown(value: Any) -> str:
@@ -186,9 +214,7 @@ class Settings:
 
     @classmethod
     def _know(cls, given: Mapping[str, Any]) -> None:
-        known = [each.name for each in fields(cls)]
-        if unknown := [name for name in given if name not in known]:
-            raise InputError(f"unknown setting: {', '.join(unknown)}; known are {', '.join(known)}")
+        check_known("setting", given, [each.name for each in fields(cls)])
 
     @classmethod
     def signature(cls, *first: Parameter) -> Signature:
@@ -197,9 +223,9 @@ class Settings:
         return Signature([*first, *own])
 
     @classmethod
-    def described(cls) -> str:
-        """Its fields and what they are for, as the part of a docstring that lists arguments."""
-        lines = (f"{each.name}: {each.metadata['about']}" for each in fields(cls))
+    def described(cls, *first: str) -> str:
+        """Its fields and what they are for, after others, as the part of a docstring that lists arguments."""
+        lines = (*first, *(f"{each.name}: {each.metadata['about']}" for each in fields(cls)))
         return "\n".join(
             ["Args:", *(fill(line, 116, initial_indent="    ", subsequent_indent=" " * 8) for line in lines)]
         )

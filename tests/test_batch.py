@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from npdistil.batch import blocks, check_ids, chunks, pack
-from npdistil.checkpoint.tokenizer import read_tokenizer
+from npdistil.checkpoint.folder import Folder
+from npdistil.checkpoint.tokenizer import read_tokenization
 from npdistil.errors import InputError
 from npdistil.text import (
     SENTENCE_END,
@@ -35,7 +36,7 @@ TEXTS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=7), max_size=6
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     directory = tmp_path_factory.mktemp("tokenizer")
     tiny.write_tokenizer(directory)
-    return read_tokenizer(directory, len(tiny.VOCABULARY))
+    return read_tokenization(Folder(directory), len(tiny.VOCABULARY)).tokenizer
 
 
 # pack and check_ids

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 import npdistil
 from npdistil.bench import bench, table
@@ -18,10 +19,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import compare
 import convert
+import data
 import isas
+import machine
+import own
 import pauses
 import peers
 import report
+import startup
 from worker import Worker, WorkerError
 
 NUMPY = "npdistil numpy float32"
@@ -53,39 +58,39 @@ def measured() -> dict[str, object]:
     }
 
 
-def rows() -> dict[str, report.Row]:
-    return {row[0]: row[1:] for row in report.target_rows(measured(), PAUSED)}
+def rows(precision: str) -> dict[str, report.Row]:
+    return {row[0]: row[1:] for row in report.target_rows(measured(), PAUSED, precision)}
 
 
 def test_a_ratio_is_taken_inside_each_round_and_against_the_fastest_other_runtime_of_any_precision() -> None:
     # Rounds: 8 / 4 and 2 / 2 texts a second against OpenVINO's bfloat16.
-    assert rows()["SST-2 dev, strings to labels, int8"] == (
-        "5.00 /s", "3.00 /s (OpenVINO bfloat16)", "1.50 (1.00 to 2.00)", "at least 1.4", "yes"
+    assert rows("int8")["SST-2 dev"] == (
+        "5.00 /s", "3.00 (OpenVINO bfloat16)", "1.50 (1.00 to 2.00)", "≥ 1.4", "yes"
     )  # fmt: skip
 
 
 def test_float32_stands_against_float32_alone() -> None:
-    assert rows()["SST-2 dev, strings to labels, float32"][1:3] == ("1.00 /s (torch float32)", "2.00 (2.00 to 2.00)")
+    assert rows("float32")["SST-2 dev"][1:3] == ("1.00 (torch float32)", "2.00 (2.00 to 2.00)")
 
 
 def test_after_a_pause_the_figures_are_those_measured_so() -> None:
-    assert rows()["one text of 8 tokens after 20 ms, int8"] == (
-        "0.30 ms", "0.60 ms (OpenVINO bfloat16)", "0.50", "at most 0.6", "yes"
+    assert rows("int8")["8 tokens after 20 ms"] == (
+        "0.30 ms", "0.60 (OpenVINO bfloat16)", "0.50", "≤ 0.6", "yes"
     )  # fmt: skip
-    assert rows()["one text of 8 tokens after 200 ms, int8"][0] == report.NOTHING
+    assert rows("int8")["8 tokens after 200 ms"][0] == report.NOTHING
 
 
 def test_latency_and_memory_are_met_when_they_are_low_enough() -> None:
-    assert rows()["one text of 8 tokens, int8"] == (
-        "0.20 ms", "0.50 ms (ONNX Runtime int8)", "0.40", "at most 0.6", "yes"
+    assert rows("int8")["8 tokens"] == (
+        "0.20 ms", "0.50 (ONNX Runtime int8)", "0.40", "≤ 0.6", "yes"
     )  # fmt: skip
-    assert rows()["peak memory, a quarter of SST-2 dev, int8"] == (
-        "5.00 MB", "4.00 MB (ONNX Runtime int8)", "1.25", "at most 1.0", "NO"
+    assert rows("int8")["peak memory"] == (
+        "5.00 MB", "4.00 (ONNX Runtime int8)", "1.25", "≤ 1.0", "NO"
     )  # fmt: skip
 
 
 def test_work_that_was_not_measured_is_neither_met_nor_missed() -> None:
-    assert rows()["one text of 512 tokens, float32"] == ("-", "-", "-", "at most 0.8", "-")
+    assert rows("float32")["512 tokens"] == ("-", "-", "-", "≤ 0.8", "-")
 
 
 def test_the_page_for_those_who_come_from_onnx_runtime_has_the_table_of_the_committed_results() -> None:
@@ -127,9 +132,9 @@ def test_int8_that_changes_more_than_2_labels_of_100_is_not_timed() -> None:
 
 
 def test_evenly_spaced_texts_begin_with_the_first_and_reach_into_the_last_part() -> None:
-    assert compare.evenly(range(10), 3) == [0, 3, 6]
-    assert compare.evenly(range(10), 10) == list(range(10))
-    assert compare.evenly(range(10), 0) == []
+    assert data.evenly(range(10), 3) == [0, 3, 6]
+    assert data.evenly(range(10), 10) == list(range(10))
+    assert data.evenly(range(10), 0) == []
 
 
 def test_every_adapter_has_a_conversion_that_exists() -> None:
@@ -183,14 +188,34 @@ def test_pauses_come_before_calls_are_not_counted_and_leave_no_process_stopped(
 
 def test_times_are_written_without_powers_of_ten() -> None:
     seconds = {"int8": {"jit": {"npdistil": {work: [2.4196] for work in isas.WORKS}}}}
-    assert isas.table(seconds)[1] == [("this processor", "**npdistil**", *["2,420"] * len(isas.WORKS))]
+    ((_, _, shown),) = isas.tables(seconds)
+    assert shown == [("this processor", "**npdistil**", "`NPDISTIL_ISA`", *["2,420"] * len(isas.WORKS))]
 
 
 def test_a_runtime_that_an_instruction_set_stops_has_an_empty_cell() -> None:
     one = {work: [0.01] for work in isas.WORKS}
     found = {"float32": {"avx2": {"npdistil": one, "OpenVINO": one}}, "int8": {"avx2": {"npdistil": one}}}
-    full, half = ["10.0"] * 2 * len(isas.WORKS), [*["10.0"] * len(isas.WORKS), *["-"] * len(isas.WORKS)]
-    assert isas.table(found)[1] == [("avx2", "**npdistil**", *full), ("avx2", "OpenVINO", *half)]
+    ours, theirs = ("avx2", "**npdistil**", "`NPDISTIL_ISA`"), ("avx2", "OpenVINO", "`ONEDNN_MAX_CPU_ISA`")
+    full, none = ["10.0"] * len(isas.WORKS), ["-"] * len(isas.WORKS)
+    (_, _, float32), (_, _, int8) = isas.tables(found)
+    assert float32 == [(*ours, *full), (*theirs, *full)]
+    assert int8 == [(*ours, *full), (*theirs, *none)]
+
+
+def test_what_holds_a_runtime_to_an_instruction_set_is_shown() -> None:
+    head, rows = isas.settings({"avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "CT2_FORCE_CPU_ISA": "AVX2"}})
+    assert head == ("instruction set", "`NPDISTIL_ISA`", "`ONEDNN_MAX_CPU_ISA`", "`CT2_FORCE_CPU_ISA`")
+    assert rows == [("avx2", "avx2", "AVX2", "AVX2")]
+
+
+def test_starts_with_a_cold_page_cache_and_imports_have_tables_of_their_own() -> None:
+    found = {"seconds": [0.1, 0.3, 0.2], "peak": [9e7], "others_busy": [-0.01]}
+    names = ("npdistil int8, bundled", "ONNX Runtime int8, bundled", "npdistil int8, bundled, cold page cache")
+    warm, cold, imports = startup.tables({"commands": dict.fromkeys((*names, "import numpy"), found)})
+    row = ("0.20 (0.10 to 0.30)", "90", "0.00")
+    assert warm[2] == [(names[0], *row, "0.25 s, 100 MB", "yes"), (names[1], *row, "", "")]
+    assert cold[1:] == (warm[1][:4], [(names[0], *row)])
+    assert imports[2] == [("import numpy", *row)]
 
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
@@ -222,7 +247,89 @@ def test_a_comparison_checks_times_and_skips_by_name(
     result = {"models": {"full-size": measured}, "threads": 1}
     assert NUMPY in report.overview(result)
     assert "skipped torch int8: not installed: no_such" in report.overview(result)
-    assert len(report.targets(result).splitlines()) == len(report.TARGETS) + 2
+    assert len(report.targets(result).splitlines()) == len(report.TARGETS) + 7  # titles, heads, rules, a line between
+
+
+def test_an_own_model_is_checked_timed_in_turns_and_measured_in_a_fresh_process(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(npdistil.__file__).parents[1]))
+    monkeypatch.setattr(own, "PAUSES", (0,))
+    directory = make()
+    texts = ["a b c", "b", "a a b c a" * 9]  # one is longer than the model
+    token_ids = [encoding.ids for encoding in own.cutting(npdistil.load(directory), tmp_path).encode_batch(texts)]
+    sides = {own.RIVAL: (NUMPY, directory), NUMPY: (NUMPY, directory)}
+    found = own.measure(sides, tmp_path, token_ids, texts, threads=2, rounds=2, seconds=0.01, agree=1)
+    assert found["checks"] == {NUMPY: {"agreement": 1.0, "largest difference": 0.0}}
+    assert found["texts of a turn"] >= own.FEW
+    assert [*found["turns"]] == ["texts a second", "ms, one text"]
+    for turns in found["turns"].values():
+        assert {title: len(values) for title, values in turns.items()} == dict.fromkeys(sides, 2)
+        assert min(min(values) for values in turns.values()) > 0
+    assert min(found["peak memory"].values()) > 1e6
+    assert "100.0%" in own.told(found | {"machine": machine.describe()})
+
+
+def test_an_onnx_file_of_another_model_is_not_timed(
+    make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(npdistil.__file__).parents[1]))
+    arrays = tiny.tensors(tiny.config())
+    contrary = {name: -each if name.startswith("classifier") else each for name, each in arrays.items()}
+    one, other = make(arrays=arrays), make(arrays=contrary)
+    own.cutting(npdistil.load(one), tmp_path)
+    sides = {own.RIVAL: (NUMPY, other), NUMPY: (NUMPY, one)}
+    with pytest.raises(WorkerError, match=r"the same label to 0\.0% of 3 texts, so they do not run the same model"):
+        own.measure(sides, tmp_path, TOKEN_IDS, ["a"], threads=1, rounds=1, seconds=1, agree=0.98)
+
+
+def test_figures_of_an_own_model_stand_beside_their_ratio_in_the_median_of_the_rounds() -> None:
+    head, rows = own.table(
+        {
+            "turns": {"texts a second": {"ONNX Runtime": [10.0, 20.0, 10.0], "npdistil int8": [20.0, 30.0, 15.0]}},
+            "peak memory": {"ONNX Runtime": 200e6, "npdistil int8": 100e6},
+            "checks": {"npdistil int8": {"agreement": 0.995, "largest difference": 0.0312}},
+        }
+    )
+    assert head == ("", "ONNX Runtime", "npdistil int8")
+    assert rows == [
+        ("texts a second", "10.0", "20.0 (1.50)"),
+        ("peak memory, MB", "200", "100 (0.50)"),
+        ("labels as ONNX Runtime's", "", "99.5%"),
+        ("largest difference of a logit", "", "3.1e-02"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{model}"], "no ONNX file: {model}; `optimum-cli export onnx --model {model} FOLDER` makes one"),
+        (["{model}", "--onnx", "{model}/none.onnx"], "no ONNX file: {model}/none.onnx"),
+        (["{model}", "--onnx", "{file}", "--texts", "{model}/none.txt"], "{model}/none.txt cannot be read"),
+        (["{model}", "--onnx", "{file}", "--texts", "{file}"], "no texts in {file}"),
+        (["{model}", "--onnx", "{file}", "--rounds", "0"], "--threads, --rounds and --seconds must be positive"),
+        (["{model}/none", "--onnx", "{file}"], "{model}/none"),
+        (["{encoder}", "--onnx", "{file}"], "{encoder} is a DistilBertModel; only classifiers are compared here"),
+        (["{ranker}", "--onnx", "{file}"], "{ranker} is a DistilBertForSequenceClassification with 1 label; only"),
+    ],
+)
+def test_what_an_own_model_lacks_is_said_in_a_sentence(
+    arguments: list[str],
+    said: str,
+    make: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(own, "OWN", {own.ADAPTER: replace(peers.OWN[own.ADAPTER], packages=())})  # as if installed
+    paths = {"model": make(), "encoder": make(architectures=["DistilBertModel"], id2label=None)}
+    paths |= {"ranker": make(id2label={"0": "LABEL_0"}), "file": tmp_path / "model.onnx"}
+    paths["file"].touch()
+    monkeypatch.setattr(sys, "argv", ["own.py", *(each.format_map(paths) for each in arguments)])
+    with pytest.raises(SystemExit) as ended:
+        own.main()
+    assert ended.value.code
+    assert said.format_map(paths) in f"{ended.value.code}{capsys.readouterr().err}"
 
 
 def test_labels_come_back_in_the_order_of_the_texts_though_batches_are_sorted_by_length(

@@ -65,7 +65,7 @@ def test_a_text_has_the_same_bits_alone_in_a_batch_and_on_any_number_of_threads(
         pytest.skip(f"this processor lacks {' or '.join(KERNELS[kernels])}")
     if kernels == "Prescott" and NUMPY.__cpu_baseline__[-1:] != ["SSE3"]:
         pytest.skip("this NumPy needs a later processor, and NumPy 2.5's OpenBLAS crashes on these kernels")
-    if not blas.is_held():
+    if not blas._openblas():
         pytest.skip("NumPy's BLAS is no OpenBLAS")
     found = []
     for threads in ("1", "3"):
@@ -103,7 +103,7 @@ def test_numpys_own_wheels_are_held() -> None:
     """Of NumPy as pip installs it on Linux, so that the tests above do not pass for having been skipped."""
     if not (Path(np.__file__).parents[1] / "numpy.libs").is_dir():
         pytest.skip("NumPy is not from a wheel")
-    assert blas.is_held()
+    assert blas._openblas()
 
 
 def test_threads_share_the_texts_of_a_batch(models: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

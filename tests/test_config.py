@@ -10,7 +10,8 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npdistil.checkpoint.config import SIZES, Config, read_config, read_json
+from npdistil.checkpoint.config import SIZES, Config, read_config
+from npdistil.checkpoint.folder import Folder
 from npdistil.checkpoint.quantize import FORMAT
 from npdistil.checkpoint.weights import expected_shapes
 from npdistil.errors import CheckpointError, NpdistilError
@@ -262,7 +263,7 @@ def test_a_directory_in_the_files_place_is_named(tmp_path: Path) -> None:
 
 def test_json_is_read_as_utf8_whatever_the_locale(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes('{"0": "höher 東"}'.encode())
-    assert read_json(tmp_path / "x.json") == {"0": "höher 東"}
+    assert Folder(tmp_path).json("x.json") == {"0": "höher 東"}
 
 
 JSON = st.recursive(

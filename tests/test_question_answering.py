@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Encoding, Tokenizer
 
 from npdistil import pipeline
-from npdistil.checkpoint.tokenizer import read_tokenizer
+from npdistil.checkpoint.folder import Folder
+from npdistil.checkpoint.tokenizer import read_tokenization
 from npdistil.distilbert import heads
 from npdistil.distilbert.encoder import softmax
 from npdistil.errors import InputError
@@ -35,7 +36,7 @@ def ask(make: Make, engine: str) -> Any:
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     directory = tmp_path_factory.mktemp("tokenizer")
     tiny.write_tokenizer(directory)
-    return read_tokenizer(directory, 30522)
+    return read_tokenization(Folder(directory), 30522).tokenizer
 
 
 def logits(encoding: Encoding, **values: float) -> Any:

@@ -183,7 +183,8 @@ def tables(measured: dict[str, Any]) -> str:
     lines += [
         "",
         f"int8 gives the label of float32 on {both} of {rows} sentences; their logits differ by at most "
-        f"{measured['largest_logit_difference_of_precisions']:.2f}. Size on disk: "
+        f"{measured['largest_logit_difference_of_precisions']:.2f}. `model.safetensors` has "
+        f"{measured['bytes']['model.safetensors'] / 1e6:.1f} MB on disk, with tokenizer and configuration "
         f"{sum(measured['bytes'].values()) / 1e6:.1f} MB.",
         "",
         f"Expected calibration error on dev ({BINS} bins, int8): {error['before']:.3f} before and {error['after']:.3f} "

@@ -134,8 +134,8 @@ def _advice(folder: Folder) -> str:
     return f"Merge it with peft's merge_and_unload() and save the model, or take {CONFIG} out of {folder.path}"
 
 
-def _number(config: Mapping[str, Any], path: Any, name: str, default: Any = 8) -> Any:
-    value = config.get(name, default)
+def _number(config: Mapping[str, Any], path: Any, name: str) -> Any:
+    value = config.get(name, 8)  # as peft has it where nothing is said
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 2**20:
         raise CheckpointError(f"{path}: {name} is {value!r:.80}; expected a number above 0")
     return value

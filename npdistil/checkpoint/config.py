@@ -9,9 +9,7 @@ from typing import Any
 from ..distilbert.encoder import ACTIVATIONS, EPSILON
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
-from .folder import Folder, read_json
-
-__all__ = ["PROBLEM_TYPES", "SIZES", "Config", "architecture_of", "read_config", "read_json"]
+from .folder import Folder
 
 # Field -> the names it goes by in config.json, of which BERT knows the last alone, its value where none is given (as in
 # transformers' DistilBertConfig), and the largest that is believed: far above every real model, far below what
@@ -31,6 +29,10 @@ ENCODER = {"position_embedding_type": "absolute", "is_decoder": False, "add_cros
 CROSS_ENCODER = ("activation_fn", "sbert_ce_default_activation_function")
 FUNCTIONS = {"Sigmoid": "sigmoid", "Identity": "none"}
 PROBLEM_TYPES = (None, "regression", "single_label_classification", "multi_label_classification")
+# The one quantised form that is read and written: compressed-tensors, int-quantized; of weights, and of activations.
+QUANTIZED = {"quant_method": "compressed-tensors", "format": "int-quantized"}
+WEIGHTS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
+ROWS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,7 @@ class Config:
 def read_config(directory: Path) -> Config:
     """The config.json of a model directory; CheckpointError where it is missing, broken or impossible."""
     folder = Folder(directory)
-    folder.read("config.json")  # which `object` would take for empty
-    return Config.from_dict(folder.object("config.json"), str(directory / "config.json"))
+    return Config.from_dict(folder.object("config.json", needed=True), str(directory / "config.json"))
 
 
 def _size(
@@ -282,23 +283,14 @@ def _quantized(raw: Mapping[str, Any], source: str) -> bool:
     quantization = raw.get("quantization_config")
     if quantization is None:
         return False
-    expected: dict[str, Any] = {"quant_method": "compressed-tensors", "format": "int-quantized"}
-    weights: dict[str, Any] = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
-    activations: dict[str, Any] = {
-        "num_bits": 8,
-        "type": "int",
-        "symmetric": True,
-        "strategy": "token",
-        "dynamic": True,
-    }
-    wanted: list[tuple[str, Any, dict[str, Any]]] = [("quantization_config", quantization, expected)]
+    wanted: list[tuple[str, Any, Mapping[str, Any]]] = [("quantization_config", quantization, QUANTIZED)]
     groups = quantization.get("config_groups") if isinstance(quantization, dict) else None
     for name, group in groups.items() if isinstance(groups, dict) and groups else [("(none)", {})]:
         parts = group if isinstance(group, dict) else {}
         place = f"quantization_config {name}"
-        wanted.append((f"{place}.weights", parts.get("weights"), weights))
+        wanted.append((f"{place}.weights", parts.get("weights"), WEIGHTS))
         if parts.get("targets") != ["Embedding"]:
-            wanted.append((f"{place}.input_activations", parts.get("input_activations"), activations))
+            wanted.append((f"{place}.input_activations", parts.get("input_activations"), ROWS))
     for place, found, settings in wanted:
         given = found if isinstance(found, dict) else {}
         for key, value in settings.items():

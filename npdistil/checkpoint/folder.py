@@ -52,12 +52,8 @@ class Folder:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} {reason(path, error)}") from None
         check_pointer(path, content[: len(LFS_POINTER)])
-        self.digests[self.key(name)] = hashlib.sha256(content).hexdigest()
+        self.digests[path.relative_to(self.root.path).as_posix()] = hashlib.sha256(content).hexdigest()
         return content
-
-    def key(self, name: str) -> str:
-        """The path of a file inside the whole directory."""
-        return (self.path / name).relative_to(self.root.path).as_posix()
 
     def json(self, name: str) -> Any:
         """The content of a JSON file.
@@ -70,9 +66,9 @@ class Folder:
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f"{self.path / name} cannot be read: {error}") from None
 
-    def object(self, name: str) -> dict[str, Any]:
-        """As `json`, for a file that holds an object; empty where the file is not there."""
-        found = self.json(name) if self.has(name) else {}
+    def object(self, name: str, *, needed: bool = False) -> dict[str, Any]:
+        """As `json`, for a file that holds an object; empty where the file is not there, unless it is needed."""
+        found = self.json(name) if needed or self.has(name) else {}
         if not isinstance(found, dict):
             raise CheckpointError(f"{self.path / name} holds a {type(found).__name__}, not an object")
         return found
@@ -106,11 +102,6 @@ def check_pointer(path: Path, start: bytes) -> None:
         raise CheckpointError(f"{path} is a pointer of Git LFS, not the file itself; `git lfs pull` fetches it")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; CheckpointError, naming the file, where it is missing or broken."""
-    return Folder(path.parent).json(path.name)
-
-
-def printable(path: Path) -> str:
-    """A path as text that UTF-8 can hold: bytes of it that are none are written as escapes."""
+def printable(path: str | Path) -> str:
+    """A path, or names, as text that UTF-8 can hold: bytes that are none are written as escapes."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")

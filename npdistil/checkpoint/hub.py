@@ -15,8 +15,8 @@ from .weights import weight_names
 
 BUNDLED = "minilm-l6-sst2"
 CARDS_NAME = "en.classify.distilbert_sequence.sst2"  # by which a classifier of sentiments is loaded beside Spark NLP
-PLACE = Kind("expected a directory", lambda value: isinstance(value, (str, os.PathLike)), str, {"type": "string"})
-TOKEN = Kind("expected a string, True or False", lambda value: isinstance(value, (str, bool)), str, {"type": "string"})
+PLACE = Kind("expected a directory", lambda value: isinstance(value, (str, os.PathLike)))
+TOKEN = Kind("expected a string, True or False", lambda value: isinstance(value, (str, bool)))
 HUB_NAME = re.compile(r"(?=.{1,96}$)[\w-][\w.-]*(/[\w-][\w.-]*)?")
 WANTED = ("*.json", "*.safetensors", "*vocab.txt")  # of a repository on the Hub, in folders too
 TOKENIZER = "a tokenizer"
@@ -69,23 +69,16 @@ def find_model(
     check("token", TOKEN, token, None)
     check("cache_dir", PLACE, cache_dir, None)
     check("local_files_only", flag(), local_files_only)
-    if path_or_name is None:
-        return _only(bundled_model(), revision)
-    if isinstance(path_or_name, str) and path_or_name in (BUNDLED, CARDS_NAME) and not os.path.exists(path_or_name):  # noqa: PTH110
-        if path_or_name == CARDS_NAME:
-            warnings.warn(f"{CARDS_NAME} is not what Spark NLP has under it, but the bundled model", stacklevel=3)
-        return _only(bundled_model(), revision)
-    if not isinstance(path_or_name, (str, os.PathLike)):
-        raise InputError(
-            f"the model is a {type(path_or_name).__name__}; expected a directory, a name on the Hub or what "
-            "`npdistil.load` returns. A model of torch is saved first, with its tokenizer: "
-            "model.save_pretrained(directory), tokenizer.save_pretrained(directory)"
-        )
-    path = _expanded(Path(path_or_name))
-    if not isinstance(path_or_name, str) or not HUB_NAME.fullmatch(path_or_name) or os.path.exists(path):  # noqa: PTH110
-        return _only(path, revision)  # whether it holds a model, and exists at all, is for who reads it to say
+    directory = _directory(path_or_name)
+    if directory is not None:
+        if revision not in (None, "main"):
+            raise InputError(
+                f"revision is {shown(revision)}, but {directory} is a directory, which has no revisions: leave it out"
+            )
+        return directory
+    name = str(path_or_name)
     cache = hub_cache() if cache_dir is None else _expanded(Path(cache_dir))
-    cached = _in_cache(path_or_name, cache, revision or "main")
+    cached = _in_cache(name, cache, revision or "main")
     missing = _missing(cached) if cached else []
     if cached and not missing:
         return cached
@@ -97,23 +90,30 @@ def find_model(
         if cached:
             where = f"in the Hub's cache without {' and '.join(missing)} ({cached})"
         raise CheckpointError(
-            f"{path_or_name} is {where}, and {'HF_HUB_OFFLINE' if offline else 'local_files_only'} forbids "
-            "to download it"
+            f"{name} is {where}, and {'HF_HUB_OFFLINE' if offline else 'local_files_only'} forbids to download it"
         )
-    return _download(path_or_name, revision=revision, token=token, cache_dir=cache_dir)
+    return _download(name, revision=revision, token=token, cache_dir=cache_dir)
 
 
-def _only(path: Path, revision: str | None) -> Path:
-    """A directory, which has one revision.
-
-    Raises:
-        InputError: another one is asked for.
-    """
-    if revision not in (None, "main"):
+def _directory(path_or_name: str | os.PathLike[str] | None) -> Path | None:
+    """The directory that is meant; None where it is a name on the Hub."""
+    is_text = isinstance(path_or_name, str)
+    if is_text and path_or_name in (BUNDLED, CARDS_NAME) and not os.path.exists(path_or_name):  # noqa: PTH110
+        if path_or_name == CARDS_NAME:
+            warnings.warn(f"{CARDS_NAME} is not what Spark NLP has under it, but the bundled model", stacklevel=4)
+        path_or_name = None
+    if path_or_name is None:
+        return bundled_model()
+    if not isinstance(path_or_name, (str, os.PathLike)):
         raise InputError(
-            f"revision is {shown(revision)}, but {path} is a directory, which has no revisions: leave it out"
+            f"the model is a {type(path_or_name).__name__}; expected a directory, a name on the Hub or what "
+            "`npdistil.load` returns. A model of torch is saved first, with its tokenizer: "
+            "model.save_pretrained(directory), tokenizer.save_pretrained(directory)"
         )
-    return path
+    path = _expanded(Path(path_or_name))
+    if is_text and HUB_NAME.fullmatch(str(path_or_name)) and not os.path.exists(path):  # noqa: PTH110
+        return None
+    return path  # whether it holds a model, and exists at all, is for who reads it to say
 
 
 def _expanded(path: Path) -> Path:

@@ -8,7 +8,6 @@ do the heads.
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,13 @@ from ..distilbert.encoder import Array, Params, quantize_rows
 from ..errors import CheckpointError
 from .adapter import CONFIG as ADAPTER_CONFIG
 from .bert import POOLER, bert_name
+from .config import QUANTIZED, ROWS, WEIGHTS
 from .folder import Folder
 from .tokenizer import ADDED_TOKENS, FILES, SETTINGS, SPECIAL_TOKENS
 from .weights import INDEX, SINGLE, TABLES, Checkpoint, dequantized, read_checkpoint
 
-WEIGHTS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel", "dynamic": False}
-ROWS = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
 FORMAT: dict[str, Any] = {
-    "quant_method": "compressed-tensors",
-    "format": "int-quantized",
+    **QUANTIZED,
     "quantization_status": "compressed",
     "config_groups": {
         "group_0": {"targets": ["Linear"], "format": "int-quantized", "weights": WEIGHTS, "input_activations": ROWS},
@@ -35,6 +32,7 @@ FORMAT: dict[str, Any] = {
     },
 }
 TOKENIZER_FILES = (*FILES, SETTINGS, SPECIAL_TOKENS, ADDED_TOKENS)  # kept, whichever of them are read
+LINEARS = ("attention", "ffn")  # parts of a block whose layers become int8
 
 
 def quantize_linear(weight: Array, bias: Array) -> Params:
@@ -50,28 +48,24 @@ def quantize_weight(weight: Array) -> Params:
 
 def in_precision(params: Params, precision: str) -> Params:
     """The encoder's tree with every linear layer of its blocks in "int8" or "float32"; the rest is shared."""
-    is_int8 = precision == "int8"
-    return params | {
-        "layer": [_map_linears(block, lambda linear: _convert(linear, is_int8)) for block in params["layer"]]
-    }
+    int8 = precision == "int8"
 
+    def converted(layer: Params) -> Params:
+        if ("weight_scale" in layer) == int8:
+            return layer
+        return quantize_linear(**layer) if int8 else dequantized(layer)
 
-def _convert(layer: Params, int8: bool) -> Params:
-    if ("weight_scale" in layer) == int8:
-        return layer
-    return quantize_linear(**layer) if int8 else dequantized(layer)
+    def block(given: Params) -> Params:
+        return given | {part: {name: converted(layer) for name, layer in given[part].items()} for part in LINEARS}
 
-
-def _map_linears(block: Params, change: Callable[[Params], Params]) -> Params:
-    changed = {part: {name: change(layer) for name, layer in block[part].items()} for part in ("attention", "ffn")}
-    return block | changed
+    return params | {"layer": [block(each) for each in params["layer"]]}
 
 
 def weight_errors(params: Params) -> list[tuple[str, float]]:
     """Name and relative error |int8 - float| / |float| (Frobenius norms) of each linear layer of the encoder."""
     errors = []
     for i, block in enumerate(params["layer"]):
-        for part in ("attention", "ffn"):
+        for part in LINEARS:
             for name, layer in block[part].items():
                 rounded = dequantized(quantize_linear(**layer))["weight"]
                 size = max(np.linalg.norm(layer["weight"]), np.finfo(np.float32).tiny)  # all zeros have no error

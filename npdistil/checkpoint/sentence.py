@@ -214,11 +214,7 @@ def _prompts(root: Folder) -> dict[str, Any]:
     default = config.get("default_prompt_name")
     if default is not None and default not in prompts:
         raise CheckpointError(f"{path}: default_prompt_name is {default!r:.80}; its prompts are {', '.join(prompts)}")
-    return {
-        "prompts": prompts,
-        "default_prompt_name": default,
-        "truncate_dim": _count(path, config, "truncate_dim"),
-    }
+    return {"prompts": prompts, "default_prompt_name": default, "truncate_dim": _count(path, config, "truncate_dim")}
 
 
 def _count(path: "os.PathLike[str]", config: Mapping[str, Any], name: str) -> int | None:

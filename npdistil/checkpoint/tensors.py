@@ -5,7 +5,6 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -118,18 +117,13 @@ class TensorFile:
     def digest(self) -> str:
         """SHA-256 of the file; worked out when it is first asked for."""
         if not self._digest:
-            found = hashlib.sha256()
-            for piece in self._pieces():
+            found, place = hashlib.sha256(), 0
+            while piece := _pread(self._file, PIECE, place):
                 found.update(piece)
+                place += len(piece)
             self._check()
             self._digest = found.hexdigest()
         return self._digest
-
-    def _pieces(self) -> Iterator[bytes]:
-        place = 0
-        while piece := _pread(self._file, PIECE, place):
-            yield piece
-            place += len(piece)
 
 
 def is_finite(array: Array) -> bool:

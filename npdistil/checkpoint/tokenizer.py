@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from ..errors import CheckpointError
 from ..forks import loads
 from .folder import Folder
+from .words import Words, words_of
 
 FILES = ("tokenizer.json", "vocab.txt")  # the first that is there is read
 MEMORY = 32  # bytes that each byte of the first becomes in memory
@@ -62,6 +64,11 @@ class Tokenization:
     clean_up_spaces: bool = False
     token_types: bool = True
 
+    @cached_property
+    def words(self) -> Words | None:
+        """What remembers the words of texts, where the tokenizer looks at one after the other."""
+        return words_of(self.tokenizer)
+
 
 def reserve(size: int) -> None:
     """Make sure that the tokenizer's library will find memory; where it finds none it ends the process.
@@ -76,11 +83,6 @@ def reserve(size: int) -> None:
         mmap.mmap(-1, LEAST + size).close()
     except (OSError, OverflowError):
         raise MemoryError(f"the tokenizer needs {(LEAST + size) / 1e6:,.0f} MB more than there are left") from None
-
-
-def read_tokenizer(directory: Path, vocab_size: int) -> Tokenizer:
-    """The tokenizer alone of `read_tokenization`, for a directory."""
-    return read_tokenization(Folder(directory), vocab_size).tokenizer
 
 
 @loads
@@ -137,7 +139,7 @@ def read_tokenization(folder: Folder, vocab_size: int, class_name: str | None = 
             f"{folder.path}: {unknown}, the tokenizer's token for unknown words, is not in its vocabulary"
         )
     _warn_of_letter_case(folder.path, tokenizer, vocabulary)
-    special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
+    special = _special_tokens(settings)
     if unknown is not None:
         special["unk_token"] = unknown
     return Tokenization(
@@ -283,8 +285,7 @@ def _from_json(folder: Folder, settings: Mapping[str, Any], is_bert: bool) -> To
     if is_bert and isinstance(own, normalizers.BertNormalizer):
         tokenizer.normalizer = _normalizer(settings, own.lowercase, own.strip_accents, own.handle_chinese_chars)
     if is_bert and tokenizer.post_processor is None and isinstance(tokenizer.model, models.WordPiece):
-        special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
-        tokenizer.post_processor = _between_special_tokens(special, tokenizer.get_vocab(), path)
+        tokenizer.post_processor = _between_special_tokens(_special_tokens(settings), tokenizer.get_vocab(), path)
     return tokenizer
 
 
@@ -326,7 +327,7 @@ def _from_vocabulary(folder: Folder, settings: Mapping[str, Any]) -> Tokenizer:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
     tokens = [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    special = {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
+    special = _special_tokens(settings)
     if absent := [token for token in special.values() if token not in vocabulary]:
         raise CheckpointError(f"{path} lacks the special tokens {', '.join(absent)}")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk_token"]))
@@ -336,6 +337,11 @@ def _from_vocabulary(folder: Folder, settings: Mapping[str, Any]) -> Tokenizer:
     tokenizer.post_processor = _between_special_tokens(special, vocabulary, path)
     tokenizer.decoder = decoders.WordPiece()
     return tokenizer
+
+
+def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> token: what the settings say, and BERT's where they are silent."""
+    return {role: _content(settings.get(role)) or default for role, default in SPECIAL.items()}
 
 
 def _content(token: object) -> str:

@@ -168,7 +168,7 @@ class Checkpoint(Unchanging):
     @property
     def name(self) -> str:
         """The last part of the directory's path, of characters that can be printed."""
-        return printable(Path(self.directory.name))
+        return printable(self.directory.name)
 
     @property
     def size(self) -> int:
@@ -209,11 +209,6 @@ class Checkpoint(Unchanging):
         return min(own or tokenizer or 2**31, self.config.max_position_embeddings)
 
     @property
-    def truncation_side(self) -> str:
-        """The end of a text that is lost when it is cut: "right" or "left"."""
-        return self.own_tokenization.truncation_side if self.own_tokenization else "right"
-
-    @property
     def has_token_types(self) -> bool:
         """Whether tokens of a pair's second text are told from the first's: in a BERT, unless its tokenizer does not.
 
@@ -228,9 +223,9 @@ class Checkpoint(Unchanging):
         return self.own_tokenization.special_tokens if self.own_tokenization else {}
 
     @property
-    def clean_up_spaces(self) -> bool:
-        """Whether blanks before marks are taken away when tokens become a text."""
-        return self.own_tokenization.clean_up_spaces if self.own_tokenization else False
+    def special_ids(self) -> dict[str, int | None]:
+        """Role -> the token's number."""
+        return {role: self.tokenizer.token_to_id(token) for role, token in self.special_tokens.items()}
 
     def release(self) -> None:
         """Let go of what an engine may have packed; `params` reads it again."""
@@ -284,8 +279,7 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
             f"{folder.path} holds an adapter, not a model: put {ADAPTER_CONFIG} and its weights beside config.json and "
             f"{SINGLE} of the model that it belongs to, {base!r:.200}"
         )
-    folder.read("config.json")
-    raw = folder.object("config.json")
+    raw = folder.object("config.json", needed=True)
     config = Config.from_dict(raw, str(folder.path / "config.json"))
     adapter = read_adapter(folder, config.model_type)
     if adapter and config.quantized:
@@ -373,11 +367,6 @@ def weight_names(folder: Folder) -> list[str]:
             f"M.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])' {path}"
         )
     raise CheckpointError(f"{path} has neither {SINGLE} nor {INDEX}")
-
-
-def weight_files(directory: Path) -> list[Path]:
-    """The paths of `weight_names`."""
-    return [directory / name for name in weight_names(Folder(directory))]
 
 
 def expected_shapes(config: Config, scales: set[str]) -> dict[str, tuple[int, ...]]:

@@ -10,7 +10,6 @@ from ..checkpoint.folder import printable
 from ..checkpoint.sentence import Dense
 from ..checkpoint.weights import Checkpoint, expected_shapes
 from ..engine import why_not_compiled
-from ..model import Model
 from .options import MODEL_HELP, add_engine, examples, loaded
 
 
@@ -25,7 +24,13 @@ def add_options(command: argparse.ArgumentParser, name: str) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print what a model is."""
     model = loaded(options)
-    for name, value in {**described(model.checkpoint), **_running(model)}.items():
+    rows = described(model.checkpoint) | {
+        "engine": f"{model.engine}, {model.precision}",
+        "kernels": _kernels(),
+        "threads": str(model.threads),
+        "version": __version__,
+    }
+    for name, value in rows.items():
         print(f"{name:<13} {value}")
 
 
@@ -48,15 +53,13 @@ def described(checkpoint: Checkpoint) -> dict[str, str]:
         whole = f", {len(checkpoint.adapter.replaced)} whole tensors" if checkpoint.adapter.replaced else ""
         base = checkpoint.adapter.base
         rows["adapter"] = f"LoRA of rank {checkpoint.adapter.rank} for {base}, merged into {count} weights{whole}"
-    if checkpoint.own_tokenization:
-        rows["tokenizer"] = ", ".join(
-            [
-                f"cut at {checkpoint.max_length} tokens on the {checkpoint.truncation_side} where cutting is asked for",
-                f"special {' '.join(checkpoint.tokenization.special_tokens.values()) or 'none'}",
-            ]
+    if tokenization := checkpoint.own_tokenization:
+        special, side = [*tokenization.special_tokens.values()], tokenization.truncation_side
+        rows["tokenizer"] = (
+            f"cut at {checkpoint.max_length} tokens on the {side} where cutting is asked for, "
+            f"special {' '.join(special) or 'none'}"
         )
-        special = {*checkpoint.tokenization.special_tokens.values()}
-        if added := [token for token in checkpoint.tokenization.added_tokens if token not in special]:
+        if added := [token for token in tokenization.added_tokens if token not in special]:
             rows["added tokens"] = _some(added)
     if sentence := checkpoint.sentence:
         steps = [
@@ -75,19 +78,9 @@ def described(checkpoint: Checkpoint) -> dict[str, str]:
     return rows
 
 
-def _running(model: Model) -> dict[str, str]:
-    return {
-        "engine": f"{model.engine}, {model.precision}",
-        "kernels": _kernels(),
-        "threads": str(model.threads),
-        "version": __version__,
-    }
-
-
 def _some(names: Sequence[str], most: int = 20) -> str:
     """Names with commas, and how many more there are."""
-    text = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-    return text.encode("utf-8", "backslashreplace").decode()
+    return printable(", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else ""))
 
 
 def _kernels() -> str:

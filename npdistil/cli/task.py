@@ -18,17 +18,7 @@ from ..settings import Kind
 from ..tasks.base import Task
 from ..text import is_empty
 from . import texts_of
-from .options import (
-    add_model,
-    add_settings,
-    add_texts,
-    examples,
-    loaded,
-    progress_bar,
-    read_text,
-    settings_of,
-    ticking,
-)
+from .options import add_model, add_settings, add_texts, examples, loaded, progress_bar, read_text, settings_of, ticking
 
 Result: TypeAlias = tuple[str, Any]  # a text, and the answer to it
 TASK_MODEL_HELP = "directory or name on the Hugging Face Hub of a model that was made for this task"
@@ -95,9 +85,7 @@ COMMANDS = {
         ("npdistil choose --model ./my-choice --choices 'I took an umbrella.,I got a tan.' 'It rained, so'",),
     ),
     "embed": Command(
-        "embedding",
-        "texts",
-        ("npdistil embed --model ./my-sentence-encoder --normalize < texts.txt > vectors.jsonl",),
+        "embedding", "texts", ("npdistil embed --model ./my-sentence-encoder --normalize < texts.txt > vectors.jsonl",)
     ),
 }
 

@@ -21,8 +21,8 @@ def attention(
     factor = np.float32(1) / np.sqrt(np.float32(size))
     for row in range(0, length, LANES):
         for column in range(0, size, LANES):
-            block, out = k + row * stride + column * 4, workspace.keys + column * workspace.keys_stride + row * 4
-            transpose(block, stride, length - row, size - column, out, workspace.keys_stride)
+            square, out = k + row * stride + column * 4, workspace.keys + column * workspace.keys_stride + row * 4
+            transpose(square, stride, length - row, size - column, out, workspace.keys_stride)
     for first in range(0, queries, QUERIES):
         rows = min(QUERIES, queries - first)
         some = q + first * stride

@@ -32,8 +32,8 @@ YMM_STATE, ZMM_STATE, TILE_STATE = 0x6, 0xE6, 0x60000
 OF_YMM = ("avx", "avx2", "avxvnni", "f16c", "fma")
 
 # (entry of the auxiliary vector, bit) -> name
-AT_HWCAP = 16
-ARM_FEATURES = {(AT_HWCAP, 1): "neon", (AT_HWCAP, 8): "lse", (AT_HWCAP, 20): "dotprod"}
+AT_HWCAP, AT_HWCAP2 = 16, 26
+ARM_FEATURES = {(AT_HWCAP, 1): "neon", (AT_HWCAP, 8): "lse", (AT_HWCAP, 20): "dotprod", (AT_HWCAP2, 13): "i8mm"}
 
 
 def x86_features(cpuid: CPUID, xgetbv: Callable[[], int]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from .isa import BY_NAME, ISA, compile_for
 from .kernels import SYMBOL
 
-IMPORTED = ("sched_yield", "usleep")
+IMPORTED = ("clock_gettime", "sched_yield", "usleep")  # from the C library
 TRIPLES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
 
 # CPUID overwrites ebx, of which LLVM takes care. XGETBV may be called only where CPUID says that it is there.

@@ -12,7 +12,7 @@ from ..compiled import layout
 from ..distilbert.encoder import Array, Params
 from ..errors import EngineError, InputError
 from .kernels import CHECKED, kernels
-from .layout import ATTENTION_STAGES, BLOCK_STAGES, CACHE_LINE, CALL, LAYER, STAGE, TABLES
+from .layout import ATTENTION_STAGES, CACHE_LINE, CALL, LAYER, ROW_BLOCK_STAGES, STAGE, TABLES
 from .panels import LANES, aligned_zeros, linear_size, pack_linear, padded, rounded_up
 from .threads import real_lock, team
 from .workspace import BLOCK_ROWS, PooledWorkspaces, workspace_layout
@@ -33,7 +33,8 @@ class CompiledEncoder:
 
     Args:
         config: sizes and activation.
-        params: the encoder's parameters in the precision to run in.
+        params: the encoder's parameters in the precision to run in; their layers are taken out as they are packed, so
+            that no more than one of them is there twice.
         threads: how many may work on a call.
         max_tokens: rows in flight; buffers are made for these, not for the batch.
 
@@ -55,7 +56,7 @@ class CompiledEncoder:
         self._model = self._prepared(params)
         self._positions = len(params["embeddings"]["position_embeddings"]["weight"])
         # Row blocks are shared where there are fewer of them than threads, each with stages of its own.
-        layer_stages = ATTENTION_STAGES + BLOCK_STAGES * max(1, threads - 1)
+        layer_stages = ATTENTION_STAGES + ROW_BLOCK_STAGES * max(1, threads - 1)
         chunk_stages = config.n_layers * layer_stages + 3  # and embed, gather, write_output
         self._model["layer_stages"], self._model["chunk_stages"] = layer_stages, chunk_stages
         self._capacity, self._most_kept = capacity, threads
@@ -94,16 +95,20 @@ class CompiledEncoder:
         config, columns = self.config, rounded_up(self.config.dim, LANES)
         call = np.zeros((), CALL)
         layers = np.zeros(config.n_layers, LAYER)
-        linears = [block["attention"] | block["ffn"] for block in params["layer"]]
+
+        def linears(layer: Params) -> dict[str, Params]:
+            return layer["attention"] | layer["ffn"]
+
         # One piece for all, because the system gives large pages to large pieces only.
-        sizes = [linear_size(linear["weight"], self.isa) for each in linears for linear in each.values()]
+        sizes = [linear_size(each["weight"], self.isa) for layer in params["layer"] for each in linears(layer).values()]
         panels = iter(np.split(aligned_zeros(sum(sizes)), np.cumsum(sizes)[:-1]))
-        for layer, block, each in zip(layers, params["layer"], linears, strict=True):
-            for name, linear in each.items():
+        for record in layers:
+            layer = params["layer"].pop(0)
+            for name, linear in linears(layer).items():
                 packed = pack_linear(isa=self.isa, out=next(panels), **linear)
-                layer[name] = tuple(self._address(v) if isinstance(v, np.ndarray) else v for v in packed.values())
+                record[name] = tuple(self._address(v) if isinstance(v, np.ndarray) else v for v in packed.values())
             for name in ("sa_layer_norm", "output_layer_norm"):
-                layer[name] = self._norm(block[name], columns)
+                record[name] = self._norm(layer[name], columns)
         embeddings = params["embeddings"]
         call["dim"], call["hidden_dim"] = config.dim, config.hidden_dim
         call["n_heads"], call["n_layers"] = config.n_heads, config.n_layers

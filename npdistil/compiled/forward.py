@@ -8,16 +8,16 @@ by itself, with counters of its own.
 
 The arguments are records of layout.py: `workspace` is where a chunk's rows are, that of thread 0 where threads share
 the chunk, else the thread's own. `own` is the thread's: of it a shared chunk uses what attention needs for a head and,
-where each thread takes row blocks by itself, what a row block needs. An `operand` is rows as a product takes them:
-bytes with a scale each for int8, or the float32 rows themselves. Numbers that are added to addresses are bytes, 4 for
-each float32.
+where each thread takes row blocks by itself, what a row block needs: up to `block_rows` rows that go through the
+feed-forward layer at a time. An `operand` is rows as a product takes them: bytes with a scale each for int8, or the
+float32 rows themselves. Numbers that are added to addresses are bytes, 4 for each float32.
 """
 
 from typing import Any
 
 from .attention import attention
 from .gemm import ACTIVATION_BYTES, OFFSET, WIDTH, configure_tiles, linear_panel, release_tiles
-from .layout import BLOCK_STAGES, CALL, CHUNK, LAYER, LINEAR, NONE, STAGE, WORKSPACE
+from .layout import CALL, CHUNK, LAYER, LINEAR, NONE, ROW_BLOCK_STAGES, STAGE, WORKSPACE
 from .rowwise import copy, layer_norm, quantize, table_vector
 from .share import claimed, reset, shared, shared_rows, wait
 from .simd import LANES, get_int, kernel, record_of, set_float, store
@@ -80,7 +80,7 @@ def normalise_rows(call: Any, norm: Any, x: int, rows: int, operand: Any, first:
 
 @kernel
 def attend(call: Any, workspace: Any, own: Any, chunk: Any, pruned: int, stage: int) -> None:
-    """Attention of the chunk's texts, an item for each head: q, k, v -> context; `pruned` as in `block`."""
+    """Attention of the chunk's texts, an item for each head: q, k, v -> context; `pruned` as in `encoder_layer`."""
     size = call.dim // call.n_heads
     for item in shared(stage, (chunk.stop - chunk.start) * call.n_heads):
         text, column = chunk.start + item // call.n_heads, item % call.n_heads * size * 4
@@ -102,11 +102,9 @@ def attend(call: Any, workspace: Any, own: Any, chunk: Any, pruned: int, stage: 
 def feed_forward(
     call: Any, layer: Any, workspace: Any, context: int, x: int, rows: int, operand: Any, first: int, stage: int
 ) -> None:
-    """What follows attention, its output layer and norm too, on a block of rows of context and x.
+    """What follows attention, its output layer and norm too, on a row block of context and x.
 
-    A row block is no block of the model: it is up to `call.block_rows` rows. x is rows `first` and after of `operand`.
-
-    What comes in between stays in the buffers of `workspace`.
+    x is rows `first` and after of `operand`. What comes in between stays in the buffers of `workspace`.
     """
     stride, hidden, hidden_stride = call.row_stride, workspace.hidden, call.hidden_stride
     prepare_rows(call, context, stride, call.dim, rows, workspace.context_operand, stage)
@@ -126,8 +124,10 @@ def feed_forward(
 
 
 @kernel
-def block(call: Any, layer: Any, workspace: Any, own: Any, chunk: Any, pruned: int, threads: int, stage: int) -> None:
-    """One block of the model: attention, then feed-forward, each added to what it came from and normalised.
+def encoder_layer(
+    call: Any, layer: Any, workspace: Any, own: Any, chunk: Any, pruned: int, threads: int, stage: int
+) -> None:
+    """One layer of the model, `block` of the specification: attention, then feed-forward, each added to its input.
 
     Where it is `pruned`, only the output rows are computed, into `workspace.output`: keys and values come from all
     rows, everything else is done for these.
@@ -151,15 +151,15 @@ def block(call: Any, layer: Any, workspace: Any, own: Any, chunk: Any, pruned: i
             first, last = rows * i // blocks, rows * (i + 1) // blocks
             context = workspace.context + first * stride
             feed_forward(call, layer, workspace, context, x + first * stride, last - first, operand, first, stage)
-            stage += BLOCK_STAGES * STAGE
+            stage += ROW_BLOCK_STAGES * STAGE
     else:  # each by itself, and as many for each
         blocks = (blocks + threads - 1) // threads * threads
         for i in shared(stage, blocks):
             first, last = rows * i // blocks, rows * (i + 1) // blocks
             context = workspace.context + first * stride
-            reset(own.block_counters, BLOCK_STAGES)
+            reset(own.row_block_counters, ROW_BLOCK_STAGES)
             feed_forward(
-                call, layer, own, context, x + first * stride, last - first, operand, first, own.block_counters
+                call, layer, own, context, x + first * stride, last - first, operand, first, own.row_block_counters
             )
 
 
@@ -194,7 +194,7 @@ def encode(call: Any, workspace: Any, own: Any, chunk: Any, threads: int, stage:
         if at_end:
             gather(call, workspace, chunk, stage)
             stage += STAGE
-        block(call, layer, workspace, own, chunk, at_end, threads, stage)
+        encoder_layer(call, layer, workspace, own, chunk, at_end, threads, stage)
         stage += call.layer_stages * STAGE
     x = workspace.output if pruned else workspace.x
     write_output(call, x, chunk.first, chunk.last - chunk.first, stage)

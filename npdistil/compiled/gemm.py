@@ -3,9 +3,10 @@
 A tile is up to 6 rows by 4 vectors of 16 columns (AMX has tiles of its own, of 16 rows, see `_emit_amx`). Each sum of
 it starts from the bias, or 0, and adds its products one after the other, in the order of the inputs, whatever the
 tile's shape: that is why a row's float32 result depends on no other row, on no number of threads and on no instruction
-set. Sums of integers are exact in any order.
+set. Sums of integers are exact in any order, so there smmla may take rows two by two (`_emit_smmla_tile`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ ISA = compiled_for()
 WIDTH = ISA.vectors * LANES  # columns of a panel
 INTERLEAVE, OFFSET = ISA.interleave, ISA.offset
 ACTIVATION_BYTES = ISA.activation_bytes
-TILE_ROWS, TILE_VECTORS = ISA.rows, ISA.vectors
+TILE_ROWS, TILE_VECTORS, ROWS_TOGETHER = ISA.rows, ISA.vectors, ISA.rows_together
 INT8_VECTOR = LANES * INTERLEAVE  # bytes of a panel that one step of 16 columns takes
 AMX_ROWS, AMX_BYTES = 16, 64  # of a tile of AMX
 # With 2 vectors and more; AMX goes through as many as stay in the L1 cache with their sums.
@@ -114,60 +115,101 @@ def _multiply_add(builder: Value, total: Value, row: Value, column: Value) -> Va
     return total
 
 
+def _at(builder: Value, base: Value, count: Value | int, stride: Value | int, offset: int = 0) -> Value:
+    """An address."""
+    count, stride = (ir.Constant(I64, x) if isinstance(x, int) else x for x in (count, stride))
+    return builder.add(builder.add(base, builder.mul(count, stride)), ir.Constant(I64, offset))
+
+
+def _emit_loop(
+    builder: Value, steps: Value, starts: list[Value], body: Callable[[Value, list[Value]], list[Value]]
+) -> list[Value]:
+    """Sums that begin as `starts`, and are renewed by `body` (number of the step, sums) at each step, one at least."""
+    before, loop, after = builder.block, builder.append_basic_block("inputs"), builder.append_basic_block("sums")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k, sums = builder.phi(I64), [builder.phi(each.type) for each in starts]
+    totals = body(k, sums)
+    following = builder.add(k, ir.Constant(I64, 1))
+    for phi, first, again in zip([k, *sums], [ir.Constant(I64, 0), *starts], [following, *totals], strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(again, loop)
+    builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
+    builder.position_at_end(after)
+    return totals
+
+
 def _emit_tile(builder: Value, int8: bool, rows: int, vectors: int, operands: list[Value]) -> None:
     """The product of `rows` rows and `vectors` vectors of columns: a loop with everything in it unrolled."""
     a, a_stride, b, b_stride, start, c, c_stride, steps = operands
     kind = i32x16.llvm_type if int8 else f32x16.llvm_type
     size = INT8_VECTOR if int8 else VECTOR
+    starts = [builder.load(pointer(builder, _at(builder, start, j, VECTOR), kind), align=4) for j in range(vectors)]
+    row_starts = [_at(builder, a, i, a_stride) for i in range(rows)]
 
-    def at(base: Value, count: Value, stride: Value | int, offset: int = 0) -> Value:
-        stride = ir.Constant(I64, stride) if isinstance(stride, int) else stride
-        return builder.add(builder.add(base, builder.mul(count, stride)), ir.Constant(I64, offset))
-
-    def numbered(i: int) -> Value:
-        return ir.Constant(I64, i)
-
-    starts = [
-        builder.load(pointer(builder, builder.add(start, numbered(j * VECTOR)), kind), align=4) for j in range(vectors)
-    ]
-    row_starts = [at(a, numbered(i), a_stride) for i in range(rows)]
-    before, loop, after = builder.block, builder.append_basic_block("inputs"), builder.append_basic_block("sums")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(I64)
-    k.add_incoming(numbered(0), before)
-    sums = [[builder.phi(kind) for _ in range(vectors)] for _ in range(rows)]
-    columns = []
-    for j in range(vectors):
-        address = at(b, k, b_stride, j * size)
-        if int8:
-            packed = ir.VectorType(I8, size)
-            column = builder.load(pointer(builder, address, packed), align=INT8_VECTOR)
-            if INTERLEAVE == 2:
-                column = builder.sext(column, ir.VectorType(I16, size))
-            columns.append(column)
-        else:
-            columns.append(builder.load(pointer(builder, address, kind), align=4))
-    for i in range(rows):
-        value = builder.load(pointer(builder, at(row_starts[i], k, 4), I32 if int8 else F32), align=2 if int8 else 4)
-        row = emit_broadcast(builder, value)
+    def step(k: Value, sums: list[Value]) -> list[Value]:
+        columns = []
         for j in range(vectors):
+            address = _at(builder, b, k, b_stride, j * size)
             if int8:
-                total = _multiply_add(builder, sums[i][j], row, columns[j])
+                packed = ir.VectorType(I8, size)
+                column = builder.load(pointer(builder, address, packed), align=INT8_VECTOR)
+                if ACTIVATION_BYTES == 2:
+                    column = builder.sext(column, ir.VectorType(I16, size))
+                columns.append(column)
             else:
-                total = builder.call(
-                    declared(builder, "llvm.fma.v16f32", kind, kind, kind, kind), [row, columns[j], sums[i][j]]
-                )
-            sums[i][j].add_incoming(starts[j], before)
-            sums[i][j].add_incoming(total, loop)
-            sums[i][j] = total
-    following = builder.add(k, numbered(1))
-    k.add_incoming(following, loop)
-    builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
-    builder.position_at_end(after)
+                columns.append(builder.load(pointer(builder, address, kind), align=4))
+        totals = []
+        for i in range(rows):
+            place = pointer(builder, _at(builder, row_starts[i], k, 4), I32 if int8 else F32)
+            row = emit_broadcast(builder, builder.load(place, align=2 if int8 else 4))
+            for column, total in zip(columns, sums[i * vectors : (i + 1) * vectors], strict=True):
+                if int8:
+                    totals.append(_multiply_add(builder, total, row, column))
+                else:
+                    fma = declared(builder, "llvm.fma.v16f32", kind, kind, kind, kind)
+                    totals.append(builder.call(fma, [row, column, total]))
+        return totals
+
+    totals = _emit_loop(builder, steps, starts * rows, step)
     for i in range(rows):
         for j in range(vectors):
-            builder.store(sums[i][j], pointer(builder, at(c, numbered(i), c_stride, j * VECTOR), kind), align=4)
+            place = pointer(builder, _at(builder, c, i, c_stride, j * VECTOR), kind)
+            builder.store(totals[i * vectors + j], place, align=4)
+
+
+def _emit_smmla_tile(builder: Value, rows: int, vectors: int, operands: list[Value]) -> None:
+    """As `_emit_tile`, in int8, with sums of 2 rows and 2 columns each; an odd last row is taken twice, stored once.
+
+    Rows are loaded first and columns as they are used: 24 sums, 3 pairs of rows and a pair of columns fit in registers.
+    """
+    a, a_stride, b, b_stride, start, c, c_stride, steps = operands
+    of_ints, of_bytes, of_half = ir.VectorType(I32, 4), ir.VectorType(I8, 16), ir.VectorType(I8, 8)
+    smmla = declared(builder, "llvm.aarch64.neon.smmla.v4i32.v16i8", of_ints, of_ints, of_bytes, of_bytes)
+    pairs, columns = range(0, rows, 2), range(0, vectors * LANES, 2)
+    row_starts = [_at(builder, a, i, a_stride) for i in range(rows)]
+    starts = []
+    for j in columns:
+        both = builder.load(pointer(builder, _at(builder, start, j, 4), ir.VectorType(I32, 2)), align=4)
+        starts += [shuffled(builder, both, both, [0, 1, 0, 1])] * len(pairs)
+
+    def step(k: Value, sums: list[Value]) -> list[Value]:
+        halves = [builder.load(pointer(builder, _at(builder, each, k, 8), of_half), align=1) for each in row_starts]
+        taken = [_joined(builder, [halves[i], halves[min(i + 1, rows - 1)]]) for i in pairs]
+        totals: list[Value] = []
+        for j in columns:
+            column = builder.load(pointer(builder, _at(builder, b, k, b_stride, j * 8), of_bytes), align=16)
+            for row in taken:
+                totals.append(builder.call(smmla, [sums[len(totals)], row, column]))
+        return totals
+
+    totals = _emit_loop(builder, steps, starts, step)
+    for i in range(rows):
+        lanes = [0, 1] if i % 2 == 0 else [2, 3]
+        of_row = [shuffled(builder, each, each, lanes) for each in totals[i // 2 :: len(pairs)]]
+        for j in range(vectors):
+            place = pointer(builder, _at(builder, c, i, c_stride, j * VECTOR), i32x16.llvm_type)
+            builder.store(_joined(builder, of_row[8 * j : 8 * j + 8]), place, align=4)
 
 
 def _emit_shapes(builder: Value, int8: bool, rows: Value, vectors: Value, *operands: Value) -> None:
@@ -177,10 +219,13 @@ def _emit_shapes(builder: Value, int8: bool, rows: Value, vectors: Value, *opera
     shapes = builder.switch(choice, done)
     for m in range(1, TILE_ROWS + 1):
         for n in range(1, TILE_VECTORS + 1):
-            block = builder.append_basic_block(f"tile_{m}_{n}")
-            shapes.add_case(ir.Constant(I64, 8 * m + n), block)
-            builder.position_at_end(block)
-            _emit_tile(builder, int8, m, n, list(operands))
+            case = builder.append_basic_block(f"tile_{m}_{n}")
+            shapes.add_case(ir.Constant(I64, 8 * m + n), case)
+            builder.position_at_end(case)
+            if int8 and ROWS_TOGETHER == 2:
+                _emit_smmla_tile(builder, m, n, list(operands))
+            else:
+                _emit_tile(builder, int8, m, n, list(operands))
             builder.branch(done)
     builder.position_at_end(done)
     builder.ret_void()
@@ -302,7 +347,7 @@ def _tile_operation(int8: bool) -> Any:
             memory(a, (AMX_ROWS - 1) * a_stride + steps * INTERLEAVE, np.uint8)
         for i in range(rows):
             if int8:
-                stored = {4: np.uint8 if OFFSET else np.int8, 2: np.int16}[INTERLEAVE]
+                stored = np.int16 if ACTIVATION_BYTES == 2 else np.uint8 if OFFSET else np.int8
                 x = memory(a + i * a_stride, steps * INTERLEAVE, stored).astype(np.int64)
                 y = [memory(b + k * b_stride, n * INTERLEAVE, np.int8).reshape(n, INTERLEAVE) for k in range(steps)]
                 products = np.einsum("kng,kg->n", np.array(y, np.int64), x.reshape(steps, INTERLEAVE))
@@ -332,7 +377,7 @@ def _tile_operation(int8: bool) -> Any:
 
 
 # c [rows, 16 vectors] = start + a [rows, K] @ b [K, 16 vectors], with strides in bytes. K is `steps` float32, or
-# `steps` groups of 4 bytes of quantised activations.
+# `steps` times INTERLEAVE quantised activations.
 float_tile = _tile_operation(int8=False)
 int8_tile = _tile_operation(int8=True)
 
@@ -365,8 +410,9 @@ def tile_count(rows: int, most: int) -> int:
 
 @kernel
 def tile_start(rows: int, tiles: int, i: int) -> int:
-    """The first row of tile i."""
-    return rows * i // tiles
+    """The first row of tile i; rows that are taken together are in one tile."""
+    groups = (rows + ROWS_TOGETHER - 1) // ROWS_TOGETHER
+    return min(groups * i // tiles * ROWS_TOGETHER, rows)
 
 
 @kernel

@@ -10,10 +10,9 @@ from numba.core.registry import cpu_target
 
 from ..errors import EngineError
 from . import tiles
+from .emit import IMPORTED
 from .isa import ISA, ISAS, compile_for
 from .kernels import Run, as_run
-
-IMPORTED = ("sched_yield", "usleep")  # from the C library, where LLVM does not look by itself
 
 
 def own_isa() -> ISA:
@@ -50,7 +49,7 @@ def compiled_for_this_processor() -> tuple[ISA, Run]:
     from . import forward
 
     library = ctypes.CDLL(None)
-    for name in IMPORTED:
+    for name in IMPORTED:  # where LLVM does not look by itself
         llvm.add_symbol(name, ctypes.cast(library[name], ctypes.c_void_p).value)
     dispatcher: Any = forward.run
     dispatcher.compile((types.int64, types.int64))

@@ -66,7 +66,7 @@ LINEAR_LAYER = record(
     "scale",  # [n] int8: of each column
     "bias",  # [n] int8
     "n",  # columns, that is outputs
-    "steps",  # of the kernel along the inputs, 4 bytes of activations each
+    "steps",  # of the kernel along the inputs: one each in float32, ISA.interleave in int8
     "int8",  # 1 or 0
 )
 NORM = record("weight", "bias")
@@ -91,10 +91,10 @@ WORKSPACE = record(
     "k",
     "v",
     "context",
-    "output",  # of the last block: the output rows alone
+    "output",  # of the last layer: the output rows alone
     ("x_operand", OPERAND),
     ("output_operand", OPERAND),
-    # a block of rows
+    # a row block
     "y",
     "hidden",
     ("context_operand", OPERAND),
@@ -110,7 +110,7 @@ WORKSPACE = record(
     "head_context_stride",
     # counters of work that is not shared
     "counters",
-    "block_counters",
+    "row_block_counters",
 )
 # Texts `start` up to `stop` of a batch, and `first` up to `last` of its output rows: the ends do not belong.
 CHUNK = record("start", "stop", "first", "last")
@@ -144,7 +144,7 @@ CALL = record(
     "n_parallel",  # as many of them, the first ones, are done by one thread each
     "chunk_stages",
     "layer_stages",
-    "block_rows",  # rows that go through a feed-forward layer at a time
+    "block_rows",  # of a row block: as many go through a feed-forward layer at a time
     "row_stride",  # of rows of dim float32
     "hidden_stride",
     "zeros",  # as many as a panel has columns
@@ -154,5 +154,5 @@ CALL = record(
     "rows",
     "out_stride",
 )
-BLOCK_STAGES = 7  # of forward.feed_forward
-ATTENTION_STAGES = 4  # of forward.block before that
+ROW_BLOCK_STAGES = 7  # of forward.feed_forward
+ATTENTION_STAGES = 4  # of forward.encoder_layer before that

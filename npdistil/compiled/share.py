@@ -10,10 +10,13 @@ which are zero before the first claim.
 from collections.abc import Iterator
 
 from .layout import DONE, STAGE
-from .simd import fetch_add, kernel, load_acquire, pause, set_int, sleep
+from .simd import fetch_add, kernel, load_acquire, nanoseconds, pause, set_int, sleep
 
-SPINS = 1500  # pauses before the core is offered to others: some 0.03 ms
-YIELDS = 5000  # offers before the thread sleeps: some 2 ms where nobody else wants the core
+# How a thread waits. By the clock, for how long a pause or an offer takes differs by ten times among processors.
+PAUSING = 30_000  # nanoseconds before the core is offered to others
+OFFERING = 2_000_000  # nanoseconds of that before the thread sleeps
+SLEEP = 50  # microseconds at a time
+TURNS = 64  # pauses, offers or sleeps between two looks at the clock
 ROWS = 4  # rows that are claimed at a time
 
 
@@ -34,15 +37,20 @@ def claimed(stage: int, items: int) -> Iterator[int]:
 @kernel
 def wait(stage: int, items: int) -> None:
     """Return once all items of a stage are done; what was written for them can be read then."""
-    turns = 0
+    turns = start = waited = 0
     while load_acquire(stage + DONE) < items:
-        turns += 1
-        if turns < SPINS:
+        if waited < PAUSING:
             pause()
-        elif turns < SPINS + YIELDS:
+        elif waited < PAUSING + OFFERING:
             sleep(0)
         else:
-            sleep(50)
+            sleep(SLEEP)
+        turns += 1
+        if turns % TURNS == 0:
+            now = nanoseconds()
+            if turns == TURNS:
+                start = now
+            waited = now - start
 
 
 @kernel

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import inspect
 import operator
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import from_dtype, njit, types
+from numba.core import cgutils
 from numba.core.imputils import lower_builtin
 from numba.core.typing import signature as typed
 from numba.core.typing.templates import ConcreteTemplate, infer_global
@@ -309,7 +311,7 @@ def _transposed_reference(source: int, source_stride: int, rows: int, columns: i
 def transpose(
     builder: Value, source: Value, source_stride: Value, rows: Value, columns: Value, out: Value, out_stride: Value
 ) -> None:
-    """Columns of a 16 x 16 block of 4-byte values as rows. Strides are bytes from row to row.
+    """Columns of a 16 x 16 square of 4-byte values as rows. Strides are bytes from row to row.
 
     Only `rows` x `columns` are read: rows after the last repeat it, columns after the last are zero.
     """
@@ -319,7 +321,7 @@ def transpose(
         number = ir.Constant(I64, j)
         row = builder.select(builder.icmp_signed("<", number, rows), number, last)
         vectors.append(_masked_load(builder, F32, builder.add(source, builder.mul(row, source_stride)), columns))
-    for distance in (1, 2, 4, 8):  # exchange the blocks off the diagonal, of 1, 2, 4, 8 lanes
+    for distance in (1, 2, 4, 8):  # exchange the squares off the diagonal, of 1, 2, 4, 8 lanes
         low = [i if not i & distance else LANES + i - distance for i in range(LANES)]
         high = [i + distance if not i & distance else LANES + i for i in range(LANES)]
         for j in range(LANES):
@@ -473,6 +475,17 @@ def pause(builder: Value) -> None:
         builder.call(declared(builder, "llvm.x86.sse2.pause", ir.VoidType()), [])
     elif triple.startswith(("aarch64", "arm64")):
         builder.call(declared(builder, "llvm.aarch64.hint", ir.VoidType(), I32), [ir.Constant(I32, 1)])
+
+
+@operation(i64, reference=time.monotonic_ns)
+def nanoseconds(builder: Value) -> Value:
+    """The time since some moment. From the C library, which asks the system only where it cannot tell by itself."""
+    moment = cgutils.alloca_once(builder, ir.ArrayType(I64, 2))
+    clock = 1 if "linux" in builder.module.triple else time.CLOCK_MONOTONIC
+    get_time = declared(builder, "clock_gettime", I32, I32, moment.type)
+    builder.call(get_time, [ir.Constant(I32, clock), moment])
+    seconds, rest = cgutils.unpack_tuple(builder, builder.load(moment), 2)
+    return builder.add(builder.mul(seconds, ir.Constant(I64, 10**9)), rest)
 
 
 @operation(void, i64, reference=lambda microseconds: None)

@@ -7,14 +7,14 @@ import numpy as np
 from ..checkpoint.config import Config
 from ..distilbert.encoder import Array
 from .isa import ISA
-from .layout import BLOCK_STAGES, CACHE_LINE, QUERIES, STAGE, WORKSPACE
+from .layout import CACHE_LINE, QUERIES, ROW_BLOCK_STAGES, STAGE, WORKSPACE
 from .panels import LANES, aligned_zeros, rounded_up
 
-BLOCK_ROWS = 64  # rows that go through a feed-forward layer at a time: what comes in between stays in the L2 cache
+BLOCK_ROWS = 64  # of a row block: what comes in between in a feed-forward layer stays in the L2 cache
 SPARE = 64 * 4 + 64  # bytes after a buffer that whole vectors may read and write, and nobody uses
 
 # What a product takes, and the buffer of as many and as wide float32 rows; in float32 it is that buffer itself, but
-# for rows of context, of which a block is copied.
+# for rows of context, of which a row block is copied.
 OPERANDS = {
     "x_operand": "x",
     "output_operand": "output",
@@ -43,7 +43,7 @@ def workspace_layout(
         "sums": QUERIES * 4,
         "head_context": QUERIES * size * 4,
         "counters": chunk_stages * STAGE,
-        "block_counters": BLOCK_STAGES * STAGE,
+        "row_block_counters": ROW_BLOCK_STAGES * STAGE,
     }
     strides = {"keys_stride": long_stride, "scores_stride": long_stride, "head_context_stride": size * 4}
     for name, of in OPERANDS.items():

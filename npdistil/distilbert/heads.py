@@ -105,8 +105,8 @@ def best_first(scores: Array) -> list[int]:  # [C] -> C numbers
     >>> best_first(np.array([0.2, 0.5, 0.2]))
     [1, 0, 2]
     """
-    values = scores.tolist()
-    return sorted(range(len(values)), key=values.__getitem__, reverse=True)
+    order: list[int] = (-scores).argsort(kind="stable").tolist()
+    return order
 
 
 # What makes one vector of the hidden states of some tokens, whose places in the text are given: [n, D], [n] -> [D].

@@ -214,22 +214,24 @@ class TokenRules:
 
 
 def run(pipeline: Pipeline, items: Sequence[Any], task: Any = None) -> Iterator[Any]:
-    """Answers to items, of the pipeline's own task or of another one on its model.
+    """Answers to items, of the pipeline's own task or of another one on its model; None to None.
 
     Raises:
         InputError: an item that the model cannot take, shown: its place in a batch says nothing to anybody.
     """
+    answers = _answers(pipeline, [item for item in items if item is not None], task or pipeline.processor)
+    return (None if item is None else next(answers) for item in items)
+
+
+def _answers(pipeline: Pipeline, items: Sequence[Any], task: Any) -> Iterator[Any]:
     for chunk in chunks(items, pipeline.processor.settings.batch_size):
-        yield from _answers_to(pipeline, chunk, task or pipeline.processor)
-
-
-def _answers_to(pipeline: Pipeline, items: Sequence[Any], task: Any) -> list[Any]:
-    try:
-        return pipeline.model.run(task, items)
-    except InputError:
-        for item in items:
-            _accept(pipeline, item)
-        raise
+        try:
+            found = pipeline.model.run(task, chunk)
+        except InputError:
+            for item in chunk:
+                _accept(pipeline, item)
+            raise
+        yield from found
 
 
 def _accept(pipeline: Pipeline, item: Any) -> None:
@@ -306,12 +308,11 @@ def vectors(
     pipeline: Pipeline, rows: Sequence[Annotations], tokens: Sequence[Annotations], *, max_length: int
 ) -> list[Annotations]:
     """A vector for each token: the hidden states of its first piece."""
-    unknown = pipeline.processor.checkpoint.special_tokens.get("unk_token")
-    unknown_id = None if unknown is None else pipeline.processor.checkpoint.tokenizer.token_to_id(unknown)
+    unknown = pipeline.processor.checkpoint.special_ids.get("unk_token")
 
     def vector(token: Annotation, sentence: dict[str, str], states: Array, piece: int) -> Annotation:
         about = {"token": token.result, "pieceId": str(piece), "isWordStart": "true"}
-        about |= {"isOOV": str(piece == unknown_id).lower()} | sentence
+        about |= {"isOOV": str(piece == unknown).lower()} | sentence
         return Annotation(WORD_EMBEDDINGS, token.begin, token.end, token.result, about, states.tolist())
 
     return [*_by_token(pipeline, rows, tokens, max_length, "hidden_states", vector)]
@@ -328,7 +329,7 @@ def _by_token(
     """What `make` makes of each token and what the model says of its first piece."""
     checkpoint = pipeline.processor.checkpoint
     flat = [document for row in rows for document in row]
-    read = _read(pipeline, [each.result for each in flat], max_length, checkpoint.truncation_side, output)
+    read = _read(pipeline, [each.result for each in flat], max_length, checkpoint.tokenization.truncation_side, output)
     for row, words in zip(rows, tokens, strict=True):
         found = []
         for i, document in enumerate(row):
@@ -390,18 +391,21 @@ def sentence_vectors(pipeline: Pipeline, rows: Sequence[Annotations]) -> list[An
 
 def answers(pipeline: Pipeline, questions: Sequence[Annotations], contexts: Sequence[Annotations]) -> list[Annotations]:
     """The answer to each row's question in its context; none where one of the two is missing."""
-    asked = [bool(question and context) for question, context in zip(questions, contexts, strict=True)]
     items = [
-        {"question": question[0].result, "context": context[0].result}
-        for question, context, has in zip(questions, contexts, asked, strict=True)
-        if has
+        {"question": question[0].result, "context": context[0].result} if question and context else None
+        for question, context in zip(questions, contexts, strict=True)
     ]
-    found = run(pipeline, items)
-    return [[_answer(next(found), contexts[i][0].result)] if has else [] for i, has in enumerate(asked)]
+    return _one_each(pipeline, items, _answer)
 
 
-def _answer(answer: Any, context: str) -> Annotation:
-    units, last = utf16(context), utf16(answer["answer"])[-1] - 1
+def _one_each(pipeline: Pipeline, items: Sequence[Any], make: Callable[[Any, Any], Annotation]) -> list[Annotations]:
+    """What `make` makes of the answer to each item and of the item; nothing where there is none."""
+    found = zip(run(pipeline, items), items, strict=True)
+    return [[] if item is None else [make(answer, item)] for answer, item in found]
+
+
+def _answer(answer: Any, item: dict[str, str]) -> Annotation:
+    units, last = utf16(item["context"]), utf16(answer["answer"])[-1] - 1
     about = {"sentence": "0", "chunk": "0", "score": str(answer["score"])}
     about |= {name: str(units[answer[name]]) for name in ("start", "end")}
     return Annotation(CHUNK, 0, max(last, 0), answer["answer"], about)
@@ -411,17 +415,11 @@ def choices(
     pipeline: Pipeline, questions: Sequence[Annotations], contexts: Sequence[Annotations], *, delimiter: str
 ) -> list[Annotations]:
     """Which of a row's choices goes with its question best; none where one of the two is missing."""
-    given = [
-        [part for context in row for part in _split(context.result, delimiter)] if question else []
-        for question, row in zip(questions, contexts, strict=True)
-    ]
-    items = [
-        {"text": question[0].result, "choices": parts}
-        for question, parts in zip(questions, given, strict=True)
-        if parts
-    ]
-    found = run(pipeline, items)
-    return [[_choice(next(found))] if parts else [] for parts in given]
+    items = []
+    for question, row in zip(questions, contexts, strict=True):
+        parts = [part for context in row for part in _split(context.result, delimiter)]
+        items.append({"text": question[0].result, "choices": parts} if question and parts else None)
+    return _one_each(pipeline, items, _choice)
 
 
 def _split(text: str, delimiter: str) -> list[str]:
@@ -431,6 +429,6 @@ def _split(text: str, delimiter: str) -> list[str]:
     return text.split(delimiter) if text else []
 
 
-def _choice(answer: Any) -> Annotation:
+def _choice(answer: Any, item: Any) -> Annotation:
     about = {"sentence": "0", "chunk": "0", "score": str(answer["scores"][answer["choice"]])}
     return Annotation(CHUNK, 0, max(utf16(answer["text"])[-1] - 1, 0), answer["text"], about)

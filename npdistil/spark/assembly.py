@@ -212,7 +212,7 @@ class Tokenizer(Annotator):
 def _each_row(rules: type[SentenceRules] | type[TokenRules], stage: Stage) -> Callable[..., list[worker.Row]]:
     names = rules.__dataclass_fields__
     values: dict[str, Any] = {name: stage.getOrDefault(name) if stage.isDefined(name) else None for name in names}
-    return worker.OfAnnotations(partial(worker.each_row, rules(**values)))
+    return worker.OfAnnotations(partial(map, rules(**values)))
 
 
 class Finisher(Stage):

@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.functions import pandas_udf
 
 from ..errors import InputError
+from ..settings import check_known
 from .models import DistilBertEmbeddings, DistilBertForSequenceClassification, ModelStage
 
 
@@ -26,8 +27,7 @@ def register(spark: SparkSession, model: Any = None, **params: Any) -> None:
     Raises:
         InputError: a model or a param that cannot be used.
     """
-    if unknown := set(params) - {"batchSize", "engine", "precision"}:
-        raise InputError(f"unknown parameter: {', '.join(sorted(unknown))}; known are batchSize, engine, precision")
+    check_known("parameter", params, ("batchSize", "engine", "precision"))
     embed = DistilBertEmbeddings(model=model, **params)
     functions: dict[str, tuple[ModelStage, int, str]] = {"npdistil_embed": (embed, 0, "array<float>")}
     if embed.getClasses():

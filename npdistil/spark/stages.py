@@ -16,21 +16,18 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_type
 
 from ..errors import InputError
-from ..settings import UNSET, check, kind_of, setting, string, strings
+from ..settings import UNSET, check, check_known, kind_of, setting, string, strings
 from . import worker
 from .annotation import DOCUMENT
 
-Column = tuple[str, T.DataType]  # its name and its type
-
 TEXT, NUMBER, INTEGER, VECTOR = T.StringType(), T.DoubleType(), T.IntegerType(), T.ArrayType(T.FloatType())
-NOTES = T.MapType(TEXT, TEXT)
 ANNOTATION = T.StructType(  # as Spark NLP's Annotation.dataType
     [
         T.StructField("annotatorType", TEXT),
         T.StructField("begin", INTEGER, nullable=False),
         T.StructField("end", INTEGER, nullable=False),
         T.StructField("result", TEXT),
-        T.StructField("metadata", NOTES),
+        T.StructField("metadata", T.MapType(TEXT, TEXT)),
         T.StructField("embeddings", T.ArrayType(T.FloatType(), containsNull=False)),
     ]
 )
@@ -105,9 +102,7 @@ class Stage(Transformer, DefaultParamsReadable, DefaultParamsWritable):
         Raises:
             InputError: a parameter that this stage does not have, or a value that it does not take.
         """
-        if unknown := [name for name in params if not self.hasParam(name)]:
-            known = ", ".join(param.name for param in self.params)
-            raise InputError(f"unknown parameter: {', '.join(unknown)}; known are {known}")
+        check_known("parameter", params, [param.name for param in self.params])
         return self._set(**params)
 
     def _set(self, **params: Any) -> Any:

@@ -1,7 +1,7 @@
 """What runs in a Python worker of Spark: Arrow batches -> the same with new columns."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -73,9 +73,8 @@ class OfTexts:
     def __call__(self, texts: Sequence[str | None]) -> list[Row]:
         """Values for the new columns of each text; none where there is no text, or an empty one."""
         given = [None if text is None or is_empty(text) else text for text in texts]
-        answers = run(self.model.pipeline(), [text for text in given if text is not None])
-        nothing = (None,) * self.count
-        return [nothing if text is None else self.row(text, next(answers)) for text in given]
+        answers = zip(given, run(self.model.pipeline(), given), strict=True)
+        return [(None,) * self.count if text is None else self.row(text, answer) for text, answer in answers]
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class OfAnnotations:
         model: what answers, if anything does.
     """
 
-    make: Callable[..., list[Annotations]]
+    make: Callable[..., Iterable[Annotations]]
     model: OnModel | None = None
 
     def __call__(self, *sources: Sequence[Any]) -> list[Row]:
@@ -95,11 +94,6 @@ class OfAnnotations:
         given = [[_annotations(value) for value in values] for values in sources]
         first = (self.model.pipeline(),) if self.model else ()
         return [(row,) for row in self.make(*first, *given)]
-
-
-def each_row(rules: Callable[[Annotations], Annotations], rows: Sequence[Annotations]) -> list[Annotations]:
-    """What rules make of each row."""
-    return [rules(row) for row in rows]
 
 
 def _annotations(value: Any) -> Annotations:

@@ -1,7 +1,7 @@
 """The protocol of a task: `task.postprocess(model.forward(task.preprocess(items)))`."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter, Signature, cleandoc
 from typing import Any, ClassVar, Generic, TypeVar
@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..batch import Inputs, Outputs
 from ..checkpoint.weights import Checkpoint
 from ..errors import InputError
-from ..settings import Kind, Settings, check, choice, setting, whole
-from ..text import LONG_TEXT, TRUNCATION, default_stride
+from ..settings import Kind, Settings, check, choice, flag_or, setting, whole
+from ..text import LONG_TEXT, TRUNCATION, Part, Text, default_stride, tokenize, truncated, wholes
 
 LEAST_LENGTH = 4  # tokens of a window: special ones, and two of the text, so that windows may share one
+TRUNCATES = flag_or(*TRUNCATION, "do_not_truncate")  # whether, and which text of a pair, as in transformers
 S = TypeVar("S", bound="TaskSettings")
 Self = TypeVar("Self", bound="Task[Any]")
 
@@ -138,22 +139,11 @@ class Task(Generic[S]):
 
     def is_item(self, inputs: Any) -> bool:
         """Whether this is one item, and not several."""
-        return isinstance(inputs, str)
+        return isinstance(inputs, dict if self.text else str)
 
     def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
         """Answers in the form that a call has them: that of one item, or a list."""
         return answers[0] if self.is_item(inputs) else answers
-
-
-def truncation() -> Kind:
-    """True, False, or which text of a pair is cut, as transformers' tokenizers take it."""
-    names = choice(*TRUNCATION, "do_not_truncate")
-    return replace(
-        names,
-        expected=f"known are True, False, {', '.join(names.choices)}",
-        takes=lambda value: isinstance(value, bool) or names.takes(value),
-        schema={"enum": [True, False, *names.choices]},
-    )
 
 
 def truncation_strategy(given: bool | str) -> str | None:
@@ -161,6 +151,15 @@ def truncation_strategy(given: bool | str) -> str | None:
     if isinstance(given, bool):
         return TRUNCATION[0] if given else None
     return None if given == "do_not_truncate" else given
+
+
+def whole_or_cut(checkpoint: Checkpoint, texts: Sequence[Text], truncation: bool | str) -> list[Part]:
+    """What is read of each text at once: all of it, or what a setting of `TRUNCATES` leaves."""
+    encodings = tokenize(checkpoint.tokenizer, texts)
+    if strategy := truncation_strategy(truncation):
+        length, side = checkpoint.max_length, checkpoint.tokenization.truncation_side
+        return [truncated(each, length, strategy, side) for each in encodings]
+    return wholes(encodings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,17 +203,16 @@ class LongTextTask(Task[L]):
     settings_type: ClassVar[type[TaskSettings]] = LongTextSettings
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         self.tokenizer = self.checkpoint.tokenizer
         self.long_text = self.chosen_long_text()
-        self.truncation_side = self.checkpoint.truncation_side
         limit = self.checkpoint.config.max_position_embeddings
         check("max_length", whole(LEAST_LENGTH, limit), self.settings.max_length, None)
         self.max_length = self.settings.max_length or self.default_max_length()
         given = self.settings.stride
         check("stride", whole(0, self.max_length - 1), given, None)
         stride = default_stride(self.max_length) if given is None else given
-        self.how = self.long_text, self.max_length, stride, self.strategy, self.checkpoint.truncation_side
+        side, words = self.checkpoint.tokenization.truncation_side, self.checkpoint.tokenization.words
+        self.how = self.long_text, self.max_length, stride, self.strategy, side, words
 
     def chosen_long_text(self) -> str:
         """What becomes of long texts, by all settings together."""

@@ -81,7 +81,6 @@ class Embedding(LongTextTask[EmbeddingSettings]):
     architectures = ()  # every head stands on hidden states
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         super().resolve()
         stored = self.checkpoint.sentence or SentenceEncoder()
         if stored.refusal:
@@ -121,7 +120,6 @@ class Embedding(LongTextTask[EmbeddingSettings]):
         return widths[-1]
 
     def chosen_long_text(self) -> str:
-        """As `LongTextTask.chosen_long_text`."""
         return self.settings.long_text or ("truncate" if self.checkpoint.sentence else "windows")
 
     def default_max_length(self) -> int:
@@ -154,7 +152,6 @@ class Embedding(LongTextTask[EmbeddingSettings]):
         return rows
 
     def postprocess(self, outputs: Outputs) -> list[Array]:
-        """As `Task.postprocess`."""
         return [self._vector(np.mean(vectors, axis=0)) for vectors in outputs.by_item()]
 
     def _vector(self, x: Array) -> Array:

@@ -136,7 +136,6 @@ class ExplanationTask(Task[ExplanationSettings]):
     settings_type = ExplanationSettings
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         labels = self.checkpoint.config.labels
         # Of labels with one name each gets its number, so that none is lost and each can be asked for.
         self.labels = [f"{name} ({i})" if labels.count(name) > 1 else name for i, name in enumerate(labels)]
@@ -157,7 +156,6 @@ class ExplanationTask(Task[ExplanationSettings]):
         return Inputs(token_ids, [len(each.token_ids) for each in variants], context=variants)
 
     def postprocess(self, outputs: Outputs) -> list[Explanation]:
-        """As `Task.postprocess`."""
         return [
             self._explanation(each, np.concatenate(logits))
             for each, logits in zip(outputs.inputs.context, outputs.by_item(), strict=True)
@@ -218,10 +216,9 @@ class Variants:
     def word_values(self, values: Sequence[float]) -> Array:
         """What each word adds, from the log-odds of every variant: float64 [words]."""
         value = dict(zip(self.sets, values, strict=True))
-        return self._occlusion(value) if self.method == "occlusion" else self._shapley(value)
-
-    def _occlusion(self, value: dict[tuple[int, ...], float]) -> Array:
-        """What is lost without the word (Li et al. 2016, arXiv:1612.08220)."""
+        if self.method == "shapley":
+            return self._shapley(value)
+        # What is lost without the word (Li et al. 2016, arXiv:1612.08220).
         everything = tuple(range(len(self.spans)))
         return np.array([value[everything] - value[everything[:i] + everything[i + 1 :]] for i in everything])
 

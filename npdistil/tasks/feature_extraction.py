@@ -1,14 +1,14 @@
 """Feature extraction: the hidden states of every token of a text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..arguments import tensor
 from ..batch import Inputs, Outputs
-from ..settings import choice, setting, whole
-from ..text import laid_out, tokenize, truncated, wholes
-from .base import Task, TaskSettings, truncation, truncation_strategy
+from ..settings import flag_or, setting, whole
+from ..text import laid_out
+from .base import TRUNCATES, Task, TaskSettings, whole_or_cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,17 +17,12 @@ class FeatureExtractionSettings(TaskSettings):
 
     return_tensors: bool | str = setting(
         False,
-        replace(
-            choice("np", "pt"),
-            expected="known are True, False, np, pt",
-            takes=lambda value: isinstance(value, bool) or choice("np", "pt").takes(value),
-            schema={"enum": [True, False, "np", "pt"]},
-        ),
+        flag_or("np", "pt"),
         'True or "np" gives arrays instead of nested lists; "pt" those of torch where it is installed.',
     )
     truncation: bool | str = setting(
         False,
-        truncation(),
+        TRUNCATES,
         "whether a text is cut at what the tokenizer and the model allow (transformers' names of strategies differ for "
         "pairs alone); otherwise a longer one is refused.",
     )
@@ -44,15 +39,10 @@ class FeatureExtraction(Task[FeatureExtractionSettings]):
     architectures = ()  # every head stands on hidden states
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
-        """As `Task.preprocess`."""
-        encodings = tokenize(self.checkpoint.tokenizer, items)
-        if strategy := truncation_strategy(self.settings.truncation):
-            most, side = self.checkpoint.max_length, self.checkpoint.truncation_side
-            return laid_out([[truncated(each, most, strategy, side)] for each in encodings], output="hidden_states")
-        return laid_out([[each] for each in wholes(encodings)], output="hidden_states")
+        read = whole_or_cut(self.checkpoint, items, self.settings.truncation)
+        return laid_out([[each] for each in read], output="hidden_states")
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
-        """As `Task.postprocess`."""
         states = [each[None] for (each,) in outputs.by_item()]
         if self.settings.return_tensors == "pt":
             return [*map(tensor, states)]

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
-from ..settings import Kind, setting, string, strings, whole
-from ..text import laid_out, tokenize, truncated, wholes
-from .base import Task, TaskSettings, truncation, truncation_strategy
+from ..results import Filled
+from ..settings import one_or_several, setting, split_at_commas, whole
+from ..text import laid_out
+from .base import TRUNCATES, Task, TaskSettings, whole_or_cut
 
 # What `clean_up_tokenization_spaces` of tokenizer_config.json replaces, as transformers does, in this order.
 CLEANED_UP = (
@@ -19,17 +20,6 @@ CLEANED_UP = (
     (" ' ", "'"),
     *((f" {ending}", ending) for ending in ("n't", "'m", "'s", "'ve", "'re")),
 )
-Answer: TypeAlias = dict[str, Any]  # {"score": float, "token": int, "token_str": str, "sequence": str}
-
-
-def _target_kind() -> Kind:
-    several = strings(1)
-    return Kind(
-        "expected a word or a list of words, without lone surrogates",
-        lambda value: string().takes(value) or several.takes(value),
-        several.parse,
-        {"oneOf": [string().schema, several.schema]},
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +28,14 @@ class FillMaskSettings(TaskSettings):
 
     top_k: int = setting(5, whole(), "how many words to give for each mask, best first.")
     targets: str | Sequence[str] | None = setting(
-        None, _target_kind(), "a word or a list of words to choose among; scores are those among all words.", None
+        None,
+        one_or_several("word", 1, split_at_commas),
+        "a word or a list of words to choose among; scores are those among all words.",
+        None,
     )
     truncation: bool | str = setting(
         False,
-        truncation(),
+        TRUNCATES,
         "whether a text is cut at what the tokenizer and the model allow, as by `tokenizer_kwargs` in transformers "
         "(names of strategies differ for pairs alone); otherwise a longer one is refused.",
     )
@@ -66,7 +59,6 @@ class FillMask(Task[FillMaskSettings]):
     columns = ("token_str", "score", "sequence")
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         self.tokenizer, special = self.checkpoint.tokenizer, self.checkpoint.special_tokens
         if "mask_token" not in special:
             raise InputError(
@@ -74,7 +66,7 @@ class FillMask(Task[FillMaskSettings]):
                 "by mask_token in tokenizer_config.json"
             )
         self.mask_token = special["mask_token"]
-        self.ids = {role: self.tokenizer.token_to_id(token) for role, token in special.items()}
+        self.ids = self.checkpoint.special_ids
         self.candidates = self._candidates()
 
     def _candidates(self) -> Any:
@@ -95,11 +87,7 @@ class FillMask(Task[FillMaskSettings]):
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; logits are wanted for the masks."""
-        encodings = tokenize(self.tokenizer, items)
-        cuts = wholes(encodings)
-        if strategy := truncation_strategy(self.settings.truncation):
-            most, side = self.checkpoint.max_length, self.checkpoint.truncation_side
-            cuts = [truncated(each, most, strategy, side) for each in encodings]
+        cuts = whole_or_cut(self.checkpoint, items, self.settings.truncation)
         inputs = laid_out([[each] for each in cuts])
         masks = [[i for i, token in enumerate(ids) if token == self.ids["mask_token"]] for ids in inputs.token_ids]
         if (bare := next((i for i, found in enumerate(masks) if not found), None)) is not None:
@@ -108,7 +96,6 @@ class FillMask(Task[FillMaskSettings]):
         return replace(inputs, rows=masks)
 
     def postprocess(self, outputs: Outputs) -> list[list[Any]]:
-        """As `Task.postprocess`."""
         answers = []
         inputs = outputs.inputs
         for ids, masks, (logits,) in zip(inputs.token_ids, inputs.rows or (), outputs.by_item(), strict=True):
@@ -121,7 +108,7 @@ class FillMask(Task[FillMaskSettings]):
             answers.append(filled[0] if len(filled) == 1 else filled)
         return answers
 
-    def _answer(self, ids: Sequence[int], place: int, token: int, score: float, only: bool) -> Answer:
+    def _answer(self, ids: Sequence[int], place: int, token: int, score: float, only: bool) -> Filled:
         """One word in its place. Special tokens are left out of the sequence, unless it has other masks to show."""
         filled = [each for each in (*ids[:place], token, *ids[place + 1 :]) if each != self.ids.get("pad_token")]
         word, sequence = self._decode([token], False), self._decode(filled, only)
@@ -129,7 +116,7 @@ class FillMask(Task[FillMaskSettings]):
 
     def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
-        if self.checkpoint.clean_up_spaces:
+        if self.checkpoint.tokenization.clean_up_spaces:
             for found, instead in CLEANED_UP:
                 text = text.replace(found, instead)
         return text

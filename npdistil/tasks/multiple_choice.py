@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import softmax
 from ..errors import InputError
+from ..results import Chosen
 from ..settings import Kind, setting, shown, string, strings, whole
 from ..text import laid_out, tokenize, wholes
 from .base import Task, TaskSettings
 
-Answer: TypeAlias = dict[str, Any]  # {"choice": int, "text": str, "scores": list[float]}
 CHOICES = strings(1)
 
 
@@ -42,10 +42,6 @@ class MultipleChoice(Task[MultipleChoiceSettings]):
     beside: ClassVar[Mapping[str, Kind]] = {"choices": CHOICES}
     columns = ("choice", "text", "scores")
 
-    def is_item(self, inputs: Any) -> bool:
-        """As `Task.is_item`."""
-        return isinstance(inputs, dict)
-
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a question's choices are its sequences."""
         for i, item in enumerate(items):
@@ -61,9 +57,8 @@ class MultipleChoice(Task[MultipleChoiceSettings]):
                 raise InputError(f"question {i} and its longest choice have {count} tokens; the model takes {most}")
         return laid_out(cuts, context=items)
 
-    def postprocess(self, outputs: Outputs) -> list[Answer]:
-        """As `Task.postprocess`."""
-        answers = []
+    def postprocess(self, outputs: Outputs) -> list[Chosen]:
+        answers: list[Chosen] = []
         for item, logits in zip(outputs.inputs.context, outputs.by_item(), strict=True):
             row = np.concatenate(logits)[:, 0].astype(np.float64)
             best = int(row.argmax())

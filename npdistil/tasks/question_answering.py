@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 from tokenizers import Encoding
@@ -10,12 +10,12 @@ from tokenizers import Encoding
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
+from ..results import Found
 from ..settings import Kind, check, flag, setting, shown, string, whole
 from ..text import is_empty, items_of, laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
 LEAST_LENGTH = 5  # tokens of a window: three special ones, and one each of question and context
-Answer: TypeAlias = dict[str, Any]  # {"score": float, "start": int, "end": int, "answer": str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,7 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
     columns = ("answer", "score", "start", "end")
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
-        cls_token = self.checkpoint.special_tokens.get("cls_token")
-        self.cls_token = None if cls_token is None else self.checkpoint.tokenizer.token_to_id(cls_token)
+        self.cls_token = self.checkpoint.special_ids.get("cls_token")
         limit = self.checkpoint.config.max_position_embeddings
         check("max_seq_len", whole(LEAST_LENGTH, limit), self.settings.max_seq_len, None)
         self.length = self.settings.max_seq_len or min(384, self.checkpoint.max_length, limit)
@@ -88,10 +86,6 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
             return _paired(*inputs), given
         return inputs[0] if len(inputs) == 1 else [*inputs], given
 
-    def is_item(self, inputs: Any) -> bool:
-        """As `Task.is_item`."""
-        return isinstance(inputs, dict)
-
     def shaped(self, answers: list[Any], inputs: Any, given: Mapping[str, Any]) -> Any:
         """As `Task.shaped`; transformers does not wrap the answer to a list of one."""
         return answers[0] if len(answers) == 1 else answers
@@ -105,12 +99,11 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
                 raise InputError(f"question {i}: the context is empty")
             if most is not None and (count := sequences.count(0)) > most:
                 raise InputError(f"question {i} has {count} tokens; max_question_len allows {most}")
-        how: dict[str, Any] = {"reach_back": False, "which": 1, "side": self.checkpoint.truncation_side}
+        how: dict[str, Any] = {"reach_back": False, "which": 1, "side": self.checkpoint.tokenization.truncation_side}
         cuts = [parts(encoding, self.length, self.stride, **how) for encoding in encodings]
         return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
-    def postprocess(self, outputs: Outputs) -> list[Answer | list[Answer]]:
-        """As `Task.postprocess`."""
+    def postprocess(self, outputs: Outputs) -> list[Found | list[Found]]:
         found = []
         for (item, cut), logits in zip(outputs.inputs.context, outputs.by_item(), strict=True):
             windows = [(part.positions, *each.T) for part, each in zip(cut, logits, strict=True)]
@@ -148,10 +141,10 @@ def best_answers(
     windows: Sequence[tuple[Sequence[int], Array, Array]],
     settings: QuestionAnsweringSettings,
     cls_token: int | None,
-) -> list[Answer]:
+) -> list[Found]:
     """The best spans over all windows (positions, start logits, end logits) of one question, best first."""
     no_answer = 1e6
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Found] = {}
     # Stretched to words, several spans may be one answer, so more are looked at than are given.
     candidates = settings.top_k * 2 + 10 if settings.align_to_words else settings.top_k
     sequences, offsets, ids, words = encoding.sequence_ids, encoding.offsets, encoding.ids, encoding.word_ids
@@ -169,7 +162,8 @@ def best_answers(
                 continue
             score = float(scores[first, last])
             if settings.align_to_words:
-                first, last = _word_start(inside, first), _word_end(inside, last)
+                first = inside.index(inside[first])
+                last = len(inside) - 1 - inside[::-1].index(inside[last])
             begin, stop = offsets[window[first]][0], offsets[window[last]][1]
             text = context[begin:stop]
             if text.lower() in answers:
@@ -180,17 +174,3 @@ def best_answers(
     if settings.handle_impossible_answer:
         found.append({"score": no_answer, "start": 0, "end": 0, "answer": ""})
     return sorted(found, key=lambda answer: -answer["score"])[: settings.top_k]
-
-
-def _word_start(words: Sequence[int | None], token: int) -> int:
-    """The first token of a token's word in a window."""
-    while token and words[token - 1] == words[token]:
-        token -= 1
-    return token
-
-
-def _word_end(words: Sequence[int | None], token: int) -> int:
-    """The last token of a token's word in a window."""
-    while token + 1 < len(words) and words[token + 1] == words[token]:
-        token += 1
-    return token

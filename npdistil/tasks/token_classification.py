@@ -62,8 +62,7 @@ class TokenClassification(Task[TokenClassificationSettings]):
     def resolve(self) -> None:
         """As `Task.resolve`; what the tokenizer says of its tokens."""
         tokenizer = self.checkpoint.tokenizer
-        unknown = self.checkpoint.special_tokens.get("unk_token")
-        self.unknown = None if unknown is None else tokenizer.token_to_id(unknown)
+        self.unknown = self.checkpoint.special_ids.get("unk_token")
         self.marks_subwords = bool(getattr(tokenizer.model, "continuing_subword_prefix", None))  # as WordPiece with ##
         self.length = self.checkpoint.max_length
         check("stride", whole(0, self.length - 1), self.settings.stride, None)
@@ -76,12 +75,11 @@ class TokenClassification(Task[TokenClassificationSettings]):
         stride = default_stride(length) if self.settings.stride is None else self.settings.stride
         tokenizer, words = self.checkpoint.tokenizer, self.settings.is_split_into_words
         encodings = tokenize_words(tokenizer, items) if words else tokenize(tokenizer, items)
-        side = self.checkpoint.truncation_side
+        side = self.checkpoint.tokenization.truncation_side
         cuts = [parts(encoding, length, stride, reach_back=False, side=side) for encoding in encodings]
         return laid_out(cuts, context=[*zip(items, cuts, strict=True)])
 
     def postprocess(self, outputs: Outputs) -> list[list[Entity]]:
-        """As `Task.postprocess`."""
         labels = self.checkpoint.config.labels
         decoder = self.checkpoint.tokenizer.decoder
         join = " ".join if decoder is None else decoder.decode
@@ -215,16 +213,16 @@ def _span(parts: list[Entity], join: Callable[[list[str]], str]) -> Entity:
 
 def without_overlaps(entities: list[Entity]) -> list[Entity]:
     """Of entities that overlap, the longer one, then that with the higher score; in the order of the text."""
+
+    def rank(entity: Entity) -> tuple[int, float]:
+        return entity["end"] - entity["start"], entity["score"]
+
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda e: e["start"]):
-        if kept and entity["start"] < kept[-1]["end"]:
-            if (entity["end"] - entity["start"], entity["score"]) > (
-                kept[-1]["end"] - kept[-1]["start"],
-                kept[-1]["score"],
-            ):
-                kept[-1] = entity
-        else:
+        if not kept or entity["start"] >= kept[-1]["end"]:
             kept.append(entity)
+        elif rank(entity) > rank(kept[-1]):
+            kept[-1] = entity
     return kept
 
 

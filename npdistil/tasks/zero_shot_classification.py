@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -12,21 +12,10 @@ from ..checkpoint.weights import Checkpoint
 from ..distilbert.encoder import softmax
 from ..distilbert.heads import best_first
 from ..errors import InputError
-from ..settings import UNSET, Kind, Unset, flag, setting, string, strings, whole
+from ..results import Judged
+from ..settings import UNSET, Unset, flag, one_or_several, setting, string, whole
 from ..text import default_stride, laid_out, parts, tokenize, truncated
 from .base import Task, TaskSettings
-
-Answer: TypeAlias = dict[str, Any]  # {"sequence": str, "labels": list[str], "scores": list[float]}
-
-
-def _label_kind() -> Kind:
-    several = strings()
-    return Kind(
-        "expected a string or a list of strings, without lone surrogates",
-        lambda value: string().takes(value) or several.takes(value),
-        str,
-        {"oneOf": [string().schema, several.schema]},
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +23,7 @@ class ZeroShotClassificationSettings(TaskSettings):
     """Settings of zero-shot classification."""
 
     candidate_labels: str | Sequence[str] | Unset = setting(
-        UNSET, _label_kind(), "a list of labels, or a string of them with commas between.", UNSET
+        UNSET, one_or_several("string", 0, str), "a list of labels, or a string of them with commas between.", UNSET
     )
     hypothesis_template: str = setting("This example is {}.", string(), "a sentence with {} where the label goes.")
     multi_label: bool = setting(
@@ -76,7 +65,6 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         super().__init__(checkpoint, **settings)
 
     def resolve(self) -> None:
-        """As `Task.resolve`."""
         given = self.settings.candidate_labels
         self.labels = [] if given is UNSET else _labels(given)
         self.hypotheses = _hypotheses(self.labels, self.settings.hypothesis_template)
@@ -91,7 +79,6 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
         return {"labels": ({"label": "string", "score": "float"},)}
 
     def added_values(self, answer: Any) -> list[Any]:
-        """As `Task.added_values`."""
         return [[{"label": label, "score": score} for label, score in self.rows(answer)]]
 
     def arguments(self, *inputs: Any, **given: Any) -> tuple[Any, dict[str, Any]]:
@@ -108,18 +95,17 @@ class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
             raise InputError(f"expected a str, a list of these or an iterator, found {type(pair).__name__}")
         pairs = [(text, hypothesis) for text in items for hypothesis in self.hypotheses]
         encodings = tokenize(self.checkpoint.tokenizer, pairs)
-        length, side = self.checkpoint.max_length, self.checkpoint.truncation_side
+        length, side = self.checkpoint.max_length, self.checkpoint.tokenization.truncation_side
         if self.settings.truncation:
             cuts = [[truncated(encoding, length, "only_first", side)] for encoding in encodings]
         else:
             cuts = [parts(encoding, length, default_stride(length), which=0) for encoding in encodings]
         return laid_out(cuts, context=items)
 
-    def postprocess(self, outputs: Outputs) -> list[Answer]:
-        """As `Task.postprocess`."""
+    def postprocess(self, outputs: Outputs) -> list[Judged]:
         logits = np.array([np.concatenate(windows).mean(axis=0, dtype=np.float64) for windows in outputs.by_item()])
         texts, labels = outputs.inputs.context, self.labels
-        answers = []
+        answers: list[Judged] = []
         for text, rows in zip(texts, logits.reshape(len(texts), len(labels), -1), strict=True):
             entailment = rows[:, self.entailment]
             if self.settings.multi_label or len(labels) == 1:

@@ -24,7 +24,7 @@ alive = []
 for precision, most in (("float32", 2e-5), ("int8", 0.1)):
     one, expected = encoder(found, precision), reference(found, precision)
     alive.append(one)
-    for lengths in ([1], [3, 1, 2], [20]):
+    for lengths in ([1], [3, 1, 2], [11], [20]):
         ids, bounds = texts(lengths)
         for rows in (None, bounds[:-1].copy()):
             difference = np.abs(one.encode(ids, bounds, rows) - expected.encode(ids, bounds, rows)).max()

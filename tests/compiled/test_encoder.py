@@ -1,5 +1,6 @@
 """The compiled engine computes what the specification says, and lets nothing unchecked reach its kernels."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,24 @@ def test_int8_tables(tmp_path: Path) -> None:
     from npdistil.engine import NumpyEncoder
 
     ids, bounds = texts([1, 1, 2])
-    got = CompiledEncoder(found.config, params, 1, 64).encode(ids, bounds)
     expected = NumpyEncoder(found.config, params, 1).encode(ids, bounds)
+    got = CompiledEncoder(found.config, params, 1, 64).encode(ids, bounds)
     assert np.median(np.abs(got - expected)) < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_layer_that_is_packed_does_not_stay_in_memory(tmp_path: Path, precision: str) -> None:
+    from npdistil.compiled.encoder import CompiledEncoder
+
+    found = checkpoint(tmp_path)
+    params = in_precision(found.params, precision)
+    found.release()
+    weights = [weakref.ref(each["weight"]) for layer in params["layer"] for each in layer["ffn"].values()]
+    assert all(weight() is not None for weight in weights)
+    one = CompiledEncoder(found.config, params, 1, 64)
+    assert [weight() for weight in weights] == [None] * len(weights)
+    assert params["layer"] == []
+    assert np.isfinite(one.encode(*texts([3]))).all()
 
 
 def test_only_wanted_rows_come_out_and_they_are_the_same(tmp_path: Path) -> None:

@@ -343,7 +343,9 @@ def test_leaves_that_an_old_processor_does_not_have_are_not_asked() -> None:
 def test_arm_features_come_from_the_auxiliary_vector() -> None:
     assert arm_features(lambda entry: 0) == frozenset()
     assert arm_features(lambda entry: 1 << 1) == {"neon"}
-    assert arm_features(lambda entry: 1 << 1 | 1 << 8 | 1 << 20 if entry == 16 else 0) >= BY_NAME["dotprod"].needs
+    vector = {16: 1 << 1 | 1 << 8 | 1 << 20, 26: 1 << 13}
+    assert arm_features(lambda entry: vector[entry] if entry == 16 else 0) == {"neon", "lse", "dotprod"}
+    assert arm_features(lambda entry: vector[entry]) == BY_NAME["dotprod"].needs | BY_NAME["i8mm"].needs
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

@@ -1,5 +1,6 @@
 """Any number of Python threads may use one model at once, before and after a fork, and memory stays bounded."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -185,3 +186,36 @@ print(len({{one.encode(*texts([120, 3])).tobytes() for _ in range(5)}}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize("nanoseconds", [1, 20, 200])
+def test_how_long_a_thread_pauses_and_offers_its_core_is_a_time_and_not_a_count(
+    monkeypatch: pytest.MonkeyPatch, nanoseconds: int
+) -> None:
+    pytest.importorskip("numba")
+    from npdistil.compiled import share
+
+    takes = {"pause": nanoseconds, "offer": 10 * nanoseconds, "sleep": 60_000}
+    now = 1
+    done: list[tuple[str, int]] = []
+    looks: list[int] = []
+
+    def does(what: str) -> None:
+        nonlocal now
+        now += takes[what]
+        done.append((what, now))
+
+    def look() -> int:
+        looks.append(len(done))
+        return now
+
+    monkeypatch.setattr(share, "pause", lambda: does("pause"))
+    monkeypatch.setattr(share, "sleep", lambda microseconds: does("sleep" if microseconds else "offer"))
+    monkeypatch.setattr(share, "nanoseconds", look)
+    monkeypatch.setattr(share, "load_acquire", lambda address: int(now > 20_000_000))
+    getattr(share.wait, "py_func", share.wait)(0, 1)
+    assert [what for what, _ in itertools.groupby(done, lambda each: each[0])] == ["pause", "offer", "sleep"]
+    assert looks[0] == share.TURNS, "a short wait never asks for the time"
+    last = dict(done)  # when each was done for the last time
+    for what, least in (("pause", share.PAUSING), ("offer", share.PAUSING + share.OFFERING)):
+        assert least < last[what] < least + (share.TURNS + 1) * (takes["pause"] + takes["offer"])

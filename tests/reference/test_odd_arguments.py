@@ -168,11 +168,14 @@ def test_token_classification_of_long_texts_in_windows(taggers: tuple[Path, Any]
 @pytest.fixture(scope="module")
 def tokenizers(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """Ours and theirs, from tokenizer.json and from vocab.txt with each setting of letter case and accents."""
-    from npdistil.checkpoint.tokenizer import read_tokenizer
+    from npdistil.checkpoint.folder import Folder
+    from npdistil.checkpoint.tokenizer import read_tokenization
 
     vocabulary = json.loads((bundled / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     lines = "".join(f"{token}\n" for token, _ in sorted(vocabulary.items(), key=lambda item: item[1]))
-    found = {"tokenizer.json": (read_tokenizer(bundled, 2**20), AutoTokenizer.from_pretrained(bundled))}
+    found = {
+        "tokenizer.json": (read_tokenization(Folder(bundled), 2**20).tokenizer, AutoTokenizer.from_pretrained(bundled))
+    }
     for name, chosen in {
         "uncased": {"do_lower_case": True},
         "cased": {"do_lower_case": False},
@@ -186,7 +189,7 @@ def tokenizers(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         stored = {"tokenizer_class": "DistilBertTokenizer"} | chosen
         (directory / "tokenizer_config.json").write_text(json.dumps(stored))
         with nullcontext() if chosen.get("do_lower_case", True) else pytest.warns(match="keeps capital letters"):
-            ours = read_tokenizer(directory, 2**20)
+            ours = read_tokenization(Folder(directory), 2**20).tokenizer
         found[name] = ours, AutoTokenizer.from_pretrained(directory)
     return found
 

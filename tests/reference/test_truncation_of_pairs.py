@@ -30,7 +30,7 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_ids_of_pairs(directory: Path) -> None:
     model, reference = npdistil.load(directory, engine="numpy"), AutoTokenizer.from_pretrained(directory)
-    side = model.checkpoint.truncation_side
+    side = model.checkpoint.tokenization.truncation_side
 
     def ours(text: str, pair: str | None, strategy: str, max_length: int) -> list[int]:
         (encoding,) = tokenize(model.checkpoint.tokenizer, [text if pair is None else (text, pair)])

@@ -1,7 +1,7 @@
-"""Engines for data: what share of npdistil's own throughput is left in each, its start included.
+"""Data tools: what share of npdistil's own throughput is left in each, its start included.
 
-`pip install . daft "dask[dataframe]" datasets duckdb polars "ray[data]"`, then `python benchmarks/data_engines.py
---out benchmarks/results/engines.json`, which runs the code of docs/engines.md on SST-2 and writes the figures there.
+`pip install . daft "dask[dataframe]" datasets duckdb polars "ray[data]"`, then `python benchmarks/data_tools.py --out
+benchmarks/results/data-tools.json`, which runs the code of docs/data-tools.md on SST-2 and writes the figures there.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import data
 import machine
 import report
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "engines.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "data-tools.md"
 PACKAGES = {
     "pandas": "pandas",
     "Polars": "polars",
@@ -76,7 +76,7 @@ def run(program: str, scratch: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="npdistil in engines for data and without them.")
+    parser = argparse.ArgumentParser(description="npdistil in data tools and without them.")
     parser.add_argument("--data", type=Path, default=data.default_data())
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -87,14 +87,14 @@ def main() -> None:
     print(json.dumps(result, indent=1))
     if options.out:
         report.write(options.out, result)
-        PAGE.write_text(report.fill(PAGE.read_text(encoding="utf-8"), {"engines": table(result)}), encoding="utf-8")
+        PAGE.write_text(report.fill(PAGE.read_text(encoding="utf-8"), {"data-tools": table(result)}), encoding="utf-8")
 
 
 def measure(texts: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Seconds of each engine, and of as many threads without one, in each round."""
+    """Seconds in each tool, and of as many threads without one, in each round."""
     seconds: dict[str, list[float]] = {}
     alone = 'reviews = {"positive": positive(texts)}\n'
-    programs = {f"{n} without an engine": script(alone, texts, n) for n in sorted({1, *AT_ONCE.values()})}
+    programs = {f"{n} without a tool": script(alone, texts, n) for n in sorted({1, *AT_ONCE.values()})}
     programs |= {title: script(block, texts) for title, block in blocks()[1].items()}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(rounds):
@@ -102,18 +102,21 @@ def measure(texts: Sequence[str], rounds: int) -> dict[str, Any]:
                 seconds.setdefault(title, []).append(run(program, Path(scratch)))
                 print(f"{title}: {seconds[title][-1]:.1f} s", file=sys.stderr, flush=True)
     versions = ("npdistil", "numpy", "tokenizers", "pyarrow", *PACKAGES.values())
-    return {"benchmark": "engines", "machine": machine.describe(versions), "rows": len(texts), "seconds": seconds}
+    return {"benchmark": "data-tools", "machine": machine.describe(versions), "rows": len(texts), "seconds": seconds}
 
 
 def table(result: Mapping[str, Any]) -> str:
     """What the page shows."""
     seconds, versions, rows = result["seconds"], result["machine"]["versions"], []
     for title, package in PACKAGES.items():
-        alone = seconds[f"{AT_ONCE.get(title, 1)} without an engine"]
+        alone = seconds[f"{AT_ONCE.get(title, 1)} without a tool"]
         share = statistics.median(a / b for a, b in zip(alone, seconds[title], strict=True))
         rate = result["rows"] / statistics.median(seconds[title])
         rows.append((f"{title} {versions[package]}", str(AT_ONCE.get(title, 1)), f"{rate:,.0f}", f"{share:.0%}"))
-    return report.markdown(("engine", "at once", "texts a second", "share"), rows)
+    mean = report.tokens("SST-2 train, first")
+    what = f"The bundled model, {result['rows']:,} texts of SST-2's training set, {mean} in the mean"
+    head = report.measured_on(what, result, "../benchmarks/results/data-tools.json")
+    return f"{head}\n\n{report.markdown(('tool', 'processes', 'texts a second', 'share'), rows)}"
 
 
 if __name__ == "__main__":
