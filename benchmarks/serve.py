@@ -125,12 +125,15 @@ def told(result: dict[str, Any]) -> str:
     over = result["at 120%"]
     waits = [over[f"milliseconds to 200, {kind}"]["p50"] / 1000 for kind in MIXED]
     grown = (max(over["memory"]) - over["memory before"]) / 1e6
-    return (
-        f"{over['seconds']:g} seconds of it at 120 %: {over['sent']:,} requests, {over['200']:,} answered, "
-        f"{over['429']:,} refused with 429, {over.get('wrong', 0)} wrong, {over.get('lost', 0)} lost. The median wait "
-        f"was {waits[0]:.1f} s for short texts, {waits[1]:.1f} s for long ones, {waits[2]:.1f} s for explanations and "
-        f"{waits[3]:.1f} s for those with attention; memory grew by {grown:.0f} MB."
+    shares = ", ".join(f"{kind} {share}" for kind, share in MIXED.items())
+    counts = (
+        f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, {over['429']:,} "
+        f"refused with 429, {over.get('wrong', 0)} wrong, {over.get('lost', 0)} lost. The median wait was "
+        f"{waits[0]:.1f} s for short texts, {waits[1]:.1f} s for long ones, {waits[2]:.1f} s for explanations and {waits[3]:.1f} s for "
+        f"those with attention; memory grew by {grown:.0f} MB."
     )
+    what = f"Requests of all kinds together (of a hundred: {shares})"
+    return f"{report.measured_on(what, result, '../benchmarks/results/serve-mixed.json')}\n\n{report.filled(counts)}"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -157,15 +160,19 @@ def table(result: dict[str, Any]) -> str:
     first = statistics.median(result["seconds to the first healthy answer"])
     client = statistics.median(loads[0]["CPUs that the client took of the service"])
     what = f"Requests of texts of SST-2 dev, {report.tokens('SST-2 dev')} a text; the client on the same CPUs"
-    return (
-        f"{report.measured_on(what, result, '../benchmarks/results/serve.json')}\n\n"
-        f"{report.markdown(head, rows)}\n\n"
+    overload = (
         f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, {over['429']:,} "
         f"refused with 429, {over.get('wrong', 0)} wrong, {over.get('lost', 0)} lost; memory between {least:.0f} and "
-        f"{most:.0f} MB. From the command to the first healthy answer: {first:.2f} s.\n\n"
-        "What a request costs beside its text, in the service, the client and the system between them, is "
-        f"{engine / service - 1:.0%} of what a short text costs the bundled model; the client takes {client:.0%} of a "
-        "CPU."
+        f"{most:.0f} MB. From the command to the first healthy answer: {first:.2f} s. What a request costs beside its "
+        f"text, in the service, the client and the system between them, is {engine / service - 1:.0%} of what a short "
+        f"text costs the bundled model; the client takes {client:.0%} of a CPU."
+    )
+    return "\n\n".join(
+        [
+            report.measured_on(what, result, "../benchmarks/results/serve.json"),
+            report.markdown(head, rows),
+            report.filled(overload),
+        ]
     )
 
 

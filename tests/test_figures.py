@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
