@@ -129,8 +129,8 @@ def told(result: dict[str, Any]) -> str:
     counts = (
         f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, {over['429']:,} "
         f"refused with 429, {over.get('wrong', 0)} wrong, {over.get('lost', 0)} lost. The median wait was "
-        f"{waits[0]:.1f} s for short texts, {waits[1]:.1f} s for long ones, {waits[2]:.1f} s for explanations and {waits[3]:.1f} s for "
-        f"those with attention; memory grew by {grown:.0f} MB."
+        f"{waits[0]:.1f} s for short texts, {waits[1]:.1f} s for long ones, {waits[2]:.1f} s for explanations and "
+        f"{waits[3]:.1f} s for those with attention; memory grew by {grown:.0f} MB."
     )
     what = f"Requests of all kinds together (of a hundred: {shares})"
     return f"{report.measured_on(what, result, '../benchmarks/results/serve-mixed.json')}\n\n{report.filled(counts)}"
