@@ -114,6 +114,8 @@ class Service:
         checkpoint = model.checkpoint
         if checkpoint.own_tokenization:
             limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
+            if limited.words:
+                limited.words.for_one = True
             checkpoint = replace(checkpoint, own_tokenization=limited)
         self.checkpoint = checkpoint
         self.tasks: dict[str, Task[Any]] = {}
