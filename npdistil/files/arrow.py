@@ -227,7 +227,7 @@ class ParquetWriter:
         return InputError(f"{self.reader.name} cannot become Parquet: {error}; write JSON lines")
 
     def header(self) -> bytes:
-        return self._stream([])
+        return b""  # a stream of Arrow has its own
 
     def _fitting(self, row: Row) -> Any:
         values = exact(self.reader.json(row))
@@ -248,19 +248,13 @@ class ParquetWriter:
         else:
             columns = columns_of(self.kinds, rows)
         columns = [*columns, *columns_of(self.options.added, added)]
+        data = arrow.BufferOutputStream()
         try:
-            return self._stream([arrow.Table.from_arrays(columns, schema=self.schema)])
+            with arrow.ipc.new_stream(data, self.schema) as stream:
+                stream.write_table(arrow.Table.from_arrays(columns, schema=self.schema))
         except arrow.ArrowInvalid as error:  # nested too deep, which only rows show
             raise self._refused(error) from None
-
-    def _stream(self, tables: list[Any]) -> Any:
-        """Bytes, as Arrow holds them: no copy."""
-        arrow = pyarrow()[0]
-        data = arrow.BufferOutputStream()
-        with arrow.ipc.new_stream(data, self.schema) as stream:
-            for table in tables:
-                stream.write_table(table)
-        return data.getvalue()
+        return data.getvalue()  # as Arrow holds it: no copy
 
     def finish(self, partial: Path, target: Path) -> None:
         arrow, parquet = pyarrow()

@@ -114,8 +114,7 @@ class Run:
         with PartialOutput(out, self._depends_on(), one_of_many) if out else nullcontext(Output(reader.name)) as output:
             done = output.state
             resumed = done.rows + done.bad
-            if not (done.bytes or done.finishing):
-                output.add(self.writer.header(), [], 0, done.place, done.line)
+            header = b"" if done.bytes or done.finishing else self.writer.header()
             read = None if resumed else 0  # so far
             for window in () if done.finishing else reader.windows(done.place, done.line):
                 begun = reader.read if read is None else read  # nobody counted what an earlier run has read
@@ -124,9 +123,13 @@ class Run:
                     if progress:
                         progress(int(begun + (reader.read - begun) * part), reader.total, texts)
 
-                output.add(*self._answered(window, told), window[-1].place, window[-1].lines[1])
+                rows, report, count = self._answered(window, told)
+                output.add(header + rows if header else rows, report, count, window[-1].place, window[-1].lines[1])
+                header = b""
                 told(1, self.answers.texts)
                 read = reader.read
+            if header:  # and no row
+                output.add(header, [], 0, done.place, done.line)
             if _state_of(reader.path) != before:
                 raise InputError(f"{reader.path} has changed while it was read; run this again when it is whole")
             output.finish(self.writer.finish)
