@@ -63,7 +63,7 @@ def sets(data: Path) -> dict[str, list[str]]:
     return {
         "SST-2 dev": dev,
         "SST-2 train, first": train[:20_000],
-        "SST-2 train, distinct": distinct(train, 4_000),
+        "SST-2 train, distinct": distinct(train, 8_000),
         "film reviews": evenly(long_texts(data), 32),
     }
 

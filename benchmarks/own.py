@@ -274,7 +274,7 @@ def main() -> None:
     texts = [*TEXTS] * 16
     if options.texts:
         try:
-            texts = [line for line in options.texts.read_text(encoding="utf-8").splitlines() if line.strip()]
+            texts = [line for line in options.texts.read_text(encoding="utf-8").split("\n") if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             parser.error(f"{options.texts} cannot be read: {error}")
     if not texts:

@@ -247,12 +247,15 @@ def ladder(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def overview(compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> Figure:
-    """What decides first, runtime by runtime, for the bundled model; on a ground of any shade, light or dark."""
-    panels = tables.overview(compared, started, installed)
-    figure = Figure(figsize=(9.6, 2.5), layout="constrained", facecolor="none")
+def overview(panels: Sequence[tuple[str, str, list[float]]], narrow: bool = False) -> Figure:
+    """What decides first, runtime by runtime, for the bundled model; on a ground of any shade, light or dark.
+
+    A narrow one has its panels one below the other.
+    """
+    figure = Figure(figsize=(4.2, 6.4) if narrow else (9.6, 2.5), layout="constrained", facecolor="none")
     places = range(len(tables.RUNTIMES))
-    for axes, (title, form, values) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+    shape = (len(panels), 1) if narrow else (1, len(panels))
+    for axes, (title, form, values) in zip(figure.subplots(*shape, sharey=True), panels, strict=True):
         axes.barh(places, values, 0.66, color=[LOUD, *[QUIET] * (len(values) - 1)])
         for i, value in enumerate(values):
             axes.annotate(form.format(value), (value, i), (5, 0), textcoords="offset points", va="center", fontsize=10,
@@ -263,10 +266,10 @@ def overview(compared: dict[str, Any], started: dict[str, Any], installed: dict[
         axes.grid(visible=False)
         axes.set_axis_off()
         axes.set_ylim(len(values) - 0.5, -0.5)
-    first = figure.axes[0]
-    for i, (name, *_) in enumerate(tables.RUNTIMES):
-        first.annotate(name, (0, i), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=10.5,
-                       color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
+    for axes in figure.axes if narrow else figure.axes[:1]:
+        for i, (name, *_) in enumerate(tables.RUNTIMES):
+            axes.annotate(name, (0, i), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=10.5,
+                          color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
     return figure
 
 
@@ -394,7 +397,8 @@ def main() -> None:
     three = [options.results / f"{name}.json" for name in ("compare", "startup", "sizes")]
     if all(path.exists() for path in three):
         read = [json.loads(path.read_text(encoding="utf-8")) for path in three]
-        figures["overview"] = overview(*read)
+        panels = tables.overview(*read)
+        figures |= {"overview": overview(panels), "overview-narrow": overview(panels, narrow=True)}
         if options.results == HERE / "results":
             page = {"ONNX Runtime": report.against("ONNX Runtime", *read)}
             MOVING.write_text(report.fill(MOVING.read_text(encoding="utf-8"), page), "utf-8")

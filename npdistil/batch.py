@@ -2,8 +2,9 @@
 
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,6 +70,18 @@ class Outputs:
             yield values
             start += count
 
+    def rows(self) -> Array:
+        """The values of all sequences, which are rows, as one array.
+
+        Raises:
+            EngineError: as `by_item`.
+        """
+        rows = np.concatenate(self.values)
+        if not np.isfinite(rows).all():
+            for _ in self.by_item():  # which says where
+                pass
+        return rows
+
 
 def pack(token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
     """Lists of token ids as one array: ids int64 [T], and bounds int64 [B + 1] (what others call cu_seqlens).
@@ -84,9 +97,13 @@ def pack(token_ids: Sequence[Sequence[int]]) -> tuple[Array, Array]:
         )
     if not hasattr(token_ids, "__iter__") or getattr(token_ids, "ndim", 1) == 0:
         raise InputError(f"expected a list of lists of token ids, found a {type(token_ids).__name__}")
+    if isinstance(token_ids, list) and all(type(ids) is list for ids in token_ids):  # as tasks have them
+        flat = [*chain.from_iterable(token_ids)]
+        if {*map(type, flat)} <= {int}:
+            with suppress(OverflowError):  # a number that no type holds, of which more is said below
+                return np.array(flat, np.int64), np.cumsum([0, *map(len, token_ids)], dtype=np.int64)
     texts = [_flat(ids, i) for i, ids in enumerate(token_ids)]
-    bounds = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(ids) for ids in texts], out=bounds[1:])
+    bounds = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     return np.concatenate(texts) if texts else np.empty(0, np.int64), bounds
 
 

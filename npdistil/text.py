@@ -6,14 +6,14 @@ from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, TypeAlias
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeAlias
 
 from tokenizers import Encoding, Tokenizer
 
 from .batch import Inputs
 from .checkpoint.tokenizer import reserve
+from .checkpoint.words import Words
 from .errors import InputError
 from .settings import shown
 
@@ -174,6 +174,24 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text]) -> list[Encoding]:
     return _encodings(tokenizer, list(texts))
 
 
+def token_ids(tokenizer: Tokenizer, words: Words | None, texts: Sequence[Text]) -> list[Encoding]:
+    """As `tokenize`, where of most texts the ids alone are looked at: those are made of their words', if there are any.
+
+    Raises:
+        InputError: as `tokenize`.
+    """
+    if words is None or len(texts) == 1:
+        return tokenize(tokenizer, texts)
+    check_texts(texts)
+    encode = partial(_encodings, tokenizer)
+    short = [text for text in texts if isinstance(text, str) and len(text) < LONG]
+    by_words = iter(words.encodings(short, encode))
+    rest: Iterator[Encoding] = iter(())
+    if len(short) < len(texts):
+        rest = iter(encode([text for text in texts if not isinstance(text, str) or len(text) >= LONG]))
+    return [next(by_words if isinstance(text, str) and len(text) < LONG else rest) for text in texts]
+
+
 def tokenize_words(tokenizer: Tokenizer, texts: Sequence[Sequence[str]]) -> list[Encoding]:
     """As `tokenize`, for texts that are lists of words; offsets count from the start of each word.
 
@@ -256,8 +274,7 @@ def _check_text(text: Any, number: int) -> None:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """What is read of a text at once.
 
     Attributes:
@@ -336,8 +353,8 @@ def wholes(encodings: Iterable[Encoding]) -> list[Part]:
 
 def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
     """The parts of each text as what a model takes; they are what answers are made with again, too."""
-    token_ids: list[list[int]] = []
-    token_type_ids: list[list[int]] = []
+    ids_of: list[list[int]] = []
+    types_of: list[Sequence[int]] = []
     last, ids, types = None, [], None
     for cut in cuts:
         for part in cut:
@@ -345,11 +362,12 @@ def laid_out(cuts: Sequence[Sequence[Part]], **asked: Any) -> Inputs:
                 last, ids = part.encoding, part.encoding.ids  # every look at a field of an encoding copies all of it
                 types = last.type_ids if last.n_sequences > 1 else None
             whole = len(part.positions) == len(ids)
-            token_ids.append(ids if whole else [ids[i] for i in part.positions])
-            token_type_ids.append([types[i] for i in part.positions] if types else [0] * len(part.positions))
-    if not any(map(any, token_type_ids)):
-        asked = asked | {"token_type_ids": None}
-    return Inputs(token_ids, [*map(len, cuts)], **({"context": cuts, "token_type_ids": token_type_ids} | asked))
+            ids_of.append(ids if whole else [ids[i] for i in part.positions])
+            types_of.append([types[i] for i in part.positions] if types else ())
+    if any(map(any, types_of)):
+        filled = [kinds or [0] * len(ids) for kinds, ids in zip(types_of, ids_of, strict=True)]
+        asked = {"token_type_ids": filled} | asked
+    return Inputs(ids_of, [*map(len, cuts)], **({"context": cuts} | asked))
 
 
 def cut(
@@ -360,6 +378,7 @@ def cut(
     stride: int,
     strategy: str = TRUNCATION[0],
     side: str = "right",
+    words: Words | None = None,
 ) -> list[list[Part]]:
     """What of each text is read at once: a single part where a text fits and is not read by sentences.
 
@@ -373,15 +392,16 @@ def cut(
         stride: tokens that neighbouring windows share.
         strategy: as for `truncated`.
         side: as for `truncated`.
+        words: of the tokenizer, where there are any.
 
     Raises:
         InputError: a text that is too long, with "error"; a pair, with "sentences"; and as `tokenize`, `truncated` and
             `window_positions`.
     """
     if long_text == "sentences":
-        return _cut_sentences(tokenizer, texts, max_length, stride)
+        return _cut_sentences(tokenizer, texts, max_length, stride, words)
     cuts = []
-    for i, encoding in enumerate(tokenize(tokenizer, texts)):
+    for i, encoding in enumerate(token_ids(tokenizer, words, texts)):
         if long_text == "error" and len(encoding) > max_length:
             raise InputError(f"text {i} has {len(encoding)} tokens; {max_length} are allowed")
         if long_text == "truncate":
@@ -391,16 +411,18 @@ def cut(
     return cuts
 
 
-def _cut_sentences(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int, stride: int) -> list[list[Part]]:
+def _cut_sentences(
+    tokenizer: Tokenizer, texts: Sequence[Text], max_length: int, stride: int, words: Words | None
+) -> list[list[Part]]:
     check_texts(texts)
     singles = [text for text in texts if isinstance(text, str)]
     if len(singles) < len(texts):
         raise InputError("pairs cannot be read by sentences, only single texts")
     spans = [sentences(text) for text in singles]
     flat = [text[start:end] for text, found in zip(singles, spans, strict=True) for start, end in found]
-    encodings = iter(tokenize(tokenizer, flat))
+    encodings = iter(token_ids(tokenizer, words, flat))
     return [
-        [replace(part, shift=start) for start, _ in found for part in parts(next(encodings), max_length, stride)]
+        [part._replace(shift=start) for start, _ in found for part in parts(next(encodings), max_length, stride)]
         for found in spans
     ]
 

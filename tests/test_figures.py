@@ -58,10 +58,11 @@ def test_the_tables_of_the_benchmarks_are_those_of_the_committed_results() -> No
         assert between("benchmarks/README.md", name, f"end of {name}") == table, "python benchmarks/plots.py writes it"
 
 
-def test_the_picture_is_of_the_committed_results() -> None:
+@pytest.mark.parametrize("name", ["overview", "overview-narrow"])
+def test_the_picture_is_of_the_committed_results(name: str) -> None:
     panels = tables.overview(*map(result, ("compare", "startup", "sizes")))
     wanted = [form.format(value) for _, form, values in panels for value in values]
-    shown = re.findall(r"<!-- ([\d.]+) -->", (RESULTS / "overview.svg").read_text(encoding="utf-8"))
+    shown = re.findall(r"<!-- ([\d.]+) -->", (RESULTS / f"{name}.svg").read_text(encoding="utf-8"))
     assert shown == wanted, "python benchmarks/plots.py draws it"
 
 

@@ -151,8 +151,8 @@ def test_a_pipeline_brings_its_own_settings_and_no_model_is_the_bundled_one(mode
 
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     ("good", {}, "found a string; put it in a list"),
-    (pd.DataFrame({"a": ["x"], "b": ["y"]}), {}, "the frame has no column 'text'; its columns are a, b"),
-    (pl.DataFrame({"a": ["x"]}), {"column": "b"}, "the frame has no column 'b'; its columns are a"),
+    (pd.DataFrame({"a": ["x"], "b": ["y"]}), {}, "the frame has no column 'text'; it has a, b"),
+    (pl.DataFrame({"a": ["x"]}), {"column": "b"}, "the frame has no column 'b'; it has a"),
     (pa.table({"a": ["x"], "b": ["x"]}), {}, "no column 'text'"),
     (pd.DataFrame([["x", "y"]], columns=["text", "text"]), {}, "the frame has 2 columns 'text'"),
     (

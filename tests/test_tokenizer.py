@@ -11,11 +11,12 @@ import pytest
 import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 import npdistil
 from npdistil.checkpoint.folder import Folder
 from npdistil.checkpoint.tokenizer import read_tokenization
+from npdistil.checkpoint.words import words_of
 from npdistil.errors import CheckpointError, InputError, NpdistilError
 from npdistil.text import tokenize
 
@@ -44,6 +45,54 @@ def test_vocab_txt_and_tokenizer_json_give_the_same_tokens(both: tuple[Tokenizer
     assert one.ids == other.ids
     assert one.offsets == other.offsets
     assert one.special_tokens_mask == other.special_tokens_mask
+
+
+ODD = "a bcé東ко\u0301\u0308\u0085\u00a0\u200b\t\n\x0b\x1c[SEP]#Σσİ\ufffd\0.,"
+
+
+@given(texts=st.lists(st.text(max_size=40) | st.text(alphabet=ODD, max_size=20), max_size=5))
+def test_ids_made_of_those_of_words_are_the_librarys_own(both: tuple[Tokenizer, Tokenizer], texts: list[str]) -> None:
+    for tokenizer in both:
+        words = words_of(tokenizer)
+        assert words is not None
+        for _ in range(2):  # the second time all words are known
+            found = words.encodings(texts, tokenizer.encode_batch)
+            for one, other in zip(found, tokenizer.encode_batch(texts), strict=True):
+                assert (one.ids, len(one)) == (other.ids, len(other))
+                assert one.offsets == other.offsets
+                assert one.sequence_ids == other.sequence_ids
+
+
+def test_no_more_words_are_remembered_than_have_room(
+    both: tuple[Tokenizer, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("npdistil.checkpoint.words.MOST", 50)
+    words = words_of(both[0])
+    assert words is not None
+    texts = [f"film {i} {i + 1} a" for i in range(100)]
+    for text in texts:
+        (found,) = words.encodings([text], both[0].encode_batch)
+        assert found.ids == both[0].encode(text).ids
+        assert sum(map(len, words.known)) <= 50 + len(text)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        AddedToken("new york", normalized=False),
+        AddedToken("film", normalized=True),
+        AddedToken("[X]", lstrip=True, normalized=False),
+        AddedToken("[X]", rstrip=True, normalized=False),
+    ],
+    ids=str,
+)
+def test_tokenizers_whose_words_depend_on_their_neighbours_are_asked_for_whole_texts(
+    tmp_path: Path, token: AddedToken
+) -> None:
+    tokenizer = written(tmp_path, "json")
+    assert words_of(tokenizer)
+    tokenizer.add_tokens([token])
+    assert words_of(tokenizer) is None
 
 
 @pytest.mark.parametrize("kind", ["json", "vocab"])

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from ..errors import CheckpointError
 from ..forks import loads
 from .folder import Folder
+from .words import Words, words_of
 
 FILES = ("tokenizer.json", "vocab.txt")  # the first that is there is read
 MEMORY = 32  # bytes that each byte of the first becomes in memory
@@ -61,6 +63,11 @@ class Tokenization:
     truncation_side: str = "right"
     clean_up_spaces: bool = False
     token_types: bool = True
+
+    @cached_property
+    def words(self) -> Words | None:
+        """What remembers the words of texts, where the tokenizer looks at one after the other."""
+        return words_of(self.tokenizer)
 
 
 def reserve(size: int) -> None:

@@ -1,39 +1,57 @@
-"""Whole files: rows with a text in, the same rows with answers out; CSV, JSON lines, plain text or Parquet.
+"""Whole files: windows of some thousand rows come from a reader, and go to a writer with columns appended.
 
-Nothing of a row changes: windows of some thousand rows come from a reader, and go to a writer with columns appended.
-Where input and output are the same format of text, each record keeps its own bytes and gets cells or members behind
-them; Parquet stays Arrow's batches, which get columns; between formats a row is what JSON writes of its values, and
-what a type cannot hold exactly is a bad row and never another value. After each window what has been done is on disk:
-beside the output lie `OUTPUT.partial` with the rows so far and `OUTPUT.journal`, which says how far the input has been
-read. The same call made again goes on from there. Many files are so many outputs, one after the other.
+Nothing else of a row changes. Where input and output are the same format of text, each record keeps its own bytes and
+gets cells or members behind them; Parquet stays Arrow's batches, which get columns; between formats a row is what JSON
+writes of its values, and what a type cannot hold exactly is a bad row and never another value. After each window what
+has been done is on disk: beside the output lie `OUTPUT.partial` with the rows so far and `OUTPUT.journal`, which says
+how far the input has been read, and the same call made again goes on from there. Many files are so many outputs, one
+after the other.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import atomic
 from ..errors import InputError
 from ..pipelines import Pipeline
 from ..settings import check, choice, shown, string
-from . import arrow, many
+from . import many
+from .formats import format_of, reader_of, writer_of
+from .frames import annotate_batches
 from .journal import beside, journal_of
-from .rows import COMPRESSIONS, FORMATS, Options, pyarrow
+from .rows import Options
 from .run import Answers, Progress, Run, Summary
-from .text import Csv, Json, Plain
-from .writers import writer_of
+
+__all__ = ["Summary", "annotate_batches", "annotate_file"]
 
 ON_ERROR = ("stop", "skip", "null")
-OF_USE = {
-    "delimiter": "only CSV has one, and .tsv is written with tabs",
-    "header": "only CSV can be without",
-    "encoding": "Parquet says itself how its texts are encoded",
-    "prefix": "plain text has no names of columns",
+
+
+class Plan(NamedTuple):
+    """What is read and written, and how; None: the standard streams."""
+
+    path: Path | None
+    out: Path | None
+    reading: Options
+    writing: Options
+
+
+# What a setting other than its default is of use for, and what to say where it is of none.
+OF_USE: dict[str, tuple[Callable[[Options, Options], bool], str]] = {
+    "delimiter": (
+        lambda reading, writing: (
+            reading.format == "csv" or (writing.format == "csv" and writing.delimiter == reading.delimiter)
+        ),
+        "only CSV has one, and .tsv is written with tabs",
+    ),
+    "header": (lambda reading, writing: "csv" in (reading.format, writing.format), "only CSV can be without"),
+    "encoding": (lambda reading, _: reading.format != "parquet", "Parquet says itself how its texts are encoded"),
+    "prefix": (lambda _, writing: writing.format != "txt", "plain text has no names of columns"),
 }
-READERS: dict[str, Any] = {"csv": Csv, "jsonl": Json, "txt": Plain, "parquet": arrow.Parquet}
 
 
 def annotate_file(
@@ -113,55 +131,40 @@ def annotate_file(
         raise InputError(f"delimiter is {delimiter!r:.80}; expected one character, and no quote")
     answers = Answers(pipe, prefix)
 
-    used = {"delimiter": delimiter is None, "header": header, "encoding": encoding is None, "prefix": not prefix}
-
     def planned(path: Path | None, out: Path | None, written: str | None) -> Plan:
-        given = _format(path, input_format, "read")
-        taken = given if out is None and written is None else _format(out, written, "write")
+        given = format_of(path, input_format, "read")
+        taken = given if out is None and written is None else format_of(out, written, "write")
         reading = Options(*given[:2], delimiter or given[2], column, answers.added, header, encoding)
         tab = taken[2] if taken[2] == "\t" else delimiter or ","
-        used["delimiter"] |= given[0] == "csv" or (taken[0] == "csv" and tab == delimiter)
-        used["header"] |= "csv" in (given[0], taken[0])
-        used["encoding"] |= given[0] != "parquet"
-        used["prefix"] |= taken[0] != "txt"
         return Plan(path, out, reading, replace(reading, format=taken[0], compression=taken[1], delimiter=tab))
 
-    def check_used() -> None:
-        if ignored := [name for name, of_use in used.items() if not of_use]:
-            raise InputError(f"{ignored[0]} is of no use from {source} to {target}: {OF_USE[ignored[0]]}")
-
     read, out = os.fspath(source), None if os.fspath(target) == "-" else Path(target)
-    if not many.is_many(read):
-        one = planned(None if read == "-" else Path(read), out, output_format)
-        check_used()
-        return _annotate(answers, one, on_error, progress, one_of_many=False)
-    if out is None:
-        raise InputError(f"{read} may be many files, whose outputs go into a directory; name one")
-    plans = [planned(*pair, output_format or input_format) for pair in many.pairs(read, out, output_format)]
-    check_used()
-    sizes = [path.stat().st_size for path, *_ in plans if path]
+    if several := many.is_many(read):
+        if out is None:
+            raise InputError(f"{read} may be many files, whose outputs go into a directory; name one")
+        paths = many.pairs(read, out, output_format)
+        plans = [planned(*each, output_format or input_format) for each in paths]
+    else:
+        plans = [planned(None if read == "-" else Path(read), out, output_format)]
+    chosen = {"delimiter": delimiter, "header": not header, "encoding": encoding, "prefix": prefix}
+    for name, (of_use, why) in OF_USE.items():
+        if chosen[name] and not any(of_use(plan.reading, plan.writing) for plan in plans):
+            raise InputError(f"{name} is of no use from {source} to {target}: {why}")
+    sizes = [plan.path.stat().st_size for plan in plans if plan.path] if several else []
     done: list[Summary] = []
 
-    def so_far(read: int, total: int, _: int) -> None:
+    def so_far(read: int, total: int, texts: int) -> None:
+        """Of many files: bytes of all of them."""
         if progress:
             begun = sum(sizes[: len(done)]) + sizes[len(done)] * read // max(1, total)
-            progress(begun, sum(sizes), answers.texts)
+            progress(begun, sum(sizes), texts)
 
-    for each in plans:
-        done.append(_annotate(answers, each, on_error, so_far, one_of_many=True))  # noqa: PERF401 - `so_far` looks
-    for each in plans:
-        if each.out:
-            journal_of(each.out).unlink(missing_ok=True)
-    return Summary(*(sum(getattr(one, each.name) for one in done) for each in fields(Summary)))
-
-
-class Plan(NamedTuple):
-    """What is read and written, and how; None: the standard streams."""
-
-    path: Path | None
-    out: Path | None
-    reading: Options
-    writing: Options
+    for plan in plans:
+        done.append(_annotate(answers, plan, on_error, so_far if several else progress, one_of_many=several))  # noqa: PERF401 - `so_far` looks
+    for plan in plans if several else ():
+        if plan.out:
+            journal_of(plan.out).unlink(missing_ok=True)
+    return Summary(*(sum(getattr(each, field.name) for each in done) for field in fields(Summary)))
 
 
 def _annotate(answers: Answers, plan: Plan, on_error: str, progress: Progress | None, *, one_of_many: bool) -> Summary:
@@ -181,81 +184,8 @@ def _annotate(answers: Answers, plan: Plan, on_error: str, progress: Progress | 
             atomic.directory(out.parent)
     if out and not out.parent.is_dir():
         raise InputError(f"{out} cannot be written: {out.parent} is not a directory")
-    with closing(READERS[reading.format](path, reading)) as reader:
-        if isinstance(reader, arrow.Parquet):
-            arrow.check_text_column(reader.schema, reading.column, reader.name)
-        elif reader.columns is not None:
-            arrow.check_column(reader.columns, reading.column, reader.name)
+    with ExitStack() as files:
+        reader = reader_of(path, reading, files)
         answers.check_free(reader.columns or (), reader.name)
-        run = Run(answers, reader, writer_of(reader, writing), path, on_error)
+        run = Run(answers, reader, writer_of(reader, writing), on_error)
         return run.into(out, progress, one_of_many=one_of_many)
-
-
-def annotate_batches(
-    data: Any, pipe: Pipeline, *, column: str = "text", prefix: str = "", on_error: str = "stop"
-) -> Any:
-    """Answer the texts of a table that lies in memory or comes in batches: the same batches with columns appended.
-
-    Args:
-        data: anything with `__arrow_c_stream__`: an Arrow table or record batch reader, a DataFrame of pandas or
-            Polars, a relation of DuckDB.
-        pipe: as for `annotate_file`.
-        column: as for `annotate_file`.
-        prefix: as for `annotate_file`.
-        on_error: what a text that cannot be answered does: "stop", or leave a "null".
-
-    Returns:
-        A `pyarrow.RecordBatchReader` that answers a batch when it is asked for; it has `__arrow_c_stream__` too. A row
-        without a text has nulls.
-
-    Raises:
-        InputError: another task or column, or no table; a text that cannot be answered, when its batch is asked for.
-        MissingExtraError: pyarrow is not installed.
-
-    Example:
-        >>> import npdistil, pyarrow
-        >>> table = pyarrow.table({"id": [1, 2], "text": ["A joy.", None]})
-        >>> annotate_batches(table, npdistil.pipeline("sentiment-analysis")).read_all()["label"].to_pylist()
-        ['POSITIVE', None]
-    """
-    check("on_error", choice("stop", "null"), on_error)
-    check("prefix", string(), prefix)
-    library = pyarrow()[0]
-    answers = Answers(pipe, prefix)
-    if not hasattr(data, "__arrow_c_stream__"):
-        raise InputError(f"found a {type(data).__name__}; expected a table with __arrow_c_stream__")
-    batches = library.RecordBatchReader.from_stream(data)
-    arrow.check_text_column(batches.schema, column, "the table")
-    answers.check_free(batches.schema.names, "the table")
-    schema = arrow.appended(batches.schema, answers.added)
-
-    def annotated() -> Iterator[Any]:
-        first = 0
-        for batch in batches:
-            texts, errors = arrow.column_texts(batch.column(schema.names.index(column)))
-            values, problems = answers(texts)
-            for i, error in enumerate(map(max, errors, problems)):
-                if error and on_error == "stop":
-                    raise InputError(f"row {first + i}: {error}")
-            first += len(batch)
-            columns = [*batch.columns, *arrow.columns_of(answers.added, values)]
-            yield library.RecordBatch.from_arrays(columns, schema=schema)
-
-    return library.RecordBatchReader.from_batches(schema, annotated())
-
-
-def _format(path: Path | None, given: str | None, verb: str) -> tuple[str, str, str]:
-    """Format, compression and delimiter."""
-    if given is None and path is None:
-        raise InputError('"-" has no suffix that says the format; give it, for example input_format="csv"')
-    words = (given or (path.name if path else "")).lower().split(".")
-    compression = words.pop() if words[-1] in COMPRESSIONS and len(words) > 1 else ""
-    name = words[-1] if given or len(words) > 1 else ""
-    if name not in FORMATS or (compression and name == "parquet") or (given and len(words) > 1):
-        what = "of this suffix" if given or len(words) > 1 else "without a suffix"
-        option = f"; {'input' if verb == 'read' else 'output'}_format says what has another name" * (not given)
-        raise InputError(
-            f"{given or path}: cannot {verb} files {what}; known are .{', .'.join(FORMATS)}, and but for the "
-            f"last the same with .gz or .zst{option}"
-        )
-    return FORMATS[name][0], compression, FORMATS[name][1]

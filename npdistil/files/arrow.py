@@ -1,18 +1,21 @@
 """Arrow: batches in, the same batches with columns appended out; Parquet, and what becomes of it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from .. import atomic
 from ..errors import InputError
-from .rows import ROWS, SIZE, Options, Reader, Window, missing_column, pyarrow
+from .rows import ROWS, SIZE, Options, Reader, Row, check_column, dumps, pyarrow
+from .text import exact
 
 ROW_GROUP = 2**22  # bytes in memory of a row group of the Parquet that is written
 DEEPEST = 40  # lists and structs in one another: of a list Parquet makes two, and Arrow reads no more than 100
 EXACT = 2**53  # up to which a float64 has every integer
-WIDER = {("int", "int64"): "int64", ("int64", "int"): "int64", ("int", "float"): "float", ("float", "int"): "float"}
+FOUND = {str: "string", bool: "bool", int: "int", float: "float", dict: "an object", list: "a list"}
+WIDER = {frozenset(("int", "int64")): "int64", frozenset(("int", "float")): "float"}
 
 
 def arrow_type(kind: Any) -> Any:
@@ -30,6 +33,22 @@ def arrow_type(kind: Any) -> Any:
     return arrow.type_for_alias(names.get(kind, kind))
 
 
+def schema_of(kinds: dict[str, Any]) -> Any:
+    """A schema with these columns."""
+    return pyarrow()[0].schema([(name, arrow_type(kind)) for name, kind in kinds.items()])
+
+
+def appended(schema: Any, kinds: dict[str, Any]) -> Any:
+    """A schema with more columns; its metadata stays."""
+    return pyarrow()[0].schema([*schema, *schema_of(kinds)], metadata=schema.metadata)
+
+
+def columns_of(kinds: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[Any]:
+    """An array for each column: of the values that the rows have there."""
+    library = pyarrow()[0]
+    return [library.array([row.get(name) for row in rows], arrow_type(kind)) for name, kind in kinds.items()]
+
+
 def widened(kind: Any, value: Any, deep: int = 0) -> Any:
     """What `arrow_type` takes for a column with values of `kind` and this one of JSON.
 
@@ -39,49 +58,45 @@ def widened(kind: Any, value: Any, deep: int = 0) -> Any:
         return kind
     if deep > DEEPEST:
         raise ValueError(f"more than {DEEPEST} lists and objects in one another")
-    if isinstance(value, dict):
-        if isinstance(kind, dict | None):
-            kind = kind or {}
-            return kind | {name: widened(kind.get(name), each, deep + 1) for name, each in value.items()}
-        found = "an object"
-    elif isinstance(value, list):
-        if isinstance(kind, tuple | None):
-            (element,) = kind or (None,)
-            for each in value:
-                element = widened(element, each, deep + 1)
-            return (element,)
-        found = "a list"
-    else:
-        found = {str: "string", bool: "bool", int: "int", float: "float"}[type(value)]
-        if found == "int" and abs(value) > EXACT:
-            found = "int64"
-            if not -(2**63) <= value < 2**63:
-                raise ValueError(f"an int64 does not hold {value!s:.80}")
-        if kind in (None, found):
-            return found
-        if isinstance(kind, str) and (kind, found) in WIDER:
-            return WIDER[kind, found]
+    if isinstance(value, dict) and isinstance(kind, dict | None):
+        kind = kind or {}
+        return kind | {name: widened(kind.get(name), each, deep + 1) for name, each in value.items()}
+    if isinstance(value, list) and isinstance(kind, tuple | None):
+        (element,) = kind or (None,)
+        for each in value:
+            element = widened(element, each, deep + 1)
+        return (element,)
+    found = FOUND[type(value)]
+    if found == "int" and abs(value) > EXACT:
+        found = "int64"
+        if not -(2**63) <= value < 2**63:
+            raise ValueError(f"an int64 does not hold {value!s:.80}")
     have = "an object" if isinstance(kind, dict) else "a list" if isinstance(kind, tuple) else kind
+    if have in (None, found):
+        return found
+    if wider := WIDER.get(frozenset((have, found))):
+        return wider
     raise ValueError(f"found {found} where {have} was")
 
 
 class Parquet(Reader):
-    """Lines are rows."""
+    """Lines are rows, which lie in `table`, a window's."""
 
-    def __init__(self, path: Path | None, options: Options) -> None:
+    def __init__(self, path: Path | None, options: Options, files: ExitStack) -> None:
+        super().__init__(path, options)
         arrow, parquet = pyarrow()
         if path is None:
             raise InputError("Parquet cannot be read from standard input; give a file")
         try:
             self.file = parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
+            files.callback(self.file.close)
             self.schema = self.file.schema_arrow
             self.columns: Sequence[str] = self.schema.names
         except (ValueError, arrow.ArrowException, OSError) as error:  # names may be not UTF-8
-            raise self._broken(error, f"{path} cannot be read as Parquet") from None
+            raise _broken(error, f"{path} cannot be read as Parquet") from None
         self.total: int = self.file.metadata.num_rows
-        self.name, self.options = str(path), options
 
-    def windows(self, place: int, line: int) -> Iterator[Window]:
+    def windows(self, place: int, line: int) -> Iterator[list[Row]]:
         """As `Reader.windows`."""
         metadata = self.file.metadata
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
@@ -99,34 +114,29 @@ class Parquet(Reader):
                     yield self._window(batches, first)
                     batches = []
         except (pyarrow()[0].ArrowException, OSError) as error:
-            raise self._broken(error, f"{self.name} cannot be read on after row {first}") from None
+            raise _broken(error, f"{self.name} cannot be read on after row {first}") from None
         if batches:
             yield self._window(batches, first)
 
-    def _broken(self, error: Exception, what: str) -> Exception:
-        """What pyarrow raised, as ours where it is about the bytes; without a number of its own an OSError is."""
-        return error if getattr(error, "errno", None) else InputError(f"{what}: {str(error).strip()}")
+    def _window(self, batches: list[Any], last: int) -> list[Row]:
+        self.read, self.table = last, pyarrow()[0].Table.from_batches(batches)
+        self.values: list[list[Any]] = []  # of each column; read when the first row asks
+        texts = zip(*column_texts(self.table[self.options.column]), strict=True)
+        start = last - len(self.table)
+        return [Row(i, text, error, (n := start + i + 1, n), n) for i, (text, error) in enumerate(texts)]
 
-    def close(self) -> None:
-        """As `Reader.close`."""
-        self.file.close()
+    def json(self, row: Row) -> dict[str, str]:
+        """As `Reader.json`."""
+        self.values = self.values or [*map(_values, self.table.columns)]
+        found = [column[row.value] for column in self.values]
+        if wrong := next((each for each in found if isinstance(each, ValueError)), None):
+            raise wrong
+        return dict(zip(self.columns, map(dumps, found), strict=True))
 
-    def _window(self, batches: list[Any], last: int) -> Window:
-        table = pyarrow()[0].Table.from_batches(batches)
-        texts, errors = column_texts(table[self.options.column])
-        lines = [(i, i) for i in range(last - len(table) + 1, last + 1)]
-        return Window(lines, texts, errors, range(len(table)), table, last, last, last)
 
-    def records(self, window: Window) -> Iterable[Any]:
-        """As `Reader.records`: a value of each column, or what reading it raises."""
-        return zip(*(_values(each) for each in window.table.columns), strict=True)
-
-    def values(self, record: Any) -> dict[str, Any]:
-        """As `Reader.values`."""
-        for value in record:
-            if isinstance(value, ValueError):
-                raise value
-        return dict(zip(self.columns, record, strict=True))
+def _broken(error: Exception, what: str) -> Exception:
+    """What pyarrow raised, as ours where it is about the bytes; without a number of its own an OSError is."""
+    return error if getattr(error, "errno", None) else InputError(f"{what}: {str(error).strip()}")
 
 
 def column_texts(column: Any) -> tuple[list[Any], list[str]]:
@@ -150,45 +160,34 @@ def _values(column: Any) -> list[Any]:
 def _plain(kind: Any) -> Any:
     """The type whose values JSON has and that says all that a type says; TypeError where there is none."""
     arrow, types = pyarrow()[0], pyarrow()[0].types
-    if types.is_dictionary(kind):
+
+    def is_one_of(*names: str) -> bool:
+        return any(getattr(types, f"is_{name}")(kind) for name in names)
+
+    if is_one_of("dictionary"):
         return _plain(kind.value_type)
-    if types.is_struct(kind) and len({each.name for each in kind}) == len(kind):
+    if is_one_of("struct") and len({each.name for each in kind}) == len(kind):
         return arrow.struct([each.with_type(_plain(each.type)) for each in kind])
-    if types.is_fixed_size_list(kind):
+    if is_one_of("fixed_size_list"):
         return arrow.list_(_plain(kind.value_type), kind.list_size)
-    if types.is_list(kind) or types.is_large_list(kind):
-        return (arrow.large_list if types.is_large_list(kind) else arrow.list_)(_plain(kind.value_type))
-    if any(each(kind) for each in (types.is_decimal, types.is_timestamp, types.is_date, types.is_time)):
+    if is_one_of("list", "large_list"):
+        return (arrow.list_ if is_one_of("list") else arrow.large_list)(_plain(kind.value_type))
+    if is_one_of("decimal", "timestamp", "date", "time"):
         return arrow.string()
-    if types.is_float16(kind):  # whose values are NumPy's in older versions
+    if is_one_of("float16"):  # whose values are NumPy's in older versions
         return arrow.float32()
-    if is_text(kind) or any(
-        each(kind) for each in (types.is_boolean, types.is_integer, types.is_floating, types.is_null)
-    ):
+    if is_one_of("string", "large_string", "string_view", "boolean", "integer", "floating", "null"):
         return kind
     raise TypeError(kind)
-
-
-def is_text(kind: Any) -> bool:
-    """Whether values of an Arrow type are strings."""
-    types = pyarrow()[0].types
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-    return any(each(kind) for each in (types.is_string, types.is_large_string, types.is_string_view))
 
 
 def check_text_column(schema: Any, column: str, name: str) -> None:
     """InputError unless a schema has one column of that name, of strings."""
     check_column(schema.names, column, name)
-    kind = schema.field(column).type
-    if not is_text(kind) and not pyarrow()[0].types.is_null(kind):
+    types, kind = pyarrow()[0].types, schema.field(column).type
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    if not any(each(value) for each in (types.is_string, types.is_large_string, types.is_string_view, types.is_null)):
         raise InputError(f"column {column!r} of {name} is {kind}; expected strings")
-
-
-def check_column(columns: Sequence[str], column: str, name: str) -> None:
-    """InputError unless there is one column of that name."""
-    if (count := list(columns).count(column)) != 1:
-        raise InputError(f"{name} has {f'{count} columns {column!r}' if count else missing_column(column, columns)}")
 
 
 def check_plain(schema: Any, name: str) -> None:
@@ -205,19 +204,6 @@ def check_plain(schema: Any, name: str) -> None:
             ) from None
 
 
-def appended(schema: Any, added: dict[str, Any]) -> Any:
-    """A schema with more columns."""
-    for name, kind in added.items():
-        schema = schema.append(pyarrow()[0].field(name, arrow_type(kind)))
-    return schema
-
-
-def columns_of(kinds: dict[str, Any], rows: list[dict[str, Any]]) -> list[Any]:
-    """An array for each column: of the values that the rows have there."""
-    library = pyarrow()[0]
-    return [library.array([row.get(name) for row in rows], arrow_type(kind)) for name, kind in kinds.items()]
-
-
 class ParquetWriter:
     """Windows are streams of Arrow's, one after the other; at the end they become Parquet.
 
@@ -227,53 +213,61 @@ class ParquetWriter:
     def __init__(self, reader: Reader, options: Options, kinds: dict[str, Any]) -> None:
         self.reader, self.options, self.kinds = reader, options, kinds
         arrow, parquet = pyarrow()
-        self.appends = isinstance(reader, Parquet)
-        self.codec, self.schema = "SNAPPY", arrow.schema([(name, arrow_type(kind)) for name, kind in kinds.items()])
+        self.codec, own, self.convert, self.appends = "SNAPPY", schema_of(kinds), self._fitting, False
         if isinstance(reader, Parquet):
-            self.schema, metadata = reader.schema, reader.file.metadata
+            own, self.convert, self.appends = reader.schema, lambda row: row.value, True
+            metadata = reader.file.metadata
             if metadata.num_row_groups and metadata.num_columns:
                 self.codec = metadata.row_group(0).column(0).compression.replace("UNCOMPRESSED", "NONE")
-        self.schema = appended(self.schema, options.added)
+        self.schema = appended(own, options.added)
         try:
             parquet.ParquetWriter(arrow.BufferOutputStream(), self.schema).close()
         except arrow.ArrowException as error:
-            raise InputError(f"{reader.name} cannot become Parquet: {error}; write JSON lines") from None
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> InputError:
+        return InputError(f"{self.reader.name} cannot become Parquet: {error}; write JSON lines")
 
     def header(self) -> bytes:
-        """What stands before the rows."""
-        return _stream(self.schema, [])
+        """As `TextWriter.header`."""
+        return self._stream([])
 
-    def converted(self, window: Window) -> Any:
-        """Rows as `encode` takes them; None for those that do not fit, whose errors go into the window."""
-        return window.records if self.appends else self.reader.converted(window, self._fitting)
-
-    def _fitting(self, record: Any) -> dict[str, Any]:
-        row = self.reader.values(record)
-        for name, value in row.items():
+    def _fitting(self, row: Row) -> Any:
+        values = exact(self.reader.json(row))
+        for name, value in values.items():
             try:
                 kind = self.kinds.get(name)  # none where no row fits that has it
                 if widened(kind, value) != kind:
                     raise ValueError(f"{value!r:.80} is no {kind}")  # noqa: TRY301
             except ValueError as error:  # noqa: PERF203
                 raise ValueError(f"{name!r}: {error}") from None
-        return row
+        return values
 
-    def encode(self, window: Window, rows: list[Any], added: list[dict[str, Any]]) -> bytes:
-        """Rows as they are written."""
+    def encode(self, rows: Sequence[Any], added: Sequence[dict[str, Any]]) -> Any:
+        """As `TextWriter.encode`."""
         arrow = pyarrow()[0]
-        if self.appends:
+        if isinstance(self.reader, Parquet):
             runs = [[i for _, i in run] for _, run in groupby(enumerate(rows), lambda each: each[1] - each[0])]
-            columns = arrow.concat_tables([window.table.slice(run[0], len(run)) for run in runs]).columns
+            columns = arrow.concat_tables([self.reader.table.slice(run[0], len(run)) for run in runs]).columns
         else:
             columns = columns_of(self.kinds, rows)
         columns = [*columns, *columns_of(self.options.added, added)]
         try:
-            return _stream(self.schema, [arrow.Table.from_arrays(columns, schema=self.schema)])
+            return self._stream([arrow.Table.from_arrays(columns, schema=self.schema)])
         except arrow.ArrowInvalid as error:  # nested too deep, which only rows show
-            raise InputError(f"{self.reader.name} cannot become Parquet: {error}; write JSON lines") from None
+            raise self._refused(error) from None
+
+    def _stream(self, tables: list[Any]) -> Any:
+        """Bytes, as Arrow holds them: no copy."""
+        arrow = pyarrow()[0]
+        data = arrow.BufferOutputStream()
+        with arrow.ipc.new_stream(data, self.schema) as stream:
+            for table in tables:
+                stream.write_table(table)
+        return data.getvalue()
 
     def finish(self, partial: Path, target: Path) -> None:
-        """The whole output from what is written; it appears at once."""
+        """As `TextWriter.finish`."""
         arrow, parquet = pyarrow()
         beside = target.with_name(target.name + ".new")
         try:
@@ -293,13 +287,3 @@ class ParquetWriter:
             atomic.move(beside, target)
         finally:
             beside.unlink(missing_ok=True)
-
-
-def _stream(schema: Any, tables: list[Any]) -> Any:
-    """Bytes, as Arrow holds them: no copy."""
-    arrow = pyarrow()[0]
-    data = arrow.BufferOutputStream()
-    with arrow.ipc.new_stream(data, schema) as stream:
-        for table in tables:
-            stream.write_table(table)
-    return data.getvalue()

@@ -1,7 +1,7 @@
-"""Texts or a frame in memory: answers beside them, in the library that they came in."""
+"""Tables and texts in memory: answers beside them, in the library that they came in."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from ..errors import InputError
 from ..pipelines import Pipeline, pipeline
 from ..settings import check, choice, string
 from ..text import is_missing, values_of
-from . import annotate_batches
-from .rows import pyarrow
+from . import arrow
+from .rows import check_column, pyarrow
 from .run import Answers
 
 
@@ -53,74 +53,117 @@ def annotate(
         >>> npdistil.annotate(["I like you. I love you."])
         [{'text': 'I like you. I love you.', 'label': 'POSITIVE', 'score': 0.9...}]
     """
-    check("on_error", choice("stop", "null"), on_error)
-    check("prefix", string(), prefix)
+    _check(on_error, prefix)
     if isinstance(data, (str, bytes)):
         values_of(data)  # which refuses it
-    pipe = _pipeline(model, settings)
-    for name, frame in (("pandas", _pandas), ("polars", _polars)):
+    if not isinstance(model, Pipeline):
+        task: Any = settings.pop("task", None) or ("text-classification" if model is None else None)
+        model = pipeline(task, model, **settings)
+    elif settings:
+        raise InputError(f"{', '.join(settings)}: these belong to `pipeline`; this one is made already")
+    answers = Answers(model, prefix)
+    for name, beside in (("pandas", _pandas), ("polars", _polars)):
         library = sys.modules.get(name)  # or nobody could have made one of its frames
         if library and isinstance(data, (library.DataFrame, library.Series)):
             if isinstance(data, library.Series):
-                name = "text" if data.name in (None, "") else data.name
-                data, column = data.to_frame(name), name
-            rows = _Rows(pipe, prefix, on_error, [*data.columns], column)
-            return frame(library, data, rows.added, rows.values([*values_of(data[rows.column])]))
+                column = "text" if data.name in (None, "") else data.name
+                data = data.to_frame(column)
+            column = _column([*data.columns], column, answers, "the frame")
+            return beside(library, data, answers.added, _values([*values_of(data[column])], answers, on_error))
         if name == "polars" and library and isinstance(data, library.LazyFrame):
             raise InputError("found a LazyFrame of polars; collect() it first")
     library = sys.modules.get("pyarrow")
     if library and isinstance(data, (library.Array, library.ChunkedArray)):
         data = library.table({"text": data})
     if hasattr(data, "__arrow_c_stream__"):
-        stream = pyarrow()[0].RecordBatchReader.from_stream(data)
-        column = _Rows(pipe, prefix, on_error, stream.schema.names, column).column
-        return annotate_batches(stream, pipe, column=column, prefix=prefix, on_error=on_error).read_all()
+        return _annotated(data, answers, column, on_error).read_all()
     texts = values_of(data)
-    records = _records(_Rows(pipe, prefix, on_error, ["text"], "text"), texts)
+    records = _records(texts, answers, on_error)
     return [*records] if isinstance(texts, list) else records
 
 
-def _pipeline(model: Any, settings: dict[str, Any]) -> Pipeline:
-    if not isinstance(model, Pipeline):
-        task: Any = settings.pop("task", None) or ("text-classification" if model is None else None)
-        made: Pipeline = pipeline(task, model, **settings)
-        return made
-    if settings:
-        raise InputError(f"{', '.join(settings)}: these belong to `pipeline`; this one is made already")
-    return model
+def annotate_batches(
+    data: Any, pipe: Pipeline, *, column: str = "text", prefix: str = "", on_error: str = "stop"
+) -> Any:
+    """Answer the texts of a table that lies in memory or comes in batches: the same batches with columns appended.
+
+    Args:
+        data: anything with `__arrow_c_stream__`: an Arrow table or record batch reader, a DataFrame of pandas or
+            Polars, a relation of DuckDB.
+        pipe: as for `annotate_file`.
+        column: as for `annotate_file`.
+        prefix: as for `annotate_file`.
+        on_error: what a text that cannot be answered does: "stop", or leave a "null".
+
+    Returns:
+        A `pyarrow.RecordBatchReader` that answers a batch when it is asked for; it has `__arrow_c_stream__` too. A row
+        without a text has nulls.
+
+    Raises:
+        InputError: another task or column, or no table; a text that cannot be answered, when its batch is asked for.
+        MissingExtraError: pyarrow is not installed.
+
+    Example:
+        >>> import npdistil, pyarrow
+        >>> table = pyarrow.table({"id": [1, 2], "text": ["A joy.", None]})
+        >>> annotate_batches(table, npdistil.pipeline("sentiment-analysis")).read_all()["label"].to_pylist()
+        ['POSITIVE', None]
+    """
+    _check(on_error, prefix)
+    return _annotated(data, Answers(pipe, prefix), column, on_error)
 
 
-class _Rows:
-    """How the texts of a column become the values of new ones."""
-
-    def __init__(self, pipe: Pipeline, prefix: str, on_error: str, columns: list[Any], column: str | None) -> None:
-        self.pipe, self.on_error = pipe, on_error
-        self.answers = Answers(pipe, prefix)
-        self.added = self.answers.added
-        self.column = (columns[0] if len(columns) == 1 else "text") if column is None else column
-        if (count := columns.count(self.column)) != 1:
-            found = f"{count or 'no'} column{'s' if count else ''} {self.column!r}"
-            raise InputError(f"the frame has {found}; its columns are {', '.join(map(str, columns)):.200}")
-        self.answers.check_free(columns, "the frame")
-        self.first = 0
-
-    def values(self, texts: list[Any]) -> list[dict[str, Any]]:
-        """The new columns' values for each of the next texts."""
-        strings = [text if isinstance(text, str) else None for text in texts]
-        values, errors = self.answers(strings)
-        for i, (text, error) in enumerate(zip(texts, errors, strict=True)):
-            if not (isinstance(text, str) or is_missing(text)):
-                error = f"its text is a {type(text).__name__}, not a text"
-            if error and self.on_error == "stop":
-                raise InputError(f"row {self.first + i}: {error}")
-        self.first += len(texts)
-        return values
+def _check(on_error: str, prefix: str) -> None:
+    check("on_error", choice("stop", "null"), on_error)
+    check("prefix", string(), prefix)
 
 
-def _records(rows: _Rows, texts: Any) -> Iterator[dict[str, Any]]:
-    for some in chunks(texts, min(rows.pipe.processor.settings.batch_size, MOST_ITEMS)):
-        values = rows.values(some)
+def _column(columns: list[Any], given: str | None, answers: Answers, name: str) -> str:
+    """Which of a frame's columns has the texts; none may have the name of a new one."""
+    column: str = given if given is not None else columns[0] if len(columns) == 1 else "text"
+    check_column(columns, column, name)
+    answers.check_free(columns, name)
+    return column
+
+
+def _values(
+    texts: list[Any], answers: Answers, on_error: str, errors: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """The new columns' values for each of the next texts; of some it may be known already that they are wrong."""
+    first = answers.texts
+    values, problems = answers([text if isinstance(text, str) else None for text in texts])
+    for i, (text, error, problem) in enumerate(zip(texts, errors or problems, problems, strict=True)):
+        is_text = isinstance(text, str) or is_missing(text)
+        wrong = error or problem if is_text else f"its text is a {type(text).__name__}, not a text"
+        if wrong and on_error == "stop":
+            raise InputError(f"row {first + i}: {wrong}")
+    return values
+
+
+def _records(texts: Any, answers: Answers, on_error: str) -> Iterator[dict[str, Any]]:
+    for some in chunks(texts, min(answers.pipe.processor.settings.batch_size, MOST_ITEMS)):
+        values = _values(some, answers, on_error)
         yield from ({"text": text} | row for text, row in zip(some, values, strict=True))
+
+
+def _annotated(data: Any, answers: Answers, column: str | None, on_error: str) -> Any:
+    """The batches of a stream of Arrow with columns appended, as they are asked for."""
+    library = pyarrow()[0]
+    if not hasattr(data, "__arrow_c_stream__"):
+        raise InputError(f"found a {type(data).__name__}; expected a table with __arrow_c_stream__")
+    batches = library.RecordBatchReader.from_stream(data)
+    column = _column(batches.schema.names, column, answers, "the table")
+    arrow.check_text_column(batches.schema, column, "the table")
+    schema = arrow.appended(batches.schema, answers.added)
+
+    def annotated() -> Iterator[Any]:
+        for batch in batches:
+            texts, errors = arrow.column_texts(batch.column(schema.names.index(column)))
+            values = _values(texts, answers, on_error, errors)
+            columns = [*batch.columns, *arrow.columns_of(answers.added, values)]
+            yield library.RecordBatch.from_arrays(columns, schema=schema)
+
+    return library.RecordBatchReader.from_batches(schema, annotated())
 
 
 def _pandas(pandas: Any, frame: Any, added: dict[str, Any], rows: list[dict[str, Any]]) -> Any:

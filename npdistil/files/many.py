@@ -4,8 +4,8 @@ import glob
 from pathlib import Path
 
 from ..errors import InputError
+from .formats import renamed
 from .journal import beside
-from .rows import COMPRESSIONS, FORMATS
 
 
 def is_many(source: str) -> bool:
@@ -45,7 +45,7 @@ def pairs(source: str, target: Path, output_format: str | None) -> list[tuple[Pa
     for path in inputs:
         if inside in path.resolve().parents:
             raise InputError(f"{path} is to be read and lies in {target}; write to another directory")
-        name = path.name if output_format is None else f"{_stem(path.name)}.{output_format}"
+        name = path.name if output_format is None else renamed(path.name, output_format)
         outputs.append(target / path.relative_to(root).with_name(name))
         for each in (outputs[-1], *beside(outputs[-1])):
             if each in written:
@@ -65,13 +65,3 @@ def _below(directory: Path) -> list[Path]:
         if not path.is_dir():
             found.append(path)
     return found
-
-
-def _stem(name: str) -> str:
-    """A file's name without the suffixes that say its format."""
-    words = name.split(".")
-    if words[-1].lower() in COMPRESSIONS:
-        words.pop()
-    if words[-1].lower() in FORMATS and len(words) > 1:
-        words.pop()
-    return ".".join(words)

@@ -10,13 +10,14 @@ import re
 import sys
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
 
+from .. import atomic
 from ..errors import InputError
-from .rows import ROWS, SIZE, Options, Reader, Window, cell, dumps, missing_column, pyarrow
+from .rows import ROWS, SIZE, Options, Reader, Row, dumps, missing_column, pyarrow
 
 log = logging.getLogger(__name__)
 LONGEST = 2**24  # bytes of a line, characters of a CSV field: an unclosed quote would take in the rest of the file
@@ -27,161 +28,102 @@ MARKS |= {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 BROKEN = (EOFError, OSError, UnicodeError, zlib.error)  # what reading raises in the middle of a file
 SPACE = re.compile(r"[ \t\r\n]*")
 QUOTED = re.compile(r'["\r\n]|^[ \t]|[ \t]$')  # cells that other readers could take for something else without quotes
+MAYBE_QUOTED = re.compile(r'["\r\n \t]')
 MOST_DIGITS = 17  # that a float64 tells apart
-
-
-class Record(NamedTuple):
-    """One row of the input, and its place there."""
-
-    raw: bytes  # in UTF-8
-    value: Any  # CSV: a list of strings; else the line
-    text: Any  # what the column has
-    error: str  # why it is no row; "" if it is one
-    lines: tuple[int, int]  # its first and last
-    place: int  # where the next one starts
-
-
-class Recoded(io.RawIOBase):
-    """Bytes of another encoding, read as UTF-8; those that are not of it become what is not UTF-8."""
-
-    def __init__(self, stream: IO[bytes], encoding: str) -> None:
-        self.stream, self.rest = stream, b""
-        self.decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
-
-    def readable(self) -> bool:
-        """As `io.RawIOBase.readable`."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """As `io.RawIOBase.readinto`."""
-        while not self.rest:
-            raw = self.stream.read(BLOCK)
-            self.rest = self.decoder.decode(raw, final=not raw).encode("utf-8", "surrogatepass")
-            if not raw:
-                break
-        some, self.rest = self.rest[: len(buffer)], self.rest[len(buffer) :]
-        buffer[: len(some)] = some
-        return len(some)
-
-
-class Lines:
-    """Lines of a stream as strings, and how far they have been read."""
-
-    def __init__(self, stream: IO[bytes], encoding: str) -> None:
-        self.stream, self.encoding = stream, encoding
-        self.place = self.line = self.before = 0  # bytes and lines that were read; lines before this record
-        self.raw: list[bytes] = []  # lines of this record
-        self.error = ""  # what was wrong with them
-
-    def skip(self, place: int, line: int) -> None:
-        """Go on from a place after so many lines."""
-        while self.place < place and (some := self.stream.read(min(BLOCK, place - self.place))):
-            self.place += len(some)
-            self.line = self.before = line
-
-    def record(self, value: Any, text: Any, error: str = "") -> Record:
-        """One of what was read since the last."""
-        error = self.error or error
-        found = Record(b"".join(self.raw), value, text, error, (self.before + 1, self.line), self.place)
-        self.raw, self.error, self.before = [], "", self.line
-        return found
-
-    def __iter__(self) -> "Lines":
-        return self
-
-    def __next__(self) -> str:
-        raw = rest = self.stream.readline(LONGEST)
-        if not raw:
-            raise StopIteration
-        self.place, self.line = self.place + len(raw), self.line + 1
-        while len(rest) == LONGEST and not rest.endswith(b"\n"):
-            self.error = f"a line of more than {LONGEST:,} bytes"
-            rest = self.stream.readline(LONGEST)
-            self.place += len(rest)
-        self.raw.append(raw)
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            self.error = self.error or f"not {self.encoding}: {error.reason} at byte {error.start} of the line"
-            return raw.decode("utf-8", "replace")
 
 
 class TextReader(Reader):
     """What the formats that are lines share."""
 
-    def __init__(self, path: Path | None, options: Options) -> None:
-        self.path, self.options, self.name = path, options, str(path or "standard input")
-        self.files = ExitStack()
+    def __init__(self, path: Path | None, options: Options, files: ExitStack) -> None:
+        super().__init__(path, options)
         self.total = path.stat().st_size if path else 0
-        with self.files:
-            self.below: Any = self.files.enter_context(path.open("rb")) if path else sys.stdin.buffer
-            try:
-                self.lines = self._lines(self.below)
-                self.start()
-            except BROKEN as error:
-                raise InputError(f"{self.name} cannot be read: {error}") from None
-            self.files = self.files.pop_all()
+        self.below: Any = files.enter_context(path.open("rb")) if path else sys.stdin.buffer
+        self.place = self.line = self.before = 0  # bytes and lines that were read; lines before this row
+        self.raw: list[bytes] = []  # lines of this row
+        self.error = ""  # what is wrong with them
+        try:
+            self.readline = self._opened(files)
+            self.lines = self._lines()
+            self.start()
+        except BROKEN as error:
+            raise InputError(f"{self.name} cannot be read: {error}") from None
 
-    def close(self) -> None:
-        """As `Reader.close`."""
-        self.files.close()
-
-    def _lines(self, raw: Any) -> Lines:
-        """Its lines, decompressed and in UTF-8, without a mark of the encoding at the start."""
+    def _opened(self, files: ExitStack) -> Callable[[int], bytes]:
+        """What reads a line, decompressed and in UTF-8, without a mark of the encoding at the start."""
+        stream = self.below
         if self.options.compression == "gz":
-            raw = gzip.GzipFile(fileobj=raw)
+            stream = gzip.GzipFile(fileobj=stream)
         elif self.options.compression == "zst":
-            raw = pyarrow()[0].CompressedInputStream(raw, "zstd")
-        stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw, BLOCK)
+            stream = pyarrow()[0].CompressedInputStream(stream, "zstd")
+        if not hasattr(stream, "peek"):
+            stream = io.BufferedReader(stream, BLOCK)
         first, encoding = stream.peek(4)[:4], self.options.encoding
         mark = next((mark for mark in MARKS if first.startswith(mark)), b"")
-        name = codecs.lookup(encoding or MARKS.get(mark, "utf-8")).name
-        if mark and name in (MARKS[mark], "utf-8-sig"):
+        self.encoding = codecs.lookup(encoding or MARKS.get(mark, "utf-8")).name
+        if mark and self.encoding in (MARKS[mark], "utf-8-sig"):
             stream.read(len(mark))
-        if name not in ("utf-8", "utf-8-sig"):
-            stream = io.BufferedReader(Recoded(stream, name), BLOCK)
-            if encoding is None:
-                log.warning("%s is read as %s, by the mark at its start", self.name, name)
-        return Lines(stream, name)
+        if self.encoding in ("utf-8", "utf-8-sig"):
+            return stream.readline
+        if encoding is None:
+            log.warning("%s is read as %s, by the mark at its start", self.name, self.encoding)
+        # What is not of the encoding becomes what is not UTF-8.
+        text = io.TextIOWrapper(stream, self.encoding, "surrogateescape", newline="\n")
+        files.callback(text.detach)  # or it would close standard input
+        return lambda size: text.readline(size).encode("utf-8", "surrogatepass")
+
+    def _lines(self) -> Iterator[str]:
+        """Lines as strings; how far they have been read, and what is wrong with them, is noted."""
+        while raw := self.readline(LONGEST):
+            self.place, self.line, rest = self.place + len(raw), self.line + 1, raw
+            while len(rest) >= LONGEST and not rest.endswith(b"\n"):
+                self.error = f"a line of more than {LONGEST:,} bytes"
+                rest = self.readline(LONGEST)
+                self.place += len(rest)
+            self.raw.append(raw)
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                self.error = self.error or f"not {self.encoding}: {error.reason} at byte {error.start} of the line"
+                line = raw.decode("utf-8", "replace")
+            yield line
+
+    def row(self, value: Any, text: Any, error: str = "") -> Row:
+        """One of what was read since the last."""
+        error = self.error or error
+        if error:
+            value = text = None
+        elif text is not None and not isinstance(text, str):
+            text, error = None, f"its text is a {type(text).__name__}, not a text"
+        found = Row(value, text, error, (self.before + 1, self.line), self.place, b"".join(self.raw))
+        self.raw, self.error, self.before = [], "", self.line
+        return found
 
     def start(self) -> None:
         """Read what stands before the rows."""
 
     @abstractmethod
-    def rows(self) -> Iterator[Record]:
-        """The records that follow."""
+    def rows(self, place: int) -> Iterator[Row]:
+        """Those from a place on."""
 
-    @abstractmethod
-    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
-        """A record's own bytes with new values behind them."""
-
-    def header(self, added: Iterable[str]) -> bytes:
-        """What stands before the rows of an output in the same format."""
-        return b""
-
-    def windows(self, place: int, line: int) -> Iterator[Window]:
+    def windows(self, place: int, line: int) -> Iterator[list[Row]]:
         """As `Reader.windows`."""
-        self.lines.skip(place, line)
-        window, size = Window(), 0
+        window: list[Row] = []
+        size = 0
         try:
-            for record in self.rows():
-                error = record.error
-                if not error and record.text is not None and not isinstance(record.text, str):
-                    error = f"its text is a {type(record.text).__name__}, not a text"
-                window.lines.append(record.lines)
-                window.texts.append(None if error else record.text)
-                window.errors.append(error)
-                window.records.append(None if record.error else record)
-                window.place, window.line = record.place, record.lines[1]
-                size += len(record.raw)
-                if len(window.lines) == ROWS or size >= SIZE:
-                    window.read = self.below.tell() if self.path else 0
+            while self.place < place and next(self.lines, None) is not None:
+                self.raw, self.error, self.before, self.line = [], "", line, line
+            for row in self.rows(place):
+                window.append(row)
+                size += len(row.raw)
+                if len(window) == ROWS or size >= SIZE:
+                    self.read = self.below.tell() if self.path else 0
                     yield window
-                    window, size = Window(), 0
+                    window, size = [], 0
         except BROKEN as error:
-            raise InputError(f"{self.name} cannot be read on after line {self.lines.line}: {error}") from None
-        if window.lines:
-            window.read = self.total
+            raise InputError(f"{self.name} cannot be read on after line {self.line}: {error}") from None
+        self.read = self.total
+        if window:
             yield window
 
 
@@ -190,147 +132,15 @@ class Plain(TextReader):
 
     columns = ("text",)
 
-    def rows(self) -> Iterator[Record]:
+    def rows(self, place: int) -> Iterator[Row]:
         """As `TextReader.rows`."""
         for line in self.lines:
-            yield self.lines.record(line, line.removesuffix("\n").removesuffix("\r"))
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield self.row(text, text)
 
-    def values(self, record: Record) -> dict[str, Any]:
-        """As `Reader.values`."""
-        return {"text": record.text}
-
-    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
-        """As `TextReader.appended`; there is no place for them."""
-        raise NotImplementedError
-
-
-class Json(TextReader):
-    """One JSON object a line."""
-
-    def start(self) -> None:
-        """As `TextReader.start`."""
-        self.read, self.read_exactly = _Objects(_whole, float), _Objects(_integer, _exact)
-
-    def rows(self) -> Iterator[Record]:
-        """As `TextReader.rows`."""
-        lines, column = self.lines, self.options.column
-        for line in lines:
-            if not line.strip():
-                lines.record(line, None)
-                continue
-            error, text = "", None
-            try:
-                values = self.read(line)
-                text = values.get(column)
-                if not values:
-                    error = "not a JSON object with a text in it"
-                elif column in self.read.twice:
-                    error = f"it has {column!r} twice"
-                elif column not in values:
-                    error = missing_column(column, values)
-                elif taken := [name for name in self.options.added if name in values]:
-                    error = f"it has {taken[0]!r} already; give the new ones a prefix"
-            except (ValueError, RecursionError) as problem:  # a UnicodeEncodeError is a ValueError
-                error = f"not JSON: {problem}"
-            yield lines.record(line, text, error)
-
-    def values(self, record: Record) -> dict[str, Any]:
-        """As `Reader.values`; no number that a float64 would change."""
-        try:
-            return self._unique(self.read_exactly, record.value)
-        except ValueError:
-            for name, value in self.json(record).items():
-                try:
-                    self.read_exactly.decode(value)
-                except ValueError as error:  # noqa: PERF203
-                    raise ValueError(f"{name!r}: {error}") from None
-            raise
-
-    def _unique(self, read: "_Objects", line: str) -> dict[str, Any]:
-        values = read(line)
-        if read.twice:
-            raise ValueError(f"it has {next(iter(read.twice))!r} twice")
-        return values
-
-    def json(self, record: Record) -> dict[str, str]:
-        """As `Reader.json`: each value as it is written in the line."""
-        self._unique(self.read, record.value)
-        line, decoder, found = record.value, json.JSONDecoder(parse_int=_whole), {}
-
-        def after(at: int) -> int:
-            return SPACE.match(line, at).end()  # type: ignore[union-attr] # it matches always
-
-        at = after(0)
-        while line[at] != "}":
-            name, at = decoder.raw_decode(line, after(at + 1))  # behind { or a comma
-            start = after(after(at) + 1)  # behind the colon
-            at = decoder.raw_decode(line, start)[1]
-            found[name] = line[start:at]
-            at = after(at)
-        return found
-
-    def cells(self, record: Record) -> dict[str, str]:
-        """As `Reader.cells`: all but texts as they are written in the line."""
-        return {
-            name: json.loads(value) if value.startswith('"') else "" if value == "null" else value
-            for name, value in self.json(record).items()
-        }
-
-    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
-        """As `TextReader.appended`."""
-        body = record.raw.rstrip()
-        end = record.raw[len(body) :] or b"\n"
-        more = f", {dumps(added)[1:]}"
-        return body[:-1] + more.encode() + end
-
-
-def _exact(digits: str) -> float:
-    """A float that is the number written, as far as a float64 can be told from others."""
-    value, significand = float(digits), digits.lower().partition("e")[0].lstrip("-").replace(".", "").strip("0")
-    if len(significand) > MOST_DIGITS or (significand and not 1e-307 < abs(value) < 1e308):
-        raise ValueError(f"a float64 does not hold {digits:.80}")
-    return value
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > MOST_DIGITS + 3:  # more than any int64 has, and maybe more than Python reads
-        raise ValueError(f"an int64 does not hold {digits:.80}")
-    return int(digits)
-
-
-def _whole(digits: str) -> float:
-    """An integer; one that is too long for Python's as a float."""
-    return int(digits) if len(digits) < 4000 else float(digits)
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no value of JSON")
-
-
-class _Objects:
-    """Reads JSON objects; `twice` has names that stood twice in one of the last one's."""
-
-    def __init__(self, parse_int: Any, parse_float: Any) -> None:
-        self.twice: set[str] = set()
-        # `json.loads` would make another at every call.
-        self.decode = json.JSONDecoder(
-            object_pairs_hook=self._made, parse_constant=_refuse, parse_int=parse_int, parse_float=parse_float
-        ).decode
-
-    def _made(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _ in pairs]
-            self.twice.update(name for name in found if names.count(name) > 1)
-        return found
-
-    def __call__(self, line: str) -> dict[str, Any]:
-        """An object, {} for any other value; ValueError where it is not JSON."""
-        self.twice = set()
-        values = self.decode(line)
-        if "\\ud" in line or "\\uD" in line:  # may be half of a character, which no file can hold
-            dumps(values).encode()
-        return values if isinstance(values, dict) else {}
+    def json(self, row: Row) -> dict[str, str]:
+        """As `Reader.json`."""
+        return {"text": dumps(row.value)}
 
 
 class Csv(TextReader):
@@ -342,68 +152,241 @@ class Csv(TextReader):
         """As `TextReader.start`."""
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # the whole process's; Python has no other
         self.table = csv.reader(self.lines, strict=True, delimiter=self.options.delimiter)
-        error = ""
-        try:
-            self.columns = next(self.table, [])
-        except csv.Error as problem:
-            error = _problem(problem)
-        self.first = self.lines.record(self.columns, None, error)
+        fields, error = self._fields()
+        self.first = self.row(fields, None, error)
         if self.first.error:
             raise InputError(f"{self.name}, line 1: {self.first.error}")
-        if not self.columns:
+        if not fields:
             raise InputError(f"{self.name}: the first line should name the columns")
+        self.columns = fields if self.options.header else [str(i + 1) for i, _ in enumerate(fields)]
         self.end = b"\r\n" if self.first.raw.endswith(b"\r\n") else b"\n"
-        if not self.options.header:
-            self.columns = [str(i + 1) for i, _ in enumerate(self.columns)]
 
-    def windows(self, place: int, line: int) -> Iterator[Window]:
-        """As `Reader.windows`."""
-        self.again = not (place or self.options.header)  # the first line is a row
-        return super().windows(place, line)
+    def _fields(self) -> tuple[list[str] | None, str]:
+        """Those of the next row, none at the end, and what is wrong with them."""
+        try:
+            return next(self.table, None), ""
+        except csv.Error as error:  # without its advice on how to open a file in Python
+            return [], f"not CSV: {str(error).partition(' - ')[0]}"
 
-    def rows(self) -> Iterator[Record]:
+    def rows(self, place: int) -> Iterator[Row]:
         """As `TextReader.rows`."""
-        column = list(self.columns).index(self.options.column)
-        if self.again:
+        column = [*self.columns].index(self.options.column)
+        if not (place or self.options.header):
             yield self.first._replace(text=self.first.value[column])
         while True:
-            fields, error = None, ""
-            try:
-                fields = next(self.table)
-            except StopIteration:
+            fields, error = self._fields()
+            if fields is None:
                 return
-            except csv.Error as problem:
-                error = _problem(problem)
             if fields and len(fields) != len(self.columns):
                 error = f"{len(fields)} fields for {len(self.columns)} columns"
-            record = self.lines.record(fields, fields[column] if fields and not error else None, error)
-            if fields != []:  # of a blank line
-                yield record
+            row = self.row(fields, fields[column] if fields and not error else None, error)
+            if fields or error:  # and no blank line
+                yield row
 
-    def values(self, record: Record) -> dict[str, Any]:
-        """As `Reader.values`."""
-        return dict(zip(self.columns, record.value, strict=True))
+    def json(self, row: Row) -> dict[str, str]:
+        """As `Reader.json`."""
+        return {name: dumps(value) for name, value in zip(self.columns, row.value, strict=True)}
 
-    def appended(self, record: Record, added: dict[str, Any]) -> bytes:
-        """As `TextReader.appended`."""
-        return self._longer(record.raw, map(cell, added.values()))
+    def appended(self, row: Row, added: dict[str, Any]) -> bytes:
+        """A row's own bytes with new cells behind them."""
+        return self._longer(row.raw, map(cell, added.values()))
 
-    def header(self, added: Iterable[str]) -> bytes:
-        """As `TextReader.header`."""
-        return self._longer(self.first.raw, added) if self.options.header else b""
+    def header(self) -> bytes:
+        """The first line with the names of new columns behind it."""
+        return self._longer(self.first.raw, self.options.added) if self.options.header else b""
 
     def _longer(self, line: bytes, cells: Iterable[str]) -> bytes:
         body = line.removesuffix(b"\n").removesuffix(b"\r")
-        delimiter = self.options.delimiter
-        more = delimiter.join(["", *[quoted(each, delimiter) for each in cells]])
-        return body + more.encode() + (line[len(body) :] or self.end)
+        return body + joined(["", *cells], self.options.delimiter) + (line[len(body) :] or self.end)
 
 
-def _problem(error: csv.Error) -> str:
-    """Without its advice on how to open a file in Python."""
-    return f"not CSV: {str(error).partition(' - ')[0]}"
+def cell(value: Any) -> str:
+    """A CSV cell of a value: a text as it is, nothing for null, JSON of all else."""
+    return value if isinstance(value, str) else "" if value is None else dumps(value)
 
 
-def quoted(value: str, delimiter: str) -> str:
-    """A cell as it stands in a line."""
-    return '"' + value.replace('"', '""') + '"' if delimiter in value or QUOTED.search(value) else value
+def joined(cells: Iterable[str], delimiter: str) -> bytes:
+    """Cells as they stand in a line, in quotes where they need them."""
+    cells = [*cells]
+    line = delimiter.join(cells)
+    if line.count(delimiter) >= len(cells) or MAYBE_QUOTED.search(line):
+        line = delimiter.join(
+            '"' + each.replace('"', '""') + '"' if delimiter in each or QUOTED.search(each) else each for each in cells
+        )
+    return line.encode()
+
+
+class Json(TextReader):
+    """One JSON object a line."""
+
+    def rows(self, place: int) -> Iterator[Row]:
+        """As `TextReader.rows`."""
+        column, key = self.options.column, dumps(self.options.column)
+        for line in self.lines:
+            if not line.strip():
+                self.row(line, None)
+                continue
+            error, text = "", None
+            try:
+                try:
+                    found = QUICK.decode(line)
+                except ValueError:  # maybe an integer of more digits than Python reads
+                    found = ANY.decode(line)
+                values = found if isinstance(found, dict) else {}
+                text = values.get(column)
+                if not values:
+                    error = "not a JSON object with a text in it"
+                elif ("\\" in line or line.count(key) > 1) and _is_twice(column, line, values):
+                    error = f"it has {column!r} twice"
+                elif column not in values:
+                    error = missing_column(column, values)
+                elif taken := [name for name in self.options.added if name in values]:
+                    error = f"it has {taken[0]!r} already; give the new ones a prefix"
+            except (ValueError, RecursionError) as problem:  # a UnicodeEncodeError is a ValueError
+                error = f"not JSON: {problem}"
+            yield self.row(line, text, error)
+
+    def json(self, row: Row) -> dict[str, str]:
+        """As `Reader.json`: each value as it is written in the line."""
+        line, found = row.value, {}
+        UNIQUE.decode(line)
+
+        def after(at: int) -> int:
+            return SPACE.match(line, at).end()  # type: ignore[union-attr] # it matches always
+
+        at = after(0)
+        while line[at] != "}":
+            name, at = ANY.raw_decode(line, after(at + 1))  # behind { or a comma
+            start = after(after(at) + 1)  # behind the colon
+            at = ANY.raw_decode(line, start)[1]
+            found[name] = line[start:at]
+            at = after(at)
+        return found
+
+    def appended(self, row: Row, added: dict[str, Any]) -> bytes:
+        """A row's own bytes with new members behind them."""
+        body = row.raw.rstrip()
+        end = row.raw[len(body) :] or b"\n"
+        return body[:-1] + f", {_members(added)}}}".encode() + end
+
+
+def _members(values: dict[str, Any]) -> str:
+    return ", ".join([f"{dumps(name)}: {dumps(value)}" for name, value in values.items()])
+
+
+def _is_twice(column: str, line: str, values: dict[str, Any]) -> bool:
+    """Whether an object has a name twice; ValueError for half of a character, which no file can hold."""
+    if "\\u" in line:
+        dumps(values).encode()
+    return [name for name, _ in PAIRS.decode(line)].count(column) > 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no value of JSON")
+
+
+def _int64(digits: str) -> int:
+    if len(digits) > MOST_DIGITS + 3:  # more than any int64 has, and maybe more than Python reads
+        raise ValueError(f"an int64 does not hold {digits:.80}")
+    return int(digits)
+
+
+def _float64(digits: str) -> float:
+    """A float that is the number written, as far as a float64 can be told from others."""
+    value, significand = float(digits), digits.lower().partition("e")[0].lstrip("-").replace(".", "").strip("0")
+    if len(significand) > MOST_DIGITS or (significand and not 1e-307 < abs(value) < 1e308):
+        raise ValueError(f"a float64 does not hold {digits:.80}")
+    return value
+
+
+# `json.loads` would make another at every call.
+QUICK = json.JSONDecoder(parse_constant=_refuse)
+ANY = json.JSONDecoder(parse_constant=_refuse, parse_int=float)
+PAIRS = json.JSONDecoder(object_pairs_hook=list, parse_int=float)
+UNIQUE = json.JSONDecoder(object_pairs_hook=_unique, parse_int=float)
+EXACT = json.JSONDecoder(parse_int=_int64, parse_float=_float64)
+
+
+def exact(members: dict[str, str]) -> dict[str, Any]:
+    """The values of what `Reader.json` gives; ValueError where Python has none that is the same."""
+    found = {}
+    for name, value in members.items():
+        try:
+            found[name] = value[1:-1] if value[0] == '"' and "\\" not in value else EXACT.decode(value)
+        except ValueError as error:  # noqa: PERF203
+            raise ValueError(f"{name!r}: {error}") from None
+    return found
+
+
+class TextWriter:
+    """Rows of the input's own bytes with new values behind them; or objects, cells or labels in lines."""
+
+    def __init__(self, reader: Reader, options: Options, names: Sequence[str]) -> None:
+        self.reader, self.options, self.names = reader, options, names
+        self.convert: Callable[[Row], Any] = lambda row: row
+        self.line: Callable[[Any, dict[str, Any]], bytes] = _labels
+        self.first, self.appends = b"", True
+        if options.format == "csv" and isinstance(reader, Csv) and options.delimiter == reader.options.delimiter:
+            self.first, self.line = reader.header(), reader.appended
+        elif options.format == "jsonl" and isinstance(reader, Json):
+            self.line = reader.appended
+        elif options.format == "jsonl":
+            self.appends, self.convert, self.line = False, self._own, _object
+        elif options.format == "csv":
+            self.appends, self.convert, self.line = False, self._cells, self._joined
+            if options.header:
+                self.first = joined([*names, *options.added], options.delimiter) + b"\n"
+
+    def header(self) -> bytes:
+        """What stands before the rows."""
+        return self._packed(self.first)
+
+    def encode(self, rows: Sequence[Any], added: Sequence[dict[str, Any]]) -> bytes:
+        """Rows, of what `convert` made of each, and their new values, as they are written."""
+        return self._packed(b"".join(map(self.line, rows, added)))
+
+    def finish(self, partial: Path, target: Path) -> None:
+        """The whole output from what is written; it appears at once."""
+        atomic.move(partial, target)
+
+    def _packed(self, data: bytes) -> bytes:
+        """Compressed each for itself: what lies behind one another is read as one."""
+        if self.options.compression == "gz":
+            return gzip.compress(data, mtime=0)
+        return pyarrow()[0].compress(data, "zstd", asbytes=True) if self.options.compression else data
+
+    def _own(self, row: Row) -> str:
+        own = ", ".join(f"{dumps(name)}: {value}" for name, value in self.reader.json(row).items())
+        if "NaN" in own or "Infinity" in own:
+            try:
+                QUICK.decode(f"{{{own}}}")
+            except ValueError as error:
+                raise ValueError(f"{error}; write CSV or Parquet") from None
+        return own
+
+    def _cells(self, row: Row) -> list[str]:
+        found = self.reader.json(row)
+        values = (found.get(name, "null") for name in self.names)
+        return [json.loads(each) if each[0] == '"' else "" if each == "null" else each for each in values]
+
+    def _joined(self, cells: list[str], added: dict[str, Any]) -> bytes:
+        return joined([*cells, *map(cell, added.values())], self.options.delimiter) + b"\n"
+
+
+def _object(own: str, added: dict[str, Any]) -> bytes:
+    return f"{{{own}, {_members(added)}}}\n".encode()
+
+
+def _labels(_: Any, added: dict[str, Any]) -> bytes:
+    """Labels and scores as `npdistil classify` prints them."""
+    first, *more = added.values()
+    labels = first if isinstance(first, list) else [] if first is None else [{"label": first, "score": more[0]}]
+    return ("\t".join(f"{each['label']} {each['score']:.4f}" for each in labels) + "\n").encode()

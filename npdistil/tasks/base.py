@@ -211,7 +211,8 @@ class LongTextTask(Task[L]):
         given = self.settings.stride
         check("stride", whole(0, self.max_length - 1), given, None)
         stride = default_stride(self.max_length) if given is None else given
-        self.how = self.long_text, self.max_length, stride, self.strategy, self.checkpoint.tokenization.truncation_side
+        side, words = self.checkpoint.tokenization.truncation_side, self.checkpoint.tokenization.words
+        self.how = self.long_text, self.max_length, stride, self.strategy, side, words
 
     def chosen_long_text(self) -> str:
         """What becomes of long texts, by all settings together."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
-from ..distilbert.heads import FUNCTIONS, best_first, scores
+from ..distilbert.heads import FUNCTIONS, scores
 from ..settings import UNSET, Unset, choice, flag, number, setting, whole
 from ..text import TRUNCATION, Text, as_texts, cut, laid_out
 from .base import TRUNCATES, LongTextSettings, LongTextTask, truncation_strategy
@@ -85,7 +85,9 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
     def resolve(self) -> None:
         strategy = truncation_strategy(self.settings.truncation)
         self.strategy, self.notes_cuts = strategy or TRUNCATION[0], strategy is None
-        self.gives_all = self.settings.return_all_scores and self.settings.top_k is UNSET
+        unset = self.settings.top_k is UNSET
+        self.gives_all = self.settings.return_all_scores and unset
+        self.several = self.gives_all or not (unset and self.settings.threshold is None)
         super().resolve()
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
 
@@ -101,36 +103,42 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         return laid_out(cut(self.tokenizer, texts, *self.how))
 
     def postprocess(self, outputs: Outputs) -> list[Any]:
-        combine = self.settings.combine
-        answers: list[Any] = []
-        for read, rows in zip(outputs.inputs.context, self.part_scores(outputs), strict=True):
-            # Who gives `truncation` knows, and gets what transformers gives.
-            note: Answer = {"truncated": True} if read[0].truncated and self.notes_cuts else {}
-            if combine == "none":
-                spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in read]
-                answers.append([self._chosen(row, note | span) for row, span in zip(rows, spans, strict=True)])
-            else:
-                answers.append(self._chosen(combined(rows, combine), note))
+        combine, texts = self.settings.combine, self.part_scores(outputs)
+        # Who gives `truncation` knows, and gets what transformers gives.
+        notes: list[Answer] = [
+            {"truncated": True} if read[0].truncated and self.notes_cuts else {} for read in outputs.inputs.context
+        ]
+        if combine != "none":
+            return self._chosen([combined(rows, combine) for rows in texts], notes)
+        answers = []
+        for read, rows, note in zip(outputs.inputs.context, texts, notes, strict=True):
+            spans = [dict(zip(("start", "end"), part.span(), strict=True)) for part in read]
+            answers.append(self._chosen([*rows], [note | span for span in spans]))
         return answers
 
     def part_scores(self, outputs: Outputs) -> list[Array]:
         """Scores of each label for each part: for each text float64 [parts, C]."""
-        logits = [each for parts in outputs.by_item() for each in parts]
-        if not logits:
+        if not outputs.values:
             return []
-        rows = scores(np.concatenate(logits), self.function)
+        rows = scores(outputs.rows(), self.function)
         return [rows[i:j] for i, j in pairwise(accumulate(outputs.inputs.counts, initial=0))]
 
-    def _chosen(self, row: Array, note: Answer) -> Answer | list[Answer]:
-        """The labels to give, best first; one by itself unless more may be asked for."""
+    def _chosen(self, scores: Sequence[Array], notes: Sequence[Answer]) -> list[Any]:
+        """The labels to give for each [C] of some scores, best first; one by itself unless more may be asked for."""
+        if not scores:
+            return []
         labels, top_k, threshold = self.checkpoint.config.labels, self.settings.top_k, self.settings.threshold
-        order = range(len(row)) if self.gives_all else best_first(row)
-        answers: list[Answer] = [{"label": labels[i], "score": float(row[i])} | note for i in order]
-        if threshold is not None:
-            answers = [answer for answer in answers if answer["score"] >= threshold]
-        elif top_k is UNSET and not self.gives_all:
-            return answers[0]
-        return answers if isinstance(top_k, Unset) else answers[:top_k]
+        rows, answers = np.array(scores), []
+        orders = (-rows).argsort(axis=1, kind="stable")  # of equal scores the first label comes first
+        if self.gives_all:
+            orders = np.tile(np.arange(len(labels)), (len(rows), 1))
+        orders = orders[:, : (None if isinstance(top_k, Unset) else top_k) if self.several else 1]
+        for row, order, note in zip(rows.tolist(), orders.tolist(), notes, strict=True):
+            found = [{"label": labels[i], "score": row[i], **note} for i in order]
+            if threshold is not None:
+                found = [each for each in found if each["score"] >= threshold]
+            answers.append(found if self.several else found[0])
+        return answers
 
     def rows(self, answer: Any) -> Iterator[list[Any]]:
         return ([each["label"], each["score"]] for each in answer)
@@ -154,18 +162,15 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         if settings.combine == "none":
             return {}
         one: dict[str, Any] = {"label": "string", "score": "float"}
-        several = self.gives_all or not (settings.top_k is UNSET and settings.threshold is None)
-        notes = settings.long_text == "truncate" and not settings.truncation
-        return ({"labels": (one,)} if several else one) | ({"truncated": "bool"} if notes else {})
+        return ({"labels": (one,)} if self.several else one) | ({"truncated": "bool"} if self._says_cuts else {})
 
     def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
         labels = answer if isinstance(answer, list) else [answer]
-        values: list[Any] = []
-        for column in self.added_columns:
-            if column == "labels":
-                values.append([{name: each[name] for name in self.columns} for each in labels])
-            elif column == "truncated":
-                values.append(any("truncated" in each for each in labels))
-            else:
-                values.append(labels[0][column])
-        return values
+        values: list[Any] = [[{name: each[name] for name in self.columns} for each in labels]]
+        if not self.several:
+            values = [labels[0]["label"], labels[0]["score"]]
+        return [*values, any("truncated" in each for each in labels)] if self._says_cuts else values
+
+    @property
+    def _says_cuts(self) -> bool:
+        return self.settings.long_text == "truncate" and not self.settings.truncation

@@ -1,10 +1,11 @@
-"""benchmarks/own.py on a small model and what torch exports of it."""
+"""benchmarks/own.py on small models and what torch exports of them."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -12,24 +13,29 @@ import transformers
 
 import npdistil
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import own
+import peers
+
 pytest.importorskip("onnxruntime")
 
-OWN = Path(__file__).parents[2] / "benchmarks" / "own.py"
 TEXTS = ["the film is not good", "i like it", "it was a boring movie , i hate it", "東 京", "great " * 40]
+pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter's notes on its own future
 
 
-def export(folder: Path, path: Path) -> None:
-    """Logits of ids and a mask, for any number of texts of any length."""
+def export(folder: Path, path: Path, *more: str) -> None:
+    """Logits of ids, a mask and `more`, for any number of texts of any length."""
     ids = torch.tensor([[2, 7, 9, 3], [2, 7, 3, 0]])
-    axes = {"input_ids": {0: "B", 1: "L"}, "attention_mask": {0: "B", 1: "L"}, "logits": {0: "B"}}
+    names = ["input_ids", "attention_mask", *more]
+    axes = {name: {0: "B", 1: "L"} for name in names} | {"logits": {0: "B"}}
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, return_dict=False).eval()
     torch.onnx.export(
-        model, (ids, (ids > 0).long()), str(path),
-        input_names=["input_ids", "attention_mask"], output_names=["logits"], dynamic_axes=axes, dynamo=False,
+        model, (ids, (ids > 0).long(), *(torch.zeros_like(ids) for _ in more)), str(path),
+        input_names=names, output_names=["logits"], dynamic_axes=axes, dynamo=False,
     )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore")  # the exporter's notes on its own future
 def test_an_onnx_file_is_compared_with_the_folder_that_it_was_exported_from(tmp_path: Path) -> None:
     folder = tiny.write(tmp_path / "model")
     export(folder, folder / "model.onnx")
@@ -37,7 +43,7 @@ def test_an_onnx_file_is_compared_with_the_folder_that_it_was_exported_from(tmp_
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
 
     def run(model: Path) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, str(OWN), str(model), "--onnx", str(folder / "model.onnx")]
+        command = [sys.executable, own.__file__, str(model), "--onnx", str(folder / "model.onnx")]
         command += ["--texts", str(tmp_path / "texts.txt"), "--rounds", "1", "--seconds", "0.01", "--agree", "1"]
         path = os.pathsep.join([str(Path(npdistil.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         return subprocess.run(
@@ -53,3 +59,23 @@ def test_an_onnx_file_is_compared_with_the_folder_that_it_was_exported_from(tmp_
     failed = run(other)
     assert failed.returncode == 1
     assert "so they do not run the same model; nothing was timed" in failed.stderr
+
+
+def test_a_berts_file_gets_token_types_and_texts_are_cut_as_npdistil_cuts_them(tmp_path: Path) -> None:
+    folder = tiny.write_bert(tmp_path / "model")
+    export(folder, tmp_path / "model.onnx", "token_type_ids")
+    model = npdistil.load(folder)
+    own.cutting(model, tmp_path)
+    runner = peers.OnnxFile(tmp_path, tmp_path / "model.onnx", 1, "as exported")
+    ids = [encoding.ids for encoding in runner.tokenizer.encode_batch(TEXTS)]
+    assert max(map(len, ids)) == model.config.max_position_embeddings
+    assert np.abs(runner.logits(ids) - model.logits(ids)).max() < 1e-5
+    assert runner.predict(TEXTS, 2) == model.scores(TEXTS, long_text="truncate").argmax(axis=1).tolist()
+
+
+def test_a_file_that_asks_for_something_else_is_refused_by_the_name_of_it(tmp_path: Path) -> None:
+    folder = tiny.write_bert(tmp_path / "model")
+    export(folder, tmp_path / "model.onnx", "token_type_ids", "position_ids")
+    own.cutting(npdistil.load(folder), tmp_path)
+    with pytest.raises(ValueError, match="asks for position_ids, which own.py does not give"):
+        peers.OnnxFile(tmp_path, tmp_path / "model.onnx", 1, "as exported")
