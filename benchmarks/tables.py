@@ -153,8 +153,9 @@ def _installed(read: Mapping[str, Result]) -> dict[str, str]:
 def _machine(name: str, described: Result, work: str = "") -> str:
     """All that was noted of a machine, as an item of a list; `work` is what alone was measured there, later."""
     versions = ", ".join(f"{name} {each}" for name, each in described["versions"].items())
+    of = f", {work}" if work else ""
     text = (
-        f"- [{name}.json](results/{name}.json){', ' + work if work else ''}: {described['cpu']} ({', '.join(described['flags'])}), "
+        f"- [{name}.json](results/{name}.json){of}: {described['cpu']} ({', '.join(described['flags'])}), "
         f"{described['cpus']} CPUs, {described['memory'] / 2**30:.0f} GiB, {described['system']}, "
         f"Python {described['python']}, {described['date'][:10]}, commit {described['commit']}"
     )
