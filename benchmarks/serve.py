@@ -5,23 +5,28 @@ the table of docs/serve.md from them. `--model` adds a larger model, whose engin
 
 Requests come at random (Poisson), whether earlier ones were answered or not, over connections that stay open; every
 answer is compared with the one that the same text got alone. The client runs on the same CPUs as the service and takes
-its share of them: it is counted as the service's. So that this share is small, it writes requests that were made
-before and looks for no more in an answer than where it ends.
+its share of them: it is counted as the service's, and what it was is in the result. So that it is small, the client is
+one thread on epoll without asyncio, writes requests that were made before, and looks at how an answer begins and ends.
 
 `--mixed SECONDS` does one thing instead: short and long texts, explanations and attention together, at 50 and 120 % of
-what the service can do of them; figures for each kind. 600 are worth reporting.
+what the service can do of them; figures for each kind. 600 are worth reporting. All of both takes 24 minutes.
 """
 
 import argparse
-import asyncio
+import itertools
 import json
 import random
 import re
+import select
+import socket
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +40,7 @@ SIZES = (1, 8, 32)  # texts of a request
 # Of a hundred requests with all kinds; a long text has some 2,000 tokens.
 MIXED = {"short text": 90, "long text": 3, "explanation": 4, "explanation with attention": 3}
 PAGE = Path(__file__).parents[1] / "docs" / "serve.md"
-CONNECTIONS = 64  # fewer where a request has many texts, so that they fit into the queue
+IN_FLIGHT = 128  # texts on their way, so that the engine never waits for one; as many fit into the queue
 NEEDS = (
     "npdistil",
     "numpy",
@@ -50,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="npdistil serve under load.")
     parser.add_argument("--data", type=Path, default=data.default_data())
     parser.add_argument("--model", type=Path, action="append", default=[], help="one more, beside the bundled one")
-    parser.add_argument("--seconds", type=float, default=30, help="of each measurement (default 30)")
+    parser.add_argument("--seconds", type=float, default=12, help="of each measurement (default 12)")
     parser.add_argument("--overload", type=float, default=600, help="seconds at 120 %% (default 600; 0: none)")
     parser.add_argument("--mixed", type=float, metavar="SECONDS", help="this load and no other")
     parser.add_argument("--out", type=Path, help="file for the result; the table of the page is made from it too")
@@ -94,20 +99,16 @@ def mixed(texts: list[str], seconds: float, out: Path | None) -> None:
     result: dict[str, Any] = {"benchmark": "serve-mixed", "machine": machine.describe(NEEDS), "of a hundred": MIXED}
     process, port = serve([], "16384")
     try:
-        right = asyncio.run(alone(port, requests))
+        right = alone(port, requests)
         order = random.Random(1).choices(range(len(requests)), weights, k=4000)
-        rates = [
-            asyncio.run(closed(port, [requests[i] for i in order], [right[i] for i in order], 4, seconds / 12))[
-                "answers"
-            ]
-            for _ in range(2)
-        ]
-        most = statistics.mean(rates) / (seconds / 12)
+        some = [requests[i] for i in order], [right[i] for i in order]
+        rates = [closed(port, *some, 16, seconds / 40) for _ in range(2)]
+        most = statistics.mean(rates) / (seconds / 40)
         result["requests a second, 16 at a time"] = round(most, 1)
-        for share, length in ((0.5, seconds / 4), (1.2, seconds)):
+        for share, length in ((0.5, seconds / 12), (1.2, seconds)):
             before = memory(process)
             watch = lambda: memory(process)  # noqa: E731
-            found = asyncio.run(poisson(port, requests, right, share * most, length, watch, names, weights))
+            found = poisson(port, requests, right, share * most, length, watch, names, weights)
             result[f"at {share:.0%}"] = found | {"memory before": before}
     finally:
         process.kill()
@@ -116,37 +117,62 @@ def mixed(texts: list[str], seconds: float, out: Path | None) -> None:
     print(report.dumps(result))
     if out:
         report.write(out, result)
+        PAGE.write_text(report.fill(PAGE.read_text(encoding="utf-8"), {"mixed load": told(result)}), encoding="utf-8")
+
+
+def told(result: dict[str, Any]) -> str:
+    """What docs/serve.md says of requests of all kinds."""
+    over = result["at 120%"]
+    waits = [over[f"milliseconds to 200, {kind}"]["p50"] / 1000 for kind in MIXED]
+    grown = (max(over["memory"]) - over["memory before"]) / 1e6
+    shares = ", ".join(f"{kind} {share}" for kind, share in MIXED.items())
+    counts = (
+        f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, {over['429']:,} "
+        f"refused with 429, {over.get('wrong', 0)} wrong, {over.get('lost', 0)} lost. The median wait was "
+        f"{waits[0]:.1f} s for short texts, {waits[1]:.1f} s for long ones, {waits[2]:.1f} s for explanations and "
+        f"{waits[3]:.1f} s for those with attention; memory grew by {grown:.0f} MB."
+    )
+    what = f"Requests of all kinds together (of a hundred: {shares})"
+    return f"{report.measured_on(what, result, '../benchmarks/results/serve-mixed.json')}\n\n{report.filled(counts)}"
 
 
 def table(result: dict[str, Any]) -> str:
     """What docs/serve.md says of the figures, in Markdown."""
     head = ("model", "texts a request", "texts/s, engine", "texts/s, service", "share", "ms at 50 %", "ms at 90 %")
-    rows = []
-    for load in result["loads"]:
-        engine, service = (statistics.median(load[f"texts a second, {each}"]) for each in ("engine", "service"))
-        times = (load[f"at {share}%"]["milliseconds to 200"] for share in (50, 90))
-        rows.append(
-            (
-                load["model"],
-                str(load["texts of a request"]),
-                f"{engine:,.0f}",
-                f"{service:,.0f}",
-                f"{service / engine:.0%}",
-                *(f"{each['p50']:.1f} (p99 {each['p99']:.0f})" for each in times),
-            )
+    loads = result["loads"]
+    rates = [[statistics.median(load[f"texts a second, {each}"]) for each in ("engine", "service")] for load in loads]
+    rows = [
+        (
+            load["model"],
+            str(load["texts of a request"]),
+            f"{engine:,.0f}",
+            f"{service:,.0f}",
+            f"{service / engine:.0%}",
+            *(
+                f"{times['p50']:.1f} (p99 {times['p99']:.0f})"
+                for times in (load[f"at {share}%"]["milliseconds to 200"] for share in (50, 90))
+            ),
         )
-    over = result["loads"][0]["at 120%"]
+        for load, (engine, service) in zip(loads, rates, strict=True)
+    ]
+    over, (engine, service) = loads[0]["at 120%"], rates[0]
     least, most = (found(over["memory"]) / 1e6 for found in (min, max))
-    wrong, lost = (over.get(name, 0) for name in ("wrong", "lost"))
     first = statistics.median(result["seconds to the first healthy answer"])
+    client = statistics.median(loads[0]["CPUs that the client took of the service"])
     what = f"Requests of texts of SST-2 dev, {report.tokens('SST-2 dev')} a text; the client on the same CPUs"
-    return (
-        f"{report.measured_on(what, result, '../benchmarks/results/serve.json')}\n\n"
-        f"{report.markdown(head, rows)}\n\n"
-        f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, "
-        f"{over['429']:,} refused with 429, "
-        f"{wrong} wrong, {lost} lost; memory between {least:.0f} and {most:.0f} MB. From the command to the first "
-        f"healthy answer: {first:.2f} s."
+    overload = (
+        f"{over['seconds']:g} seconds at 120 %: {over['sent']:,} requests, {over['200']:,} answered, {over['429']:,} "
+        f"refused with 429, {over.get('wrong', 0)} wrong, {over.get('lost', 0)} lost; memory between {least:.0f} and "
+        f"{most:.0f} MB. From the command to the first healthy answer: {first:.2f} s. What a request costs beside its "
+        f"text, in the service, the client and the system between them, is {engine / service - 1:.0%} of what a short "
+        f"text costs the bundled model; the client takes {client:.0%} of a CPU."
+    )
+    return "\n\n".join(
+        [
+            report.measured_on(what, result, "../benchmarks/results/serve.json"),
+            report.markdown(head, rows),
+            report.filled(overload),
+        ]
     )
 
 
@@ -162,14 +188,14 @@ def measure(model: Path | None, texts: list[str], size: int, seconds: float, ove
     client: list[float] = []
     process, port = serve(chosen)
     try:
-        right = asyncio.run(alone(port, requests))
+        right = alone(port, requests)
         expected = [npdistil.pipeline("text-classification", engine, top_k=None)(body) for body in bodies]
         wanted = [json.dumps(each, ensure_ascii=False, separators=(",", ":")).encode() for each in expected]
         assert right == wanted, "the service does not give what the engine gives"
         for _ in range(3):  # in turn, so that a slower minute of the machine is one of both
             with_engine.append(rate_of_engine(engine, texts, seconds / 3))
             began = time.process_time()
-            answers = asyncio.run(closed(port, requests, right, size, seconds / 3))["answers"]
+            answers = closed(port, requests, right, IN_FLIGHT // size, seconds / 3)
             with_service.append(answers * size * 3 / seconds)
             client.append((time.process_time() - began) / (seconds / 3))
         result["texts a second, engine"] = [round(rate) for rate in with_engine]
@@ -177,10 +203,10 @@ def measure(model: Path | None, texts: list[str], size: int, seconds: float, ove
         result["CPUs that the client took of the service"] = [round(share, 3) for share in client]
         most = statistics.median(with_service)
         for share in (0.5, 0.9):
-            result[f"at {share:.0%}"] = asyncio.run(poisson(port, requests, right, share * most / size, seconds))
+            result[f"at {share:.0%}"] = poisson(port, requests, right, share * most / size, seconds)
         if overload:
             before = memory(process)
-            found = asyncio.run(poisson(port, requests, right, 1.2 * most / size, overload, lambda: memory(process)))
+            found = poisson(port, requests, right, 1.2 * most / size, overload, lambda: memory(process))
             result["at 120%"] = found | {"memory before": before}
     finally:
         process.kill()
@@ -205,19 +231,12 @@ def start_up(chosen: list[str]) -> float:
     began = time.perf_counter()
     process, port = serve(chosen)
     try:
-        assert asyncio.run(health(port)) == 200
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            assert answer.status == 200
         return time.perf_counter() - began
     finally:
         process.kill()
         process.wait()
-
-
-async def health(port: int) -> int:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-    status = int((await reader.readline()).split()[1])
-    writer.close()
-    return status
 
 
 def memory(process: "subprocess.Popen[str]") -> int:
@@ -249,64 +268,113 @@ def post(path: str, data: Any) -> bytes:
     return head % (path.encode(), len(body)) + body
 
 
-class Connection:
-    """One that stays open; one request at a time."""
+class Client:
+    """Requests over connections that stay open, one at a time on each.
+
+    What it takes is taken from the service, so it does as little as a client can: one thread, no parsing of an answer
+    that begins and ends as the right one does.
+    """
 
     def __init__(self, port: int) -> None:
-        self.port = port
-        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.port, self.epoll = port, select.epoll()
+        self.sockets: dict[int, socket.socket] = {}
+        self.resting: list[int] = []
+        self.asked: dict[int, tuple[Any, bytes]] = {}  # connection -> whose request it has, and how the answer ends
+        self.come: dict[int, bytes] = {}  # connection -> the first part of an answer
 
-    async def ask(self, sent: bytes) -> tuple[int, bytes]:
-        """Status and body."""
-        if self.streams is None or self.streams[0].at_eof():  # the service closes connections that rest too long
-            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
-        reader, writer = self.streams
-        writer.write(sent)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        return int(head[9:12]), await reader.readexactly(length)
+    def send(self, sent: bytes, right: bytes, whose: Any) -> None:
+        """A request, over a connection that rests or a new one."""
+        if self.resting:
+            number = self.resting.pop()
+        else:
+            sock = socket.create_connection(("127.0.0.1", self.port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sockets[number := sock.fileno()] = sock
+            self.epoll.register(number, select.EPOLLIN)
+        self.asked[number] = (whose, right)
+        with suppress(OSError):  # the service has closed it, as will be seen
+            self.sockets[number].sendall(sent)
+
+    def answers(self, seconds: float) -> Iterator[tuple[Any, int, bytes | None]]:
+        """Whose answers have come, after so long at most: their status, and the body if it is not the right one.
+
+        The status is 0 where the connection was lost.
+        """
+        for number, _ in self.epoll.poll(seconds):
+            try:
+                data = self.sockets[number].recv(1 << 20)
+            except OSError:
+                data = b""
+            whose, right = self.asked.get(number, (None, b""))
+            if not data:
+                self.epoll.unregister(number)
+                self.sockets.pop(number).close()
+                if self.asked.pop(number, None):
+                    yield whose, 0, b""
+                else:  # the service closes connections that rest too long
+                    self.resting.remove(number)
+                continue
+            if self.come:
+                data = self.come.pop(number, b"") + data
+            body: bytes | None = None
+            if not (data.startswith(b"HTTP/1.1 200 ") and data.endswith(right)):
+                head, _, body = data.partition(b"\r\n\r\n")
+                length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head + b"\r\n")
+                if not length or len(body) < int(length[1]):
+                    self.come[number] = data
+                    continue
+            del self.asked[number]
+            self.resting.append(number)
+            yield whose, int(data[9:12]), body
 
     def close(self) -> None:
-        """Where it was open."""
-        if self.streams:
-            self.streams[1].close()
+        """All connections."""
+        for sock in self.sockets.values():
+            sock.close()
+        self.epoll.close()
 
 
-async def alone(port: int, requests: list[bytes]) -> list[bytes]:
+def tails(right: list[bytes]) -> list[bytes]:
+    """How answers with these bodies end."""
+    return [b"\r\n\r\n" + body for body in right]
+
+
+def alone(port: int, requests: list[bytes]) -> list[bytes]:
     """The right answers: each request by itself."""
-    connection = Connection(port)
-    answers = [await connection.ask(sent) for sent in requests]
-    connection.close()
-    assert {status for status, _ in answers} == {200}
-    return [body for _, body in answers]
+    client, found = Client(port), list[bytes]()
+    for sent in requests:
+        client.send(sent, b"\0", None)  # nothing ends so, so that all of it is looked at
+        while client.asked:
+            for _, status, body in client.answers(60):
+                assert status == 200, body
+                found.append(body or b"")
+    client.close()
+    return found
 
 
-async def closed(port: int, requests: list[bytes], right: list[bytes], size: int, seconds: float) -> dict[str, Any]:
-    """As many requests, of `size` texts each, as it can answer, a number of them at a time."""
-    connections = max(4, CONNECTIONS // size)
-    ends = time.perf_counter() + seconds
-    counts: Counter[str] = Counter()
-
-    async def client(number: int) -> None:
-        connection, i = Connection(port), number
-        while time.perf_counter() < ends:
-            i = (i + connections) % len(requests)
-            status, body = await connection.ask(requests[i])
-            assert (status, body) == (200, right[i])
-            counts["answers"] += time.perf_counter() < ends
-        connection.close()
-
-    await asyncio.gather(*(client(number) for number in range(connections)))
-    return counts
+def closed(port: int, requests: list[bytes], right: list[bytes], connections: int, seconds: float) -> int:
+    """How many requests it answers, a number of them at a time."""
+    client, ends, count = Client(port), time.perf_counter() + seconds, 0
+    order = itertools.cycle(zip(requests, tails(right), strict=True))
+    for sent, tail in itertools.islice(order, connections):
+        client.send(sent, tail, None)
+    while client.asked:
+        for _, status, body in client.answers(60):
+            assert (status, body) == (200, None)
+            if time.perf_counter() < ends:
+                count += 1
+                client.send(*next(order), None)
+    client.close()
+    return count
 
 
-async def poisson(
+def poisson(
     port: int,
     requests: list[bytes],
     right: list[bytes],
     rate: float,
     seconds: float,
-    watch: Any = None,
+    watch: Callable[[], int] | None = None,
     names: list[str] | None = None,
     weights: list[float] | None = None,
 ) -> dict[str, Any]:
@@ -314,49 +382,37 @@ async def poisson(
 
     Of requests of several kinds, `names` and `weights` give each one's kind and share.
     """
-    rng = random.Random(0)
-    idle = [Connection(port)]
+    rng, client, tail = random.Random(0), Client(port), tails(right)
     counts: Counter[str] = Counter()
-    took: list[float] = []
-    of_kind: dict[str, list[float]] = {}
-    refused: list[float] = []
+    took: dict[str, list[float]] = {}
     watched: list[int] = []
-
-    async def one(i: int, due: float) -> None:
-        connection = idle.pop() if idle else Connection(port)
-        try:
-            status, body = await connection.ask(requests[i])
-        except (OSError, asyncio.IncompleteReadError):
-            counts["lost"] += 1
-            return
-        (took if status == 200 else refused).append(time.perf_counter() - due)
-        if names and status == 200:
-            of_kind.setdefault(names[i], []).append(took[-1])
-        right_one = body == right[i] if status == 200 else json.loads(body)["error_type"] == "Overloaded"
-        counts[str(status) if right_one and status in (200, 429) else "wrong"] += 1
-        idle.append(connection)
-
-    tasks: set[asyncio.Task[None]] = set()
-    began = due = time.perf_counter()
-    sent = 0
-    while due - began < seconds:
-        due += rng.expovariate(rate)
-        if (wait := due - time.perf_counter()) > 0:
-            await asyncio.sleep(wait)
-        task = asyncio.create_task(one(rng.choices(range(len(requests)), weights)[0], due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        sent += 1
-        if watch and (due - began) * 20 / seconds > len(watched):
+    totals = [*itertools.accumulate(weights)] if weights else None
+    numbers = range(len(requests))
+    began = time.perf_counter()
+    due = began + rng.expovariate(rate)
+    while (sending := due - began < seconds) or client.asked:
+        now = time.perf_counter()
+        while sending and due <= now:
+            i = rng.choices(numbers, cum_weights=totals)[0] if totals else rng.choice(numbers)
+            client.send(requests[i], tail[i], (i, due))
+            counts["sent"] += 1
+            due += rng.expovariate(rate)
+            sending = due - began < seconds
+        if watch and (now - began) * 20 / seconds > len(watched) < 20:
             watched.append(watch())
-    await asyncio.gather(*tasks)
-    for connection in idle:
-        connection.close()
-    found: dict[str, Any] = {"requests a second": round(rate, 1), "seconds": seconds, "sent": sent, **counts}
-    kinds = [(f"milliseconds to 200, {name}", values) for name, values in sorted(of_kind.items())]
-    for name, values in (("milliseconds to 200", took), *kinds, ("milliseconds to 429", refused)):
-        if values:
-            found[name] = {f"p{p}": round(report.percentile(values, p / 100) * 1000, 2) for p in (50, 90, 99)}
+        for (i, asked), status, body in client.answers(max(0.0, due - now) if sending else 60):
+            if status == 0:
+                counts["lost"] += 1
+                continue
+            for name in ("", f", {names[i]}") if names and status == 200 else ("",):
+                took.setdefault(f"milliseconds to {status}{name}", []).append(time.perf_counter() - asked)
+            is_right = body is None if status == 200 else status == 429 and b'"Overloaded"' in (body or b"")
+            counts[str(status) if is_right else "wrong"] += 1
+    client.close()
+    found: dict[str, Any] = {"requests a second": round(rate, 1), "seconds": seconds}
+    found |= {"sent": 0, "200": 0, "429": 0, **counts}
+    for name, values in sorted(took.items()):
+        found[name] = {f"p{p}": round(report.percentile(values, p / 100) * 1000, 2) for p in (50, 90, 99)}
     return found | ({"memory": watched} if watched else {})
 
 

@@ -160,7 +160,7 @@ def kind_of(each: "Field[Any]") -> Kind:
 
 def check(name: str, kind: Kind, value: Any, *also: Any) -> None:
     """InputError unless `value` is of the kind, or one of `also`."""
-    if not any(value is each for each in also) and not kind.takes(value):
+    if not kind.takes(value) and not any(value is each for each in also):
         raise InputError(f"{name} is {shown(value)}; {kind.expected}")
 
 

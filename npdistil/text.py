@@ -180,7 +180,7 @@ def token_ids(tokenizer: Tokenizer, words: Words | None, texts: Sequence[Text]) 
     Raises:
         InputError: as `tokenize`.
     """
-    if words is None or len(texts) == 1:
+    if words is None or (len(texts) == 1 and not words.for_one):
         return tokenize(tokenizer, texts)
     check_texts(texts)
     encode = partial(_encodings, tokenizer)

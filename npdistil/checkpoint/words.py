@@ -14,7 +14,12 @@ class Words:
 
     BERT's does so: it changes characters one by one, parts words at blanks, and looks each up alone. So the ids of a
     text are those of what stands between its blanks, one after the other, and special tokens around them.
+
+    Attributes:
+        for_one: whether a text by itself is worth it: where many come one after the other, most of its words are known.
     """
+
+    for_one = False
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer

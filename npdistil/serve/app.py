@@ -7,23 +7,20 @@ import random
 import re
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from .. import __version__
 from ..errors import InputError, NpdistilError
@@ -39,18 +36,16 @@ from .tracing import Tracing
 
 __all__ = ["Settings", "make_app"]
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-Handler = Callable[..., Awaitable[Any]]  # fields of the body -> what is answered
-STATIC = ("page.css", "page.js", "views.js")
-TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-OPEN = (
-    "/",
-    "/health",
-    "/ping",
-    "/openapi.json",
-    "/api-doc/openapi.json",
-    *(f"/{name}" for name in STATIC),
-)  # GET without a token
+Headers: TypeAlias = Mapping[bytes, bytes]
+Handler: TypeAlias = Callable[..., Awaitable[Any]]  # fields of the body -> what is answered
+JSON = b"application/json"
+PAGES = {
+    "/": ("index.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/views.js": ("views.js", "text/javascript"),
+}
+OPEN = {"/health", "/ping", "/openapi.json", "/api-doc/openapi.json", *PAGES}  # GET without a token
 SAFE = (
     (
         b"content-security-policy",
@@ -63,10 +58,31 @@ SAFE = (
 UNREAD = (401, 403, 408, 413, 415)  # answers to a request whose body may not have been read: it is not waited for
 LOOK = 0.1  # seconds until it is looked whether a client is still there
 LARGE = 16_384  # bytes of a body that is read beside the event loop
+IN_ALL = 2**27  # bytes of bodies whose requests are not answered
+DIGITS = 1000  # of a number: the time to read one grows with their square
 AT_ONCE, TURN_BYTES = 2048, 16_384  # values that are written as JSON at once, and bytes before others have a turn
 ID = re.compile(rb"[!-~]{1,128}")  # of a request, as a client may give it
 HOST = re.compile(r"(?:\[(.+)\]|([^:]*))(?::\d*)?")  # a name or an address, and perhaps a port
 SITES = ("cross-site", "same-site")  # what browsers call other origins in Sec-Fetch-Site
+FAILURES: tuple[tuple[type[Exception], int, str], ...] = (  # what an answer says of errors, the first that fits
+    (InputError, 422, "Validation"),
+    (OverloadedError, 429, "Overloaded"),
+    (UnavailableError, 503, "Unhealthy"),
+    (NpdistilError, 424, "Backend"),
+    (MemoryError, 500, "Backend"),
+)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a request is answered with; its length and what every answer has come with it."""
+
+    status: int
+    content: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+Endpoint: TypeAlias = Callable[[Headers, Receive], Awaitable[Answer]]
 
 
 def make_app(model: Model, settings: Settings | None = None) -> Starlette:
@@ -79,111 +95,41 @@ def make_app(model: Model, settings: Settings | None = None) -> Starlette:
     Example:
         >>> import npdistil
         >>> app = npdistil.make_app(npdistil.load())
-        >>> sorted(route.path for route in app.routes if route.path.startswith("/embed"))
-        ['/embed', '/embed_all', '/embed_sparse', '/embeddings']
+        >>> app.state.service.own
+        'text-classification'
     """
-    tracing = Tracing() if settings and settings.trace else None
-    service = Service(model, settings or Settings())
+    settings = settings or Settings()
+    tracing = Tracing() if settings.trace else None
+    service = Service(model, settings)
     service.warm_up()
-
-    def post(path: str, handler: Handler | None = None) -> Endpoint:
-        async def endpoint(request: Request) -> Response:
-            began = perf_counter()
-            try:
-                answer = await _within(service, request, path, handler)
-                response = Response(await _serialised(answer), media_type="application/json")
-                _tell(response, SPENT.get(), perf_counter() - began)
-            except ClientDisconnect:
-                response = Response(status_code=499)  # nobody reads it; it is counted
-            except ApiError as error:
-                response = _error(error.status, error.kind, str(error), path)
-            except InputError as error:
-                response = _error(422, "Validation", str(error), path)
-            except RecursionError:
-                response = _error(400, "Validation", "the body is nested too deeply", path)
-            except OverloadedError as error:
-                response = _error(429, "Overloaded", str(error), path)
-            except UnavailableError as error:
-                response = _error(503, "Unhealthy", str(error), path)
-            except NpdistilError as error:
-                response = _error(424, "Backend", str(error), path)
-            except MemoryError as error:
-                response = _error(500, "Backend", str(error), path)
-            except Exception as error:  # noqa: BLE001 - the client and the log hear of it; what it says may quote a text
-                last = traceback.extract_tb(error.__traceback__)[-1]
-                place = f"{type(error).__name__} in {last.name}, {Path(last.filename).name}:{last.lineno}"
-                print(f"npdistil: {path}: {place}", file=sys.stderr)  # noqa: T201
-                response = _error(500, "Backend", f"this should not happen: {place}", path)
-            service.metrics.requests.labels(path, response.status_code).inc()
-            service.metrics.seconds.labels(path).observe(perf_counter() - began)
-            return response
-
-        return endpoint
-
-    def get(answer: Callable[[], Response]) -> Endpoint:
-        async def endpoint(request: Request) -> Response:
-            return answer()
-
-        return endpoint
-
-    async def health(request: Request) -> Response:
-        try:
-            return _json(await service.health())
-        except ApiError as error:
-            return _error(error.status, error.kind, str(error))
-
-    def metrics() -> Response:
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    infer, home = post("/"), get(_static("index.html"))
-
-    async def root(request: Request) -> Response:
-        return await (infer if request.method == "POST" else home)(request)
-
-    handlers: dict[str, Handler | None] = {
-        **{path: handler for path, handler in service.endpoints.items() if path != "/"},
-        **{f"/pipeline/{name}": partial(service.infer, name=name) for name in TASKS if name != EXPLANATION},
-        "/invocations": None,
-    }
-    description = described(__version__, service)
-    answers = {
+    description = _json(described(__version__, service))
+    same = {path: _page(*each) for path, each in PAGES.items()}
+    same |= dict.fromkeys(("/openapi.json", "/api-doc/openapi.json"), description)
+    answers: dict[str, Callable[[], Answer]] = {
+        **{path: partial(same.__getitem__, path) for path in same},
         "/info": lambda: _json(service.info()),
-        "/metrics": metrics,
+        "/metrics": lambda: _answer(generate_latest(service.metrics.registry), CONTENT_TYPE_LATEST.encode()),
         "/v1/models": lambda: _json(service.models()),
-        **{path: lambda: _json(description) for path in ("/openapi.json", "/api-doc/openapi.json")},
-        **{f"/{name}": _static(name) for name in STATIC},
     }
+    handlers: dict[str, Handler | None] = {
+        **service.endpoints,
+        **{f"/pipeline/{name}": partial(service.infer, name=name) for name in TASKS if name != EXPLANATION},
+        **dict.fromkeys(("/", "/invocations")),
+    }
+    gets: dict[str, Endpoint] = {
+        **{path: _get(answer) for path, answer in answers.items()},
+        **{path: partial(_health, service) for path in ("/health", "/ping")},
+    }
+    posts: dict[str, Endpoint] = {path: partial(_post, service, path, handler) for path, handler in handlers.items()}
+    origins = [each.rstrip("/").lower() for each in settings.allow_origin]  # as browsers write them
     cors: dict[str, Any] = {"allow_methods": ["GET", "POST"], "allow_headers": ["authorization", "content-type"]}
-    origins = [each.rstrip("/").lower() for each in service.settings.allow_origin]  # as browsers write them
-    hosts = [each.lower() for each in service.settings.allow_host]
-    log = partial(print, flush=True) if service.settings.access_log else None
-    posts = {path: post(path, handler) for path, handler in handlers.items()}
-    routes = [
-        Route("/", root, methods=["GET", "POST"]),
-        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in posts.items()),
-        *(Route(path, health, methods=["GET"]) for path in ("/health", "/ping")),
-        *(Route(path, get(answer), methods=["GET"]) for path, answer in answers.items()),
-    ]
-    app = Starlette(
-        routes=routes,
-        middleware=[
-            *([Middleware(CORSMiddleware, allow_origins=origins, **cors)] if origins else []),
-            Middleware(
-                Guard,
-                posts=posts,
-                paths={route.path for route in routes},
-                token=service.settings.token,
-                origins=origins,
-                hosts=hosts,
-                log=log,
-                tracing=tracing,
-            ),
-        ],
-        exception_handlers={HTTPException: _http_error},
-        lifespan=service.lifespan,
-    )
+    endpoints = {"GET": gets, "HEAD": gets, "POST": posts}
+    guarded: Any = Guard(endpoints, settings, origins, tracing)
+    if origins:
+        guarded = CORSMiddleware(guarded, allow_origins=origins, **cors)
+    app = Starlette(lifespan=service.lifespan)
+    app.router.default = guarded
     app.state.service = service
-    app.router.redirect_slashes = False  # to where the request says that it came from
     return app
 
 
@@ -194,70 +140,75 @@ class Guard:
     are for that name, are refused. Each request gets a number, its own if it has one, which its answer and its line in
     the log have too.
 
-    A POST that it lets in goes to its endpoint at once where `posts` has the path: most requests need no search for it.
-    Of a request's path the log and the spans tell what is among `paths`; any other may be anything.
+    A request that it lets in goes to its endpoint, by method and path. Of its path the log and the spans tell what is
+    there; any other may be anything.
     """
 
     def __init__(
         self,
-        app: ASGIApp,
-        posts: Mapping[str, Endpoint],
-        paths: Collection[str],
-        token: str | None,
+        endpoints: Mapping[str, Mapping[str, Endpoint]],
+        settings: Settings,
         origins: Sequence[str],
-        hosts: Sequence[str],
-        log: Callable[[str], None] | None,
         tracing: Tracing | None,
     ) -> None:
-        self.app, self.posts, self.paths, self.origins, self.hosts = app, posts, paths, origins, hosts
-        self.log, self.tracing = log, tracing
-        self.token = None if token is None else token.encode()
+        self.endpoints, self.origins, self.tracing = endpoints, origins, tracing
+        self.hosts = {each.lower() for each in settings.allow_host}
+        self.token = None if settings.token is None else settings.token.encode()
+        self.logs = settings.access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await send({"type": "websocket.close"})
+            return
 
-        headers = dict(scope["headers"])
-        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of where it is mounted
         began, spent = perf_counter(), Spent()
         SPENT.set(spent)
+        headers, method = dict(scope["headers"]), scope["method"]
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of where it is mounted
         number = headers.get(b"x-request-id", b"")
         number = number if ID.fullmatch(number) else b"%032x" % random.getrandbits(128)  # no secret
-        known = path if path in self.paths else None
+        answer = self._refusal(method, path, headers)
+        if answer is None:
+            endpoint = self.endpoints.get(method, {}).get(path)
+            answer = await endpoint(headers, receive) if endpoint else self._nothing(path)
+        if self.logs or self.tracing:
+            seconds = perf_counter() - began
+            known = path if any(path in some for some in self.endpoints.values()) else None
+            if self.logs:
+                print(_entry(scope, known, number.decode(), answer.status, seconds, spent), flush=True)  # noqa: T201
+            if self.tracing:
+                self.tracing.tell(method, known, headers, answer.status, seconds, spent)
+        length = (b"content-length", b"%d" % len(answer.content))
+        all_headers = [length, *answer.headers, (b"x-request-id", number), *SAFE]
+        await send({"type": "http.response.start", "status": answer.status, "headers": all_headers})
+        await send({"type": "http.response.body", "body": answer.content})
 
-        async def send_safely(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", number), *SAFE]
-                status, seconds = message["status"], perf_counter() - began
-                if self.log:
-                    self.log(_entry(scope, known, number.decode(), status, seconds, spent))
-                if self.tracing:
-                    self.tracing.tell(scope["method"], known, headers, status, seconds, spent)
-            await send(message)
+    def _refusal(self, method: str, path: str, headers: Headers) -> Answer | None:
+        """What is said to who may not ask."""
+        if self.hosts:
+            host = headers.get(b"host", b"").decode("latin-1").lower()
+            name = (found[1] or found[2]) if (found := HOST.fullmatch(host)) else host
+            if name and name not in self.hosts:
+                about = f"not for the host {name:.80}; --allow-host names more than this machine"
+                return _error(403, "Forbidden", about, path)
+        if method in ("GET", "HEAD") and path in OPEN:
+            return None
+        if not self._allows(headers):
+            about = "pages of other origins may not ask; --allow-origin names those that may"
+            return _error(403, "Forbidden", about, path)
+        if self.token is None:
+            return None
+        authorization = headers.get(b"authorization", b"")
+        scheme, _, given = authorization.partition(b" ")
+        if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.token):
+            return None
+        about = "this is not the token" if authorization else "a token is needed"
+        refusal = _error(401, "Unauthorized", f"{about}: Authorization: Bearer ...", path)
+        refusal.headers.append((b"www-authenticate", b"Bearer"))
+        return refusal
 
-        free = scope["method"] in ("GET", "HEAD") and path in OPEN
-        host = headers.get(b"host", b"").decode("latin-1").lower() if self.hosts else ""
-        name = (found[1] or found[2]) if (found := HOST.fullmatch(host)) else host
-        if name and name not in self.hosts:
-            response = _error(
-                403, "Forbidden", f"not for the host {name:.80}; --allow-host names more than this machine", path
-            )
-        elif not free and not self._allows(headers):
-            response = _error(
-                403, "Forbidden", "pages of other origins may not ask; --allow-origin names those that may", path
-            )
-        elif free or self._knows(headers.get(b"authorization", b"")):
-            if scope["method"] != "POST" or path not in self.posts:
-                return await self.app(scope, receive, send_safely)
-            response = await self.posts[path](Request(scope, receive))
-        else:
-            about = "this is not the token" if b"authorization" in headers else "a token is needed"
-            response = _error(401, "Unauthorized", f"{about}: Authorization: Bearer ...", path)
-            response.headers["www-authenticate"] = "Bearer"
-        return await response(scope, receive, send_safely)
-
-    def _allows(self, headers: dict[bytes, bytes]) -> bool:
+    def _allows(self, headers: Headers) -> bool:
         """Whether no page asks, or one of this origin, or one that may: browsers say which."""
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not origin or origin in self.origins or "*" in self.origins:
@@ -267,23 +218,73 @@ class Guard:
             return site not in SITES
         return origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1")
 
-    def _knows(self, authorization: bytes) -> bool:
-        scheme, _, given = authorization.partition(b" ")
-        return self.token is None or (scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.token))
+    def _nothing(self, path: str) -> Answer:
+        """There is no such path, or not by this method."""
+        methods = [name for name, some in self.endpoints.items() if path in some]
+        if not methods:
+            return _error(404, "NotFound", "Not Found", path)
+        answer = _error(405, "Validation", "Method Not Allowed", path)
+        answer.headers.append((b"allow", ", ".join(methods).encode()))
+        return answer
 
 
-async def _within(service: Service, request: Request, path: str, handler: Handler | None) -> Any:
-    """The answer to the body, by the handler or by what the service takes the body for.
+def _get(answer: Callable[[], Answer]) -> Endpoint:
+    async def endpoint(headers: Headers, receive: Receive) -> Answer:
+        return answer()
 
-    Both have a time limit, and a client that goes away ends the work.
+    return endpoint
+
+
+async def _health(service: Service, headers: Headers, receive: Receive) -> Answer:
+    try:
+        return _json(await service.health())
+    except ApiError as error:
+        return _error(error.status, error.kind, str(error))
+
+
+async def _post(service: Service, path: str, handler: Handler | None, headers: Headers, receive: Receive) -> Answer:
+    """The answer to a body, by the handler or by what the service takes the body for.
+
+    The body has a time limit, and so has the answer; a client that goes away ends the work.
     """
-    settings = service.settings
-    with Limit(settings.timeout) as limit:
-        body = await _body(request, settings.max_body_bytes)
-        limit.receive = request.receive  # with the body read, all that may come is that the client leaves
-        limit.began = perf_counter()
-        asked, fields = await service.run(len(body) < LARGE, partial(_understood, service, path, handler), body)
-        return await asked(**fields)
+    began, body = perf_counter(), bytearray()
+    try:
+        with Limit(service.settings.timeout) as limit:
+            await _receive(body, service, headers, receive)
+            limit.receive = receive  # with the body read, all that may come is that the client leaves
+            limit.began = perf_counter()
+            asked, fields = await service.run(len(body) < LARGE, partial(_understood, service, path, handler), body)
+            found = await asked(**fields)
+        answer = _answer(await _serialised(found))
+        answer.headers += _costs(perf_counter() - began, SPENT.get() or Spent())
+    except Exception as error:  # noqa: BLE001 - the client and the log hear of it
+        answer = _failure(error, path)
+    finally:
+        service.held -= len(body)
+    service.metrics.requests(path, answer.status).inc()
+    service.metrics.seconds(path).observe(perf_counter() - began)
+    return answer
+
+
+async def _receive(body: bytearray, service: Service, headers: Headers, receive: Receive) -> None:
+    """Read the body, which may have so many bytes, and with others that are held so many in all."""
+    coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+    if coding.lower() != "identity":
+        raise ApiError(415, "Validation", f"the body is in the content-encoding {coding:.40}; expected none")
+    most, length = service.settings.max_body_bytes, headers.get(b"content-length", b"")
+    size, more = int(length) if length.isdigit() else 0, True
+    while more and size <= most:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise GoneError
+        piece, more = message.get("body", b""), message.get("more_body", False)
+        body += piece
+        service.held += len(piece)
+        size = max(size, len(body))
+        if service.held > max(IN_ALL, most):
+            raise OverloadedError(f"{service.held} bytes of requests are held already; try again later")
+    if size > most:
+        raise ApiError(413, "Validation", f"the body is larger than {most} bytes")
 
 
 def _understood(
@@ -295,7 +296,7 @@ def _understood(
     if values > (most := settings.max_request_tokens + 4 * settings.max_request_texts):
         raise ApiError(413, "Validation", f"{values} commas and opening brackets; at most {most} a request")
     try:
-        data = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        data = DECODER.decode(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "Validation", f"the body is not JSON in UTF-8: {error}") from None
     if not isinstance(data, dict):
@@ -305,35 +306,43 @@ def _understood(
     return handler or service.endpoints[fields], read(fields, data)
 
 
+class GoneError(Exception):
+    """The client has left."""
+
+
 class Limit:
     """Ends what is awaited inside after some seconds, or when the client leaves.
 
-    It looks once in a while, so that most requests, which are answered before, pay for neither.
+    All of an event loop are looked at together, once in a while: most requests are answered before, and pay for
+    neither.
 
     Attributes:
         began: when what has so many seconds did: the body's arrival, then the answer.
         receive: what tells that the client leaves, once the body has come.
     """
 
+    running: ClassVar["WeakKeyDictionary[asyncio.AbstractEventLoop, set[Limit]]"] = WeakKeyDictionary()
+
     def __init__(self, seconds: float) -> None:
         self.seconds, self.began = seconds, perf_counter()
         self.receive: Receive | None = None
-        self.task, self.loop = asyncio.current_task(), asyncio.get_running_loop()
+        self.task = asyncio.current_task()
         self.error: Exception | None = None
         self.gone: asyncio.Future[Any] | None = None
-        self.timer = self.loop.call_later(min(LOOK, seconds), self.look)
+        loop = asyncio.get_running_loop()
+        if (others := self.running.get(loop)) is None:
+            others = self.running[loop] = set()
+            loop.call_later(LOOK, _look, loop, others)
+        self.others = others
 
     def look(self) -> None:
         """End it if its time is over; listen for the client's end from the first time on."""
-        left = self.began + self.seconds - perf_counter()
-        if left <= 0:
+        if perf_counter() - self.began >= self.seconds:
             late = "no answer" if self.receive else "the body did not arrive"
             self.end(ApiError(503 if self.receive else 408, "Timeout", f"{late} within {self.seconds:g} s"))
-            return
-        if self.receive and not self.gone:
+        elif self.receive and not self.gone:
             self.gone = asyncio.ensure_future(self.receive())
-            self.gone.add_done_callback(lambda _: self.end(ClientDisconnect()))
-        self.timer = self.loop.call_later(left if self.gone else min(LOOK, left), self.look)
+            self.gone.add_done_callback(lambda _: self.end(GoneError()))
 
     def end(self, error: Exception) -> None:
         """End it."""
@@ -342,10 +351,11 @@ class Limit:
             self.task.cancel()
 
     def __enter__(self) -> "Limit":
+        self.others.add(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.timer.cancel()
+        self.others.discard(self)
         self.task = None
         if self.gone:
             self.gone.cancel()
@@ -355,36 +365,47 @@ class Limit:
             raise self.error from None
 
 
-async def _body(request: Request, most: int) -> bytearray:
-    headers = dict(request.scope["headers"])
-    coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
-    if coding.lower() != "identity":
-        raise ApiError(415, "Validation", f"the body is in the content-encoding {coding:.40}; expected none")
-    length = headers.get(b"content-length", b"")
-    size = int(length) if length.isdigit() else 0
-    body = bytearray()
-    if size <= most:
-        async for chunk in request.stream():
-            body += chunk
-            if (size := len(body)) > most:
-                break
-    if size > most:
-        raise ApiError(413, "Validation", f"the body is larger than {most} bytes")
-    return body
+def _look(loop: asyncio.AbstractEventLoop, limits: set[Limit]) -> None:
+    for each in [*limits]:
+        each.look()
+    if limits:
+        loop.call_later(LOOK, _look, loop, limits)
+    else:
+        del Limit.running[loop]
+
+
+def _short(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def number(digits: str) -> Any:
+        if len(digits) > DIGITS:
+            raise ValueError(f"a number of {len(digits)} characters; at most {DIGITS}")
+        return kind(digits)
+
+    return number
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _json(data: Any, status: int = 200) -> Response:
-    return Response(ENCODER.encode(data), status, media_type="application/json")
+DECODER = json.JSONDecoder(parse_int=_short(int), parse_float=_short(float), parse_constant=_no_constant)
+
+
+def _answer(content: bytes, kind: bytes = JSON, status: int = 200) -> Answer:
+    return Answer(status, content, [(b"content-type", kind)])
+
+
+def _page(name: str, kind: str) -> Answer:
+    """A file of the page."""
+    content_type, cache = (b"content-type", b"%b; charset=utf-8" % kind.encode()), (b"cache-control", b"no-cache")
+    return Answer(200, (PAGE / name).read_bytes(), [content_type, cache])
+
+
+def _json(data: Any, status: int = 200) -> Answer:
+    return _answer(ENCODER.encode(data).encode(), status=status)
 
 
 async def _serialised(answer: Any) -> bytes:
     """As JSON; while a large answer is made, others have their turns."""
-    if _size(answer) <= AT_ONCE:
-        return ENCODER.encode(answer).encode()
     content, due = bytearray(), TURN_BYTES
     for piece in pieces(answer):
         content += piece.encode()
@@ -396,7 +417,7 @@ async def _serialised(answer: Any) -> bytes:
 
 def pieces(data: Any) -> Iterator[str]:
     """JSON, piece by piece: each of some values."""
-    if _size(data) <= AT_ONCE or not isinstance(data, (list, dict, np.ndarray)):
+    if not isinstance(data, (list, dict, np.ndarray)) or _size(data) <= AT_ONCE:
         yield ENCODER.encode(data)
         return
     opened, closed = "{}" if isinstance(data, dict) else "[]"
@@ -409,12 +430,12 @@ def pieces(data: Any) -> Iterator[str]:
 
 
 def _size(data: Any) -> int:
-    """How many values it has; it does not count much further than that is asked for."""
+    """How many values a list, an object or an array has; it does not count much further than that is asked for."""
     if isinstance(data, np.ndarray):
         return data.size
     total = 1
-    for each in data.values() if isinstance(data, dict) else data if isinstance(data, (list, tuple)) else ():
-        total += _size(each)
+    for each in data.values() if isinstance(data, dict) else data:
+        total += _size(each) if isinstance(each, (list, tuple, dict, np.ndarray)) else 1
         if total > AT_ONCE:
             break
     return total
@@ -452,45 +473,50 @@ def _entry(scope: Scope, path: str | None, number: str, status: int, seconds: fl
     return json.dumps(entry)
 
 
-def _tell(response: Response, spent: Spent | None, seconds: float) -> None:
-    """What the request has cost, in the headers of the protocol; times are in milliseconds."""
-    if spent:
-        milliseconds = b"%.0f" % (1000 * seconds)
-        response.raw_headers += [
-            (b"x-compute-type", b"cpu"),
-            (b"x-compute-time", milliseconds),
-            (b"x-compute-characters", b"%d" % spent.characters),
-            (b"x-compute-tokens", b"%d" % spent.tokens),
-            (b"x-total-time", milliseconds),
-            (b"x-tokenization-time", b"%.0f" % (1000 * spent.tokenization)),
-            (b"x-queue-time", b"%.0f" % (1000 * spent.queue)),
-            (b"x-inference-time", b"%.0f" % (1000 * spent.inference)),
-        ]
+def _costs(seconds: float, spent: Spent) -> list[tuple[bytes, bytes]]:
+    """What a request took, in the headers of the protocol; times are in milliseconds."""
+    total = b"%.0f" % (1000 * seconds)
+    return [
+        (b"x-compute-type", b"cpu"),
+        (b"x-compute-time", total),
+        (b"x-compute-characters", b"%d" % spent.characters),
+        (b"x-compute-tokens", b"%d" % spent.tokens),
+        (b"x-total-time", total),
+        (b"x-tokenization-time", b"%.0f" % (1000 * spent.tokenization)),
+        (b"x-queue-time", b"%.0f" % (1000 * spent.queue)),
+        (b"x-inference-time", b"%.0f" % (1000 * spent.inference)),
+    ]
 
 
-def _error(status: int, kind: str, message: str, path: str = "") -> Response:
+def _failure(error: Exception, path: str) -> Answer:
+    """What a client hears of an error; the log hears of one that nobody expected."""
+    if isinstance(error, GoneError):
+        return Answer(499, b"", [])  # nobody reads it; it is counted
+    if isinstance(error, ApiError):
+        return _error(error.status, error.kind, str(error), path)
+    if isinstance(error, RecursionError):
+        return _error(400, "Validation", "the body is nested too deeply", path)
+    for expected, status, kind in FAILURES:
+        if isinstance(error, expected):
+            return _error(status, kind, str(error), path)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = (
+        f"{type(error).__name__} in {last.name}, {Path(last.filename).name}:{last.lineno}"  # its words may quote texts
+    )
+    print(f"npdistil: {path}: {place}", file=sys.stderr)  # noqa: T201
+    return _error(500, "Backend", f"this should not happen: {place}", path)
+
+
+def _error(status: int, kind: str, message: str, path: str = "") -> Answer:
     """An error in the protocol's form; where OpenAI's clients ask, in theirs, which the protocol flattens, too."""
     message = message.encode("utf-8", "replace").decode()  # it may quote what UTF-8 cannot hold
     body: dict[str, Any] = {"error": message, "error_type": kind}
     if is_openai(path):
         openai = {"message": message, "type": kind, "code": status}
         body = {"error": {**openai, "param": None}, **openai}
-    response = _json(body, status)
+    answer = _json(body, status)
     if status in UNREAD:
-        response.headers["connection"] = "close"
+        answer.headers.append((b"connection", b"close"))
     if status in (429, 503):
-        response.headers["retry-after"] = "1"
-    return response
-
-
-def _static(name: str) -> Callable[[], Response]:
-    content, kind = (PAGE / name).read_bytes(), TYPES[Path(name).suffix]
-    return lambda: Response(content, media_type=kind, headers={"cache-control": "no-cache"})
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    status, headers = getattr(error, "status_code", 500), getattr(error, "headers", None)
-    kind = "NotFound" if status == 404 else "Validation"
-    response = _error(status, kind, getattr(error, "detail", ""), request.url.path)
-    response.headers.update(headers or {})
-    return response
+        answer.headers.append((b"retry-after", b"1"))
+    return answer

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
 from typing import TypeAlias
 
@@ -43,8 +43,9 @@ class Metrics:
         seconds = partial(Histogram, registry=registry, buckets=SECONDS)
         sizes = partial(Histogram, registry=registry, buckets=COUNTS)
         about = "POST requests that were let in, by endpoint and HTTP status"
-        self.requests = counter("npdistil_requests", about, ["endpoint", "status"])
-        self.seconds = seconds("npdistil_request_seconds", "From a request's head to its answer", ["endpoint"])
+        self.requests = cache(counter("npdistil_requests", about, ["endpoint", "status"]).labels)
+        about = "From a request's head to its answer"
+        self.seconds = cache(seconds("npdistil_request_seconds", about, ["endpoint"]).labels)
         self.texts = counter("npdistil_texts", "Texts that were run; windows and variants count each")
         self.tokens = counter("npdistil_tokens", "Tokens that were run")
         self.queue_texts = gauge("npdistil_queue_texts", "Texts that wait")
@@ -90,6 +91,11 @@ class Queued:
     started: int = 0
     values: dict[int, Array] = field(default_factory=dict)
 
+    @property
+    def left(self) -> int:
+        """Tokens that are in the queue."""
+        return sum(map(len, self.inputs.token_ids[self.started :]))
+
 
 Slice: TypeAlias = tuple[Queued, int, int]  # of a request the sequences from the first to before the last
 
@@ -101,7 +107,7 @@ def _forked() -> None:
     """In a forked process: one of the threads that are not there may have held a lock, and nobody waits for answers."""
     for batcher in _batchers:
         batcher.changed = threading.Condition()
-        batcher.waiting.clear()
+        batcher.waiting, batcher.threads = deque(), []
         batcher.texts = batcher.tokens = 0
 
 
@@ -115,7 +121,8 @@ class Batcher:
     Batches hold whole sequences that the same is asked about, and are bounded by tokens; attention, which is slow, is
     given for one sequence at a time. Requests take turns, each with some tokens, until a batch is full: a large one
     makes the others wait for no more than its turns. As no result depends on its batch, nothing of this can be seen in
-    the answers. The threads take their batches by themselves: the event loop may be busy with requests, and the engine
+    the answers. A thread takes no more than its share of what waits, or one request, so that all end at about the same
+    time. The threads take their batches by themselves: the event loop may be busy with requests, and the engine
     does not wait for it. They start with the first request, after a fork too, and serve any number of event loops.
 
     Under load each thread runs its batch alone, so that none waits for another that the event loop has taken the CPU
@@ -153,7 +160,6 @@ class Batcher:
         metrics.queue_tokens.set_function(lambda: self.tokens)
         self.most_threads = threads
         self.threads: list[threading.Thread] = []
-        self.process: int | None = None  # in which they run
         self.running = 0  # batches
         self.delivered = -math.inf  # when the last batch was, by `perf_counter`
         _batchers.add(self)
@@ -180,8 +186,9 @@ class Batcher:
             self.changed.notify()
         try:
             outputs = await queued.answer
-        finally:
+        except asyncio.CancelledError:
             self._forget(queued)
+            raise
         if spent := SPENT.get():
             spent.tokens += tokens
             spent.queue += queued.began - queued.arrived
@@ -199,7 +206,7 @@ class Batcher:
         Raises:
             UnavailableError: the system gives none.
         """
-        if self.process == os.getpid():
+        if self.threads:
             return
         self.threads, self.running = [], 0
         while len(self.threads) < self.most_threads:
@@ -211,13 +218,11 @@ class Batcher:
                     break
                 raise UnavailableError(f"the thread of the engine does not start: {error}") from None
             self.threads.append(thread)
-        self.process = os.getpid()
 
     def stop(self) -> None:
         """End the threads after their batches; who still waits gets UnavailableError."""
         with self.changed:
-            threads = self.threads if self.process == os.getpid() else []
-            self.threads, self.process = [], None
+            threads, self.threads = self.threads, []
             self.changed.notify_all()
         for thread in threads:
             thread.join()
@@ -273,7 +278,8 @@ class Batcher:
         slices: list[Slice] = []
         others: list[Queued] = []  # of which something else is asked
         asked = _asked(self.waiting[0])
-        room = self.batch_tokens if asked[0] != "attentions" else 1
+        room = min(self.batch_tokens, max(self.waiting[0].left, -(-self.tokens // self.most_threads)))
+        room = 1 if asked[0] == "attentions" else room
         total = 0
         while self.waiting:
             queued = self.waiting.popleft()
@@ -320,8 +326,7 @@ class Batcher:
         with self.changed:
             if queued in self.waiting:
                 self.waiting.remove(queued)
-                left = queued.inputs.token_ids[queued.started :]
-                self._count(-len(left), -sum(map(len, left)))
+                self._count(queued.started - len(queued.inputs.token_ids), -queued.left)
 
     def _count(self, texts: int, tokens: int) -> None:
         self.texts += texts

@@ -13,6 +13,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from time import monotonic, time
 from typing import Any
@@ -31,12 +32,13 @@ IDLE_SECONDS = 75.0  # longer than clients and proxies keep their connections, s
 END_SECONDS = 2.0  # for a body that is on its way when the service ends
 STALL_SECONDS, STALL_BYTES = 20.0, 65_536  # in which a client has to take so many bytes of an answer
 LINGER_SECONDS = 1.0  # to read on after an answer to a body that is not wanted, so that the answer can be read
-PIECE = 4096  # bytes that are parsed at a time
+PIECE, BUFFER = 4096, 65_536  # bytes that are parsed at a time, and that are read
 HIGH_WATER = 65_536  # bytes of a body that wait for the application; then the client has to
 BACKLOG, AT_A_TIME = 1024, 16  # connections that the system keeps until they are taken, and that are taken in one turn
 SPARE_FILES = 128  # that are kept from connections, for what else the process opens, and for some turns of these
+YOUNG = 20_000  # objects after which the garbage collector looks at the new ones: requests leave it hardly any
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\n".encode() for each in HTTPStatus}
+STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}".encode() for each in HTTPStatus}
 NOT_HTTP, HEAD_TOO_LARGE = "Invalid HTTP request received.", "The head of the request is too large."
 TOO_MANY = b'{"error":"too many connections","error_type":"overloaded"}'
 
@@ -92,7 +94,7 @@ class Exchange:
         self.wake()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client: its requests are answered one after the other."""
 
     transport: asyncio.Transport
@@ -138,9 +140,13 @@ class Connection(asyncio.Protocol):
         self.full = False
         self._begin()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to put what comes: the same memory for all, as it is taken out at once."""
+        return self.server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Parse what came."""
-        self.unparsed = self.unparsed + data if self.unparsed else data
+        self.unparsed += self.server.buffer[:nbytes]
         self._parse()
 
     def _parse(self) -> None:
@@ -189,8 +195,7 @@ class Connection(asyncio.Protocol):
             self.exchanges.remove(self.reading)
         self.last = True
         if not self.exchanges:
-            head = STATUS[400] + b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
-            self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(reason), reason.encode()))
+            self.transport.write(_last(400, b"text/plain; charset=utf-8", reason.encode()))
             self._linger()
 
     # The parser's side.
@@ -215,35 +220,37 @@ class Connection(asyncio.Protocol):
         self.in_head = False
         if self.parser.should_upgrade():
             return
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES:
+        version, hosts, expects, size = self.parser.get_http_version(), list[bytes](), False, len(self.url)
+        for name, value in self.headers:
+            size += len(name) + len(value) + 4
+            if name == b"host":
+                hosts.append(value.lower())
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise InputError("The body is in a transfer coding; expected chunked or none.")
+            elif name == b"expect":
+                expects |= value.lower() == b"100-continue"
+        if size > HEAD_BYTES:
             raise InputError(HEAD_TOO_LARGE)
-        version = self.parser.get_http_version()
-        hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (not hosts and version != "1.0"):
             raise InputError(f"The request has {len(hosts)} Host headers; expected 1.")
-        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
-            raise InputError("The body is in a transfer coding; expected chunked or none.")
-        url = httptools.parse_url(self.url)
-        named = b"%b:%d" % (url.host, url.port) if url.port else url.host
-        if named and hosts and named.lower() != hosts[0].lower().translate(None, b"[]"):
+        named, path, raw_path, query = _target(self.url)
+        if named and hosts and named != hosts[0].translate(None, b"[]"):
             raise InputError("The request is for one host, and its Host header for another.")
-        raw_path = url.path or b"/"
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": version,
             "method": self.parser.get_method().decode("ascii"),
             "scheme": "http",
-            "path": urllib.parse.unquote(raw_path.decode("ascii")),
+            "path": path,
             "raw_path": raw_path,
-            "query_string": url.query or b"",
+            "query_string": query,
             "root_path": "",
             "headers": self.headers,
             "client": self.client,
             "server": self.local,
             "state": {},
         }
-        expects = (b"expect", b"100-continue") in [(name, value.lower()) for name, value in self.headers]
         self.reading = Exchange(self, scope, expects, self.parser.should_keep_alive() and version != "1.0")
         self.exchanges.append(self.reading)
         if len(self.exchanges) > 1:
@@ -279,14 +286,11 @@ class Connection(asyncio.Protocol):
         self.exchanges.popleft()
         ends = exchange.status in UNREAD or not (exchange.keeps and exchange.complete)
         ends = ends or self.server.ending.is_set() or (self.last and not self.exchanges)
-        names = {name for name, _ in exchange.headers}
-        lines = [STATUS[exchange.status], *(b"%b: %b\r\n" % header for header in exchange.headers)]
-        if b"content-length" not in names:
-            lines.append(b"content-length: %d\r\n" % len(exchange.content))
-        if ends and b"connection" not in names:
-            lines.append(b"connection: close\r\n")
-        lines += [self.server.date, b"\r\n", exchange.content * (exchange.scope["method"] != "HEAD")]
-        self.transport.write(b"".join(lines))
+        lines = [STATUS[exchange.status], self.server.date, *map(b": ".join, exchange.headers)]
+        if ends and (b"connection", b"close") not in exchange.headers:
+            lines.append(b"connection: close")
+        lines += [b"", exchange.content if exchange.scope["method"] != "HEAD" else b""]
+        self.transport.write(b"\r\n".join(lines))
         self.unsent = self.transport.get_write_buffer_size()
         self._rest()
         if not ends:
@@ -343,9 +347,10 @@ class Server:
         self.connections: dict[Connection, None] = {}  # the one that has rested longest first
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.most = max(1, min(settings.max_connections, files - SPARE_FILES))
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[Any] = set()  # the event loop itself would forget them
         self.ending = asyncio.Event()
         self.date = b""
+        self.buffer = memoryview(bytearray(BUFFER))
         self.quiet_until, self.unsaid = 0.0, 0
 
     async def run(self, sock: socket.socket) -> None:
@@ -389,26 +394,24 @@ class Server:
 
     def begin(self, exchange: Exchange) -> None:
         """Have the application answer."""
-        task = self.loop.create_task(self._answered(exchange))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(self.loop.create_task(self._answered(exchange)))
 
     async def _answered(self, exchange: Exchange) -> None:
         try:
-            await self.app(exchange.scope, exchange.receive, exchange.send)
+            await self.app.router.default(exchange.scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the log hears of it, and the next request is answered
             self.complain(self.loop, {"message": "a request failed", "exception": error})
         if not exchange.over:
-            exchange.headers, exchange.content = [], b""
+            exchange.headers, exchange.content = [(b"content-length", b"0")], b""
             exchange.connection.answer(exchange)
+        self.tasks.discard(asyncio.current_task())
 
     def connected(self, connection: Connection) -> None:
         """Let it in, in the place of the one that has rested longest where there are too many."""
         if len(self.connections) >= self.most:
             resting = next((each for each in self.connections if not each.busy), None)
             if resting is None:
-                head = STATUS[503] + b"content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
-                connection.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(TOO_MANY), TOO_MANY))
+                connection.transport.write(_last(503, b"application/json\r\nretry-after: 1", TOO_MANY))
                 connection.last = True
                 connection.transport.close()
                 return
@@ -423,7 +426,7 @@ class Server:
 
     def _tick(self) -> None:
         """What is due once a second."""
-        self.date = f"date: {formatdate(time(), usegmt=True)}\r\n".encode()
+        self.date = f"date: {formatdate(time(), usegmt=True)}".encode()
         now = monotonic()
         for each in [*self.connections]:
             if each.deadline < now and not each.busy:
@@ -458,6 +461,7 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
 
         gc.collect()
         gc.freeze()  # what is here stays: to look through it again and again would hold up requests
+        gc.set_threshold(YOUNG)
 
         async def run() -> None:
             await Server(app, settings).run(sock)
@@ -501,3 +505,18 @@ def _address(sock: socket.socket) -> str:
         return f"unix:{os.fsdecode(name)}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"http://{host}:{name[1]}"
+
+
+@lru_cache(64)
+def _target(url: bytes) -> tuple[bytes, str, bytes, bytes]:
+    """Of a request's target: the host, if it names one; the path, as text and as it came; the query."""
+    found = httptools.parse_url(url)
+    host, path = found.host or b"", found.path or b"/"
+    named = b"%b:%d" % (host, found.port) if found.port else host
+    return named.lower(), urllib.parse.unquote(path.decode("ascii")), path, found.query or b""
+
+
+def _last(status: int, kind: bytes, content: bytes) -> bytes:
+    """An answer of the connection itself, which ends with it."""
+    head = b"%b\r\ncontent-type: %b\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    return head % (STATUS[status], kind, len(content)) + content

@@ -64,7 +64,8 @@ class LimitedTokenizer:
     def encode(self, *text: Any, **how: Any) -> Encoding:
         """As `Tokenizer.encode`; ApiError above the limit."""
         encoding = self._tokenizer.encode(*text, **how)
-        check_tokens([len(encoding)], self._most)
+        if len(encoding) > self._most:
+            check_tokens([len(encoding)], self._most)
         return encoding
 
     def encode_batch(self, texts: Sequence[Any], **how: Any) -> list[Encoding]:
@@ -100,18 +101,21 @@ class Service:
     Attributes:
         tasks: those that the model's head allows, by name.
         own: the name of the one that it was made for.
+        held: bytes of bodies whose requests are not answered.
     """
 
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model, self.settings = model, settings
         self.name, self.revision = _name(model.checkpoint.directory.resolve())
         self.name = settings.served_model_name or self.name
-        self.started = int(time())
+        self.started, self.held = int(time()), 0
         self.metrics = Metrics()
         self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.checkpoint.tokenizer, settings.max_request_tokens))
         checkpoint = model.checkpoint
         if checkpoint.own_tokenization:
             limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
+            if limited.words:
+                limited.words.for_one = True
             checkpoint = replace(checkpoint, own_tokenization=limited)
         self.checkpoint = checkpoint
         self.tasks: dict[str, Task[Any]] = {}
@@ -265,7 +269,10 @@ class Service:
             future = asyncio.get_running_loop().run_in_executor(self.aside, function, argument)
         except RuntimeError as error:
             raise UnavailableError(f"the thread for long texts does not start: {error}") from None
-        return await future
+        try:
+            return await future
+        finally:
+            del future  # which has the error, which has this frame, and those with the tokens
 
     def _check(self, inputs: Inputs, where: str = "") -> None:
         """What the queue would suffer from."""

@@ -174,6 +174,32 @@ def test_a_request_with_many_tokens_takes_turns_with_small_ones() -> None:
         assert 0 in batch
 
 
+def test_a_thread_takes_its_share_of_what_waits() -> None:
+    sizes: list[int] = []
+    busy = threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        sizes.append(len(inputs.token_ids))
+        busy.wait()
+        return lengths(inputs)
+
+    async def scenario() -> None:
+        batcher = Batcher(slow, slow, 2, 1024, 100_000, 0.0, Metrics())
+        with stopping(batcher):
+            tasks = []
+            for _ in range(2):  # one for each thread
+                tasks.append(asyncio.create_task(batcher.run(Inputs([[1]]))))
+                await asyncio.sleep(0)
+                await until(lambda: not batcher.tokens)
+            tasks += [asyncio.create_task(batcher.run(Inputs([[1] * 10]))) for _ in range(8)]
+            await asyncio.sleep(0)
+            busy.set()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())
+    assert sorted(sizes) == [1, 1, 1, 1, 2, 4]
+
+
 def test_a_request_is_not_kept_waiting_forever_by_small_ones_that_never_end() -> None:
     async def scenario() -> None:
         batcher = Batcher(lengths, lengths, 2, 100, 100_000, 0.0, Metrics())
@@ -239,7 +265,7 @@ def test_who_waits_when_it_stops_hears_of_it() -> None:
         tasks = [asyncio.create_task(batcher.run(Inputs([[1] * 10]))) for _ in range(2)]
         await asyncio.to_thread(entered.wait)
         stop = asyncio.create_task(asyncio.to_thread(batcher.stop))
-        await until(lambda: batcher.process is None)  # it is stopping
+        await until(lambda: not batcher.threads)  # it is stopping
         busy.set()
         await stop
         assert found(await tasks[0]) == [[10]]

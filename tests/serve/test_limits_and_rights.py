@@ -136,3 +136,17 @@ EXTREMES: list[Any] = [0, -1, 0.5, 10**30, float("inf"), float("nan"), "", "x", 
 def test_no_value_of_a_setting_of_the_service_is_a_raw_error(name: str) -> None:
     for said in (refusal(name, value) for value in EXTREMES):
         assert not said or name in said
+
+
+def test_bodies_that_are_held_have_a_bound_together(model: npdistil.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("npdistil.serve.app.IN_ALL", 300)
+    app = make_app(model, Settings(max_body_bytes=200))
+    service = app.state.service
+    for others, expected in ((0, 200), (250, 200), (299, 429), (0, 200)):
+        service.held = others
+        status, headers, content = ask(app, "/predict", {"inputs": TEXT})
+        assert (status, service.held) == (expected, others)
+        if status == 429:
+            assert headers[b"retry-after"] == b"1"
+            assert "bytes of requests are held already" in json.loads(content)["error"]
+    service.batcher.stop()
