@@ -12,9 +12,9 @@ from typing import Any
 def main() -> int:
     """Run one command; returns the exit code, as `cli.main` does.
 
-    While modules are imported, and when all is done, Ctrl-C or SIGTERM ends the process at once: there is nothing to put
-    in order, and an exception in the midst of an import comes out of some libraries as another one. In between, the first
-    one is a KeyboardInterrupt, on which things are put in order, and the second ends the process.
+    While modules are imported, and when all is done, Ctrl-C or SIGTERM ends the process at once: there is nothing to
+    put in order, and an exception in the midst of an import comes out of some libraries as another one. In between, the
+    first one is a KeyboardInterrupt, on which things are put in order, and the second ends the process.
     """
     _on_signals(_end)
     from . import cli

@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -631,8 +632,8 @@ def test_of_a_bad_row_it_is_said_how_to_go_on_and_what_is_kept(
     assert main(command) == 2
     names = f"{out}.partial, out.csv.errors.partial and out.csv.journal"
     assert capsys.readouterr().err.endswith(
-        f"line 7: 1 fields for 2 columns; --on-error skip goes on without such rows; what was finished is kept for that "
-        f"in {names}; delete these if you mend the row\n"
+        "line 7: 1 fields for 2 columns; --on-error skip goes on without such rows; "
+        f"what was finished is kept for that in {names}; delete these if you mend the row\n"
     )
     assert main([*command, "--on-error", "null"]) == 2
     assert "are of other options (--on-error); delete them" in capsys.readouterr().err

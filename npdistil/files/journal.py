@@ -63,12 +63,6 @@ class Output:
     def __init__(self, name: str) -> None:
         self.name, self.state = name, State()
 
-    def __enter__(self) -> "Output":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Nothing stays open."""
-
     def add(self, rows: bytes, report: Report, count: int, place: int, line: int) -> None:
         """Write some rows, which are so many and end at a place and a line, and the report on bad ones."""
         sys.stdout.buffer.write(rows)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,10 @@ class Run:
     def into(self, out: Path | None, progress: Progress | None, *, one_of_many: bool) -> Summary:
         """All of it into a file, or to standard output."""
         reader, before = self.reader, _state_of(self.reader.path)
-        with PartialOutput(out, self._depends_on(), one_of_many) if out else Output(reader.name) as output:
+        with PartialOutput(out, self._depends_on(), one_of_many) if out else nullcontext(Output(reader.name)) as output:
             done = output.state
             resumed, self.empty = done.rows + done.bad, done.empty
-            if not (done.bytes or done.finishing):
-                output.add(self.writer.header(), [], 0, done.place, done.line)
+            header = b"" if done.bytes or done.finishing else self.writer.header()
             read = None if resumed else 0  # so far
             for window in () if done.finishing else reader.windows(done.place, done.line):
                 begun = reader.read if read is None else read  # nobody counted what an earlier run has read
@@ -127,11 +127,14 @@ class Run:
                     if progress:
                         progress(int(begun + (reader.read - begun) * part), reader.total, texts)
 
-                answered = self._answered(window, told)
+                rows, report, count = self._answered(window, told)
                 done.empty = self.empty
-                output.add(*answered, window[-1].place, window[-1].lines[1])
+                output.add(header + rows if header else rows, report, count, window[-1].place, window[-1].lines[1])
+                header = b""
                 told(1, self.answers.texts)
                 read = reader.read
+            if header:  # and no row
+                output.add(header, [], 0, done.place, done.line)
             if _state_of(reader.path) != before:
                 raise InputError(f"{reader.path} has changed while it was read; run this again when it is whole")
             output.finish(self.writer.finish)

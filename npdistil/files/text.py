@@ -12,6 +12,7 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,6 @@ class TextReader(Reader):
         """Those from a place on."""
 
     def windows(self, place: int, line: int) -> Iterator[list[Row]]:
-        """As `Reader.windows`."""
         window: list[Row] = []
         size = 0
         try:
@@ -136,13 +136,11 @@ class Plain(TextReader):
     columns = ("text",)
 
     def rows(self, place: int) -> Iterator[Row]:
-        """As `TextReader.rows`."""
         for line in self.lines:
             text = line.removesuffix("\n").removesuffix("\r")
             yield self.row(text, text)
 
     def json(self, row: Row) -> dict[str, str]:
-        """As `Reader.json`."""
         return {"text": dumps(row.value)}
 
 
@@ -152,7 +150,6 @@ class Csv(TextReader):
     columns: Sequence[str]
 
     def start(self) -> None:
-        """As `TextReader.start`."""
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # the whole process's; Python has no other
         self.table = csv.reader(self.lines, strict=True, delimiter=self.options.delimiter)
         fields, error = self._fields()
@@ -172,7 +169,6 @@ class Csv(TextReader):
             return [], f"not CSV: {str(error).partition(' - ')[0]}"
 
     def rows(self, place: int) -> Iterator[Row]:
-        """As `TextReader.rows`."""
         column = [*self.columns].index(self.options.column)
         if not (place or self.options.header):
             yield self.first._replace(text=self.first.value[column])
@@ -187,7 +183,6 @@ class Csv(TextReader):
                 yield row
 
     def json(self, row: Row) -> dict[str, str]:
-        """As `Reader.json`."""
         return {name: dumps(value) for name, value in zip(self.columns, row.value, strict=True)}
 
     def appended(self, row: Row, added: dict[str, Any]) -> bytes:
@@ -223,7 +218,6 @@ class Json(TextReader):
     """One JSON object a line."""
 
     def rows(self, place: int) -> Iterator[Row]:
-        """As `TextReader.rows`."""
         column, key = self.options.column, dumps(self.options.column)
         for line in self.lines:
             if not line.strip():
@@ -273,8 +267,11 @@ class Json(TextReader):
         return body[:-1] + f", {_members(added)}}}".encode() + end
 
 
+_key = lru_cache(dumps)  # a file's new columns are few
+
+
 def _members(values: dict[str, Any]) -> str:
-    return ", ".join([f"{dumps(name)}: {dumps(value)}" for name, value in values.items()])
+    return ", ".join([f"{_key(name)}: {dumps(value)}" for name, value in values.items()])
 
 
 def _is_twice(column: str, line: str, values: dict[str, Any]) -> bool:
