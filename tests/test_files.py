@@ -664,6 +664,18 @@ def test_ctrl_c_and_sigterm_say_that_the_run_can_go_on(tmp_path: Path, make: Mak
     assert (tmp_path / "out.csv.partial").stat().st_size > 0
 
 
+def test_ctrl_c_says_that_a_run_to_standard_output_begins_anew(
+    tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("npdistil.files.annotate_file", interrupted)
+    model = ["--model", str(make()), "--engine", "numpy"]
+    assert main(["classify", *model, "--input", str(tmp_path / "in.csv"), "--output", "-"]) == 130
+    assert capsys.readouterr().err == "stopped; the same command starts from the beginning\n"
+
+
 # Many files.
 
 

@@ -79,6 +79,20 @@ def test_ctrl_c_or_sigterm_while_a_module_is_imported_ends_it_without_a_word(mod
     assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", b"")
 
 
+def test_sigterm_ends_process_1_too() -> None:
+    """As the first of a container, for which the system does nothing of itself."""
+    as_process_1 = ["unshare", "--pid", "--fork"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*as_process_1, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("needs unshare, and the right to make a namespace of processes")
+    number = str(int(signal.SIGTERM))
+    command = [*as_process_1, sys.executable, "-c", INTERRUPTED, "numpy", number, "classify", "good"]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_is_ignored_stays_ignored(number: int) -> None:
     """As `nohup`, and a shell without job control for what it runs in the background, have it."""
