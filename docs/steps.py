@@ -18,7 +18,7 @@ START, END = "<!-- made by steps.py -->\n", "<!-- until here -->\n"
 def functions() -> str:
     """What a text's way enters, from Python 3.11 on. On one thread: when a helper first waits is a matter of luck."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("NPDISTIL_")}
-    walk = [sys.executable, HERE.parent / "tests" / "walk.py"]
+    walk = [sys.executable, str(HERE.parent / "tests" / "walk.py")]
     done = subprocess.run(walk, capture_output=True, text=True, check=True, env=environment | {"NPDISTIL_THREADS": "1"})
     return done.stdout[done.stdout.index("a text's way") :]  # before it, options and loading, which differ by machine
 
