@@ -17,6 +17,10 @@ attention looks across rows, so only attention needs `bounds`, and nothing needs
 
 Parameters carry the names that they have in the checkpoint and arrive by `**`: `q_lin` is a dict of `weight`
 and `bias`. Where that dict also holds a `weight_scale`, the layer is an int8 one.
+
+What is specified are numbers, not their last bits: in a float32 product over all rows (`x @ weight.T`), a BLAS may
+round a row otherwise beside other rows. That a text has the same bits in any batch is the engines' part:
+`engine.NumpyEncoder` gives these functions one float32 text at a time.
 """
 
 from collections.abc import Callable, Iterator
