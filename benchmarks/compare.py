@@ -159,7 +159,7 @@ class Comparison:
             yield "check"
             if self.works - {"latency"} and self.threads > 1:
                 self._each(lambda name: self._start_streams(stack, name))
-            if self.works & {"sst2", "threads", "memory"}:
+            if self.works & {"sst2", "threads", "memory"} and "batch" not in self.result:
                 self._search("batch", self.plan.batches, "searched")
             if "sst2" in self.works:
                 self._throughput("sst2", "dev", "batch")
@@ -364,6 +364,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "npdistil-benchmarks")
     parser.add_argument("--prepare", action="store_true", help="only make what the cache lacks, and print where it is")
     parser.add_argument("--out", type=Path, help="where the JSON goes")
+    parser.add_argument("--keep", action="store_true", help="what --out has of other works, and the batches found best")
     options = parser.parse_args()
     if unknown := [name for name in options.only if name not in PEERS]:
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(PEERS)}")
@@ -384,18 +385,23 @@ def main() -> None:
         "complete": False,
         "models": {},
     }
+    if options.keep:
+        kept = json.loads(options.out.read_text(encoding="utf-8"))
+        result = kept | {"again": kept.get("again", {}) | dict.fromkeys(options.works, result["machine"])}
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(options.cache / "inductor")
     for name in options.models:
         model, given = find_model(name, options.model, cache)
         comparison = Comparison(model, given, PLANS[options.plan][name], options.works, peers, options.threads, cache)
+        comparison.result |= result["models"].get(name, {})
         result["models"][name] = comparison.result
         for stage in comparison.run():
             minutes = (time.monotonic() - started) / 60
             say(f"{name}: {stage} done after {minutes:.1f} minutes")
             if options.out:
                 report.write(options.out, result)
-    result["minutes"] = (time.monotonic() - started) / 60
-    result["stolen_seconds"] = machine.stolen() - stolen
+    if not options.keep:
+        result["minutes"] = (time.monotonic() - started) / 60
+        result["stolen_seconds"] = machine.stolen() - stolen
     result["complete"] = True
     if options.out:
         report.write(options.out, result)

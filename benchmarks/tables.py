@@ -51,7 +51,11 @@ def all_of(results: Path) -> dict[str, str]:
     for name, make in zip(names, makers, strict=True):
         if name in read:
             found |= make(read)
-    found["machines"] = "\n".join(_machine(name, result["machine"]) for name, result in read.items())
+    found["machines"] = "\n".join(
+        _machine(name, described, work)
+        for name, result in read.items()
+        for work, described in {"": result["machine"], **result.get("again", {})}.items()
+    )
     return found
 
 
@@ -146,11 +150,12 @@ def _installed(read: Mapping[str, Result]) -> dict[str, str]:
     return {"sizes": _under(what, result, tables)}
 
 
-def _machine(name: str, described: Result) -> str:
-    """All that was noted of a machine, as an item of a list."""
+def _machine(name: str, described: Result, work: str = "") -> str:
+    """All that was noted of a machine, as an item of a list; `work` is what alone was measured there, later."""
     versions = ", ".join(f"{name} {each}" for name, each in described["versions"].items())
+    of = f", {work}" if work else ""
     text = (
-        f"- [{name}.json](results/{name}.json): {described['cpu']} ({', '.join(described['flags'])}), "
+        f"- [{name}.json](results/{name}.json){of}: {described['cpu']} ({', '.join(described['flags'])}), "
         f"{described['cpus']} CPUs, {described['memory'] / 2**30:.0f} GiB, {described['system']}, "
         f"Python {described['python']}, {described['date'][:10]}, commit {described['commit']}"
     )

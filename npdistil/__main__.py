@@ -12,11 +12,11 @@ from typing import Any
 def main() -> int:
     """Run one command; returns the exit code, as `cli.main` does.
 
-    While modules are imported, and when all is done, Ctrl-C ends the process at once: there is nothing to put in order,
-    and an exception in the midst of an import comes out of some libraries as another one. In between, the first one is
-    a KeyboardInterrupt, on which things are put in order, and the second ends the process.
+    While modules are imported, and when all is done, Ctrl-C or SIGTERM ends the process at once: there is nothing to
+    put in order, and an exception in the midst of an import comes out of some libraries as another one. In between, the
+    first one is a KeyboardInterrupt, on which things are put in order, and the second ends the process.
     """
-    _on_interrupt(_end)
+    _on_signals(_end)
     from . import cli
 
     if sys.stderr is None:  # closed; print would turn to standard output, and the next file would be number 2
@@ -30,23 +30,25 @@ def main() -> int:
 
     warnings.showwarning = show
     try:
-        return cli.main(started=lambda: _on_interrupt(_stop))
+        return cli.main(started=lambda: _on_signals(_stop))
     finally:
-        _on_interrupt(_end)
+        _on_signals(_end)
 
 
-def _on_interrupt(handler: Callable[..., Any]) -> None:
-    if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _stop, _end):  # else it is to be ignored
-        signal.signal(signal.SIGINT, handler)
+def _on_signals(handler: Callable[..., Any]) -> None:
+    # The system's own doing with SIGTERM would be nothing at all where this is process 1, as in a container.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL, _stop, _end):  # else it is ignored
+            signal.signal(number, handler)
 
 
-def _stop(*_: object) -> None:
-    _on_interrupt(_end)
-    raise KeyboardInterrupt
+def _stop(number: int, *_: object) -> None:
+    _on_signals(_end)
+    raise KeyboardInterrupt(number)
 
 
-def _end(*_: object) -> None:
-    os._exit(130)
+def _end(number: int, *_: object) -> None:
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

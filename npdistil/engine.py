@@ -66,7 +66,10 @@ class NumpyEncoder:
     def __init__(self, config: Config, params: Params, threads: int, max_tokens: int = MAX_TOKENS) -> None:
         int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
         # A BLAS adds up in an order that depends on the number of rows. Integers do not mind, so int8 takes many
-        # texts at a time; float32 takes one, or its result would depend on its neighbours.
+        # texts at a time; float32 takes one, or its result would depend on its neighbours. What int8 computes in
+        # float32 beside its products keeps rows apart: attention's products are of one text, NumPy adds up each row
+        # (mean, softmax) by itself, in an order that depends on its length alone, and exp and GELU give a number the
+        # same bits wherever it stands in the array (tests/test_specification.py).
         self.max_tokens = max(1, max_tokens // threads) if int8 else 1
         self.threads = threads
         self.vocab_size, self.max_length = config.vocab_size, config.max_position_embeddings
@@ -100,7 +103,7 @@ class NumpyEncoder:
         return one
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
-        """Row by row, for the same reason."""
+        """As `Encoder.linear`, a product for each row: how a BLAS adds up depends on how many rows it is given."""
         with blas.one_thread():
             return np.matmul(x[:, None, :], weight.T)[:, 0, :] + bias
 

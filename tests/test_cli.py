@@ -275,6 +275,20 @@ def test_a_reader_that_stops_early_gets_no_traceback() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+def test_where_nobody_reads_the_output_the_code_is_that_of_sigpipe(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("text\ngood\n")
+    read, write = os.pipe()
+    os.close(read)
+    arguments = ["classify", *NUMPY, "--input", str(source), "--output", "-"]
+    for more in (arguments, ["classify", *NUMPY, "good"]):
+        command = [sys.executable, "-m", "npdistil", *more]
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=300, check=False)
+        assert (done.returncode, done.stderr) == (141, b"")
+    os.close(write)
+
+
 def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "npdistil", "classify", *NUMPY, "--format", "jsonl"],
@@ -315,8 +329,8 @@ def test_a_full_disk_is_one_clear_error() -> None:
     ("arguments", "says"),
     [
         (("classify", "--model", "/nowhere/at/all", "x"), "/nowhere/at/all"),
-        (("classify", "--top-k", "-1", "x"), "top_k"),
-        (("classify", "--threads", "0", "x"), "threads"),
+        (("classify", "--top-k", "-1", "x"), "error: --top-k is -1; "),
+        (("classify", "--threads", "0", "x"), "error: --threads is 0; "),
         (("classify", *NUMPY, "\ud800"), "surrogate"),
         (("classify", *NUMPY, "--long-text", "error", "word " * 600), "tokens"),
         (("info", "/nowhere"), "/nowhere"),
@@ -336,10 +350,12 @@ def test_bad_input_is_one_line_on_standard_error(
     assert says in error(capsys, *arguments)
 
 
-def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--no-such-option", "--colum", "--col=review", "--thr"])
+def test_a_wrong_option_exits_with_2(capsys: pytest.CaptureFixture[str], option: str) -> None:
     with pytest.raises(SystemExit) as exit_:
-        main(["classify", "--no-such-option"])
+        main(["classify", option, "1"])
     assert exit_.value.code == 2
+    assert f"there is no option {option.partition('=')[0]}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])

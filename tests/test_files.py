@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -323,7 +324,7 @@ def test_rows_that_do_not_fit_the_table_begun_are_bad_rows(
         ("in.csv", b"", {}, "first line should name the columns"),
         ("in.csv", b"text,text\n", {}, "2 columns 'text'"),
         ("in.csv", b"\xff\n", {}, "line 1: not utf-8"),
-        ("in.csv", b"text,label\ngood,1\n", {}, "has a column 'label' already; give the new ones a prefix"),
+        ("in.csv", b"text,label\ngood,1\n", {}, "has a column 'label' already; give the new ones a `prefix`"),
         ("in.txt", b"good\n", {"column": "review"}, "no column 'review'; it has text"),
         ("in.parquet", b"PAR1", {}, "cannot be read as Parquet"),
         ("in.xlsx", b"", {}, "cannot read files of this suffix; known are .csv"),
@@ -373,8 +374,14 @@ def test_what_another_job_has_left_is_not_continued(
         write(source, ["bad"] * 9)
     else:
         task = npdistil.pipeline("text-classification", task.model, long_text="error")
-    with pytest.raises(InputError, match=f"are of another {change}; delete them to start from the beginning"):
+    what = "another input" if change == "input" else r"other settings \(`long_text`\)"
+    names = (
+        r"out\.jsonl\.partial, out\.jsonl\.errors\.partial and out\.jsonl\.journal, which an interrupted run has left,"
+    )
+    with pytest.raises(InputError, match=f"{names} are of {what}; delete them to start from the beginning"):
         annotate_file(task, source, out)
+    with pytest.raises(InputError, match=r" other options \(`prefix`, `on_error`\); delete"):
+        annotate_file(task, source, out, prefix="p_", on_error="null")
     for name in beside(out):
         (tmp_path / name).unlink()
     assert annotate_file(task, source, out).rows == 9
@@ -575,7 +582,12 @@ def test_the_command_classifies_a_file_and_says_how_it_went(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--input", "a.csv"], "--input goes with --output"),
+        (["--input", "a.csv"], "npdistil: error: --output is missing; - is standard output\n"),
+        (["--input", "", "--output", "a.csv"], "npdistil: error: --input is empty; expected the name of a file\n"),
+        (["--input", "-", "--output", "-"], "has no suffix that says the format; --input-format does, as csv\n"),
+        (["--input", "a.b", "--output", "a.csv"], "; --input-format says what has another name\n"),
+        (["--input", "a.csv", "--output", "a.b"], "; --output-format says what has another name\n"),
+        (["--input", "a.csv", "--output", "b.csv", "--delimiter", "ab"], "error: --delimiter is 'ab'; expected one"),
         (["--output", "a.csv"], "--output: only with --input"),
         (["--on-error", "skip", "text"], "--on-error: only with --input"),
         (["--input", "a.csv", "--output", "b.csv", "text"], "without texts"),
@@ -589,7 +601,48 @@ def test_options_of_files_go_together_or_are_refused(
     assert says in capsys.readouterr().err
 
 
-def test_ctrl_c_says_that_the_run_can_go_on(tmp_path: Path, make: Make) -> None:
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"id;text\n1;good\n", "it has id;text; --delimiter says what stands between cells, where it is ';'"),
+        (b"text,label\ngood,x\n", "has a column 'label' already; give the new ones a --prefix"),
+        (
+            b"text\ncaf\xe9\n",
+            "line 2: not utf-8: .* --encoding names another; --on-error skip goes on without such rows",
+        ),
+        (b"id,text\n1,good\n2\n", "line 3: 1 field for 2 columns; --on-error skip goes on without such rows"),
+    ],
+)
+def test_an_error_names_the_option_that_helps(
+    data: bytes, says: str, tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, model = tmp_path / "in.csv", ["--model", str(make()), "--engine", "numpy"]
+    source.write_bytes(data)
+    assert main(["classify", *model, "--input", str(source), "--output", str(tmp_path / "out.csv")]) == 2
+    assert re.search(says + "\n$", capsys.readouterr().err)
+
+
+def test_of_a_bad_row_it_is_said_how_to_go_on_and_what_is_kept(
+    tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "ROWS", 4)
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("id,text\n" + "1,\n" * 5 + "2\n" + "3,\n")
+    command = ["classify", "--model", str(make()), "--engine", "numpy", "--input", str(source), "--output", str(out)]
+    assert main(command) == 2
+    names = f"{out}.partial, out.csv.errors.partial and out.csv.journal"
+    assert capsys.readouterr().err.endswith(
+        "line 7: 1 field for 2 columns; --on-error skip goes on without such rows; "
+        f"what was finished is kept for that in {names}; delete these if you mend the row\n"
+    )
+    assert main([*command, "--on-error", "null"]) == 2
+    assert "are of other options (--on-error); delete them" in capsys.readouterr().err
+    assert main([*command, "--on-error", "skip"]) == 0
+    assert "6 rows, 4 of them by an earlier run, 6 without a text" in capsys.readouterr().err  # all, not this run's
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_say_that_the_run_can_go_on(tmp_path: Path, make: Make, number: signal.Signals) -> None:
     source = write(tmp_path / "in.txt", [f"{i} {'film ' * 18}" for i in range(60_000)])
     arguments = ["classify", "--model", str(make()), "--engine", "numpy", "--input", str(source)]
     command = [sys.executable, "-m", "npdistil", *arguments, "--output", str(tmp_path / "out.csv")]
@@ -604,11 +657,23 @@ def test_ctrl_c_says_that_the_run_can_go_on(tmp_path: Path, make: Make) -> None:
     while not journal.exists() or not json.loads(journal.read_bytes().split(b"\n")[-2])["rows"]:
         assert run.poll() is None
         time.sleep(0.01)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(number)
     _, said = run.communicate(timeout=300)
-    assert run.returncode == 130
+    assert run.returncode == 128 + number
     assert said == "stopped; the same command goes on from here\n"
     assert (tmp_path / "out.csv.partial").stat().st_size > 0
+
+
+def test_ctrl_c_says_that_a_run_to_standard_output_begins_anew(
+    tmp_path: Path, make: Make, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("npdistil.files.annotate_file", interrupted)
+    model = ["--model", str(make()), "--engine", "numpy"]
+    assert main(["classify", *model, "--input", str(tmp_path / "in.csv"), "--output", "-"]) == 130
+    assert capsys.readouterr().err == "stopped; the same command starts from the beginning\n"
 
 
 # Many files.

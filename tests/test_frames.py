@@ -158,7 +158,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (
         pd.DataFrame({"text": ["x"], "label": ["y"]}),
         {},
-        "the frame has a column 'label' already; give the new ones a prefix",
+        "the frame has a column 'label' already; give the new ones a `prefix`",
     ),
     (pd.Series(["x"], name="label"), {}, "the frame has a column 'label' already"),
     (pd.DataFrame({"text": ["x", 5]}), {}, "row 1: its text is a int, not a text"),

@@ -44,6 +44,7 @@ def test_without_standard_error_nothing_else_is_printed_on_standard_output(tmp_p
         assert (done.returncode, done.stdout.partition(" ")[0]) == (code, out)
 
 
+# Sends `number` to itself when `module` is imported.
 INTERRUPTED = """
 import os, runpy, signal, sys
 
@@ -51,9 +52,9 @@ class Finder:
     def find_spec(self, name, *_):
         if name.endswith(wanted) and not sent:
             sent.append(name)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
-wanted, sent = sys.argv.pop(1), []
+wanted, number, sent = sys.argv.pop(1), int(sys.argv.pop(1)), []
 sys.meta_path.insert(0, Finder())
 runpy.run_module("npdistil", run_name="__main__", alter_sys=True)
 """
@@ -66,25 +67,41 @@ runpy.run_module("npdistil", run_name="__main__", alter_sys=True)
         *("safetensors", "tokenizers", "tokenizers.tokenizers", "npdistil.compiled.kernels", "ctypes"),
     ],
 )
-def test_ctrl_c_while_a_module_is_imported_ends_with_130_and_no_word(module: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_while_a_module_is_imported_ends_it_without_a_word(module: str, number: int) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, module, "classify", "good"],
+        [sys.executable, "-c", INTERRUPTED, module, str(int(number)), "classify", "good"],
         capture_output=True,
         timeout=120,
         check=False,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", b"")
 
 
-def test_ctrl_c_that_is_ignored_stays_ignored() -> None:
+def test_sigterm_ends_process_1_too() -> None:
+    """As the first of a container, for which the system does nothing of itself."""
+    as_process_1 = ["unshare", "--pid", "--fork"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*as_process_1, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("needs unshare, and the right to make a namespace of processes")
+    number = str(int(signal.SIGTERM))
+    command = [*as_process_1, sys.executable, "-c", INTERRUPTED, "numpy", number, "classify", "good"]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_ignored(number: int) -> None:
     """As `nohup`, and a shell without job control for what it runs in the background, have it."""
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, "numpy", "classify", "--engine", "numpy", "good"],
+        [sys.executable, "-c", INTERRUPTED, "numpy", str(int(number)), "classify", "--engine", "numpy", "good"],
         capture_output=True,
         timeout=120,
         check=False,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN),
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"POSITIVE")

@@ -46,7 +46,9 @@ def test_python_examples_print_what_the_page_says(page: Path, tmp_path: Path, mo
     assert not report, "".join(report)
 
 
-@pytest.mark.parametrize("page", [README, ROOT / "docs" / "first-steps.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [README, *(ROOT / "docs" / name for name in ("first-steps.md", "files.md"))], ids=lambda page: page.name
+)
 def test_console_examples_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
     """One after the other, as somebody who reads it types them."""
     text = "".join(block for language, block in blocks(page) if language == "console")
@@ -59,13 +61,14 @@ def test_console_examples_print_what_the_page_says(page: Path, tmp_path: Path) -
             continue
         done = subprocess.run(
             ["sh", "-c", f"{npdistil}\n{command}"],
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # as a terminal shows both
             text=True,
             timeout=300,
             check=False,
             cwd=tmp_path,
         )
-        assert done.returncode == 0, f"$ {command}\n{done.stderr}"
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}"
         expected = re.escape(shown).replace(re.escape("..."), ".*")
         assert re.fullmatch(expected, done.stdout), f"$ {command}\n{done.stdout}\nthe page says:\n{shown}"
         ran += 1

@@ -61,7 +61,7 @@ def counted(steps: list[Step]) -> str:
 
 
 def table(*arguments: str) -> str:
-    """What the architecture page shows."""
+    """How many functions, and those of the way, by file."""
     before, way = walk(*arguments)
     lines = [f"before the first text: {counted(before)}", f"a text's way: {counted(way)}"]
     last = ""

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
@@ -14,7 +15,8 @@ from difflib import get_close_matches
 from .. import __version__
 from ..errors import InputError, NpdistilError
 
-FAILED, INTERRUPTED = 2, 130
+FAILED = 2
+SIGPIPE = 13  # of every system that has it
 COMMANDS = {  # name -> the module here that has its options and runs it, and what it does
     "classify": ("task", "label texts, or lines on standard input"),
     "ner": ("task", "find names and other entities: class, word, score, first and last character"),
@@ -35,7 +37,9 @@ FILE_NAME = re.compile(r"\S+\.(csv|tsv|jsonl?|txt|parquet)(\.gz|\.zst)?", re.IGN
 
 
 def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = lambda: None) -> int:
-    """Run one command; returns the exit code: 0, 2 for any error, 130 after Ctrl-C.
+    """Run one command; returns the exit code: 0, 2 for any error, and 128 and its number after a signal.
+
+    That is 130 after Ctrl-C, 143 after SIGTERM, and 141, as of other programs, where nobody reads the output any more.
 
     Args:
         arguments: by default those of the process.
@@ -44,6 +48,7 @@ def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = l
     # OpenBLAS makes threads when NumPy is imported, which costs a short command a tenth of its time; both engines have
     # threads of their own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    options = argparse.Namespace()
     try:
         options = _parsed([*(sys.argv[1:] if arguments is None else arguments)])
         if sys.stdout is None:
@@ -56,13 +61,13 @@ def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = l
         started()
         options.run(options)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return 128 + (stop.args[0] if stop.args and isinstance(stop.args[0], int) else signal.SIGINT)
     except BrokenPipeError:  # the reader has seen enough, as `head` does
         _discard_output()
-        return FAILED
+        return 128 + SIGPIPE
     except (NpdistilError, OSError, MemoryError, ImportError) as error:
-        say("error", _reason(error))
+        say("error", _with_options(_reason(error), options))
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -81,7 +86,20 @@ def _reason(error: BaseException) -> str:
         while cause.__cause__:
             cause = cause.__cause__
         return f"a module cannot be imported: {cause}"
+    if isinstance(error, OSError) and error.strerror:  # without the number
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def _with_options(reason: str, options: argparse.Namespace) -> str:
+    """An error in words of the command line: a setting that it begins with, or has in backquotes, is an option."""
+
+    def option(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        given = next((each for each in (name, f"no_{name}") if each in vars(options)), None)
+        return f"--{given.replace('_', '-')}" if given else found[0]
+
+    return re.sub(r"^(\w+)(?= is )|`(\w+)`", option, reason)
 
 
 def say(kind: str, text: str) -> None:
@@ -160,6 +178,7 @@ def parsers(chosen: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentPars
     parser = argparse.ArgumentParser(
         prog="npdistil",
         description="DistilBERT inference on a CPU: text in, labels out.",
+        allow_abbrev=False,  # a slip is an error, and what it was short for may change
         epilog='examples:\n  npdistil classify "I like you. I love you."\n  npdistil classify --help',
         formatter_class=formatter,
     )
@@ -167,7 +186,8 @@ def parsers(chosen: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentPars
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     found = parser
     for name, (module, about) in COMMANDS.items():
-        command = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        description = f"{about[0].upper()}{about[1:]}."
+        command = commands.add_parser(name, help=about, description=description, allow_abbrev=False)
         if name == chosen:
             found, command.formatter_class = command, formatter
             importlib.import_module(f".{module}", __name__).add_options(command, name)

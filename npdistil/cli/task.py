@@ -48,7 +48,7 @@ COMMANDS = {
             "npdistil classify --top-k 0 --format json 'Not bad at all.'",
             "npdistil classify --format jsonl < reviews.txt > labels.jsonl",
             "npdistil classify --model ./my-distilbert 'one text' 'another'",
-            "npdistil classify --input reviews.csv --column review --output scored.parquet",
+            "npdistil classify --input reviews.csv --column review --output scored.csv",
         ),
     ),
     "ner": Command(
@@ -215,14 +215,17 @@ def _check_file_options(options: argparse.Namespace) -> None:
     given += ["no_header"] * options.no_header
     if options.input is None and given:
         raise InputError(f"{', '.join('--' + name.replace('_', '-') for name in given)}: only with --input")
-    if options.input is not None and (options.text or options.format or options.output is None):
-        raise InputError(
-            "--input goes with --output, and without texts and --format; a pattern that means many files needs quotes"
-        )
+    if options.input is not None and (options.text or options.format):
+        raise InputError("--input goes without texts and --format; a pattern that means many files needs quotes")
+    if options.input is not None and options.output is None:
+        raise InputError("--output is missing; - is standard output")
+    if empty := [name for name in ("input", "output") if getattr(options, name) == ""]:
+        raise InputError(f"--{empty[0]} is empty; expected the name of a file")
 
 
 def _annotate_file(pipe: Pipeline, options: argparse.Namespace) -> None:
     from ..files import annotate_file
+    from ..files.run import BadRowError
 
     # Arrow reads it when it is imported; its own allocator would keep 20 MB more of what was freed.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -235,14 +238,28 @@ def _annotate_file(pipe: Pipeline, options: argparse.Namespace) -> None:
         with _file_progress() as progress:
             done = annotate_file(pipe, options.input, options.output, progress=progress, **given)
     except KeyboardInterrupt:
-        if "-" not in (options.input, options.output):
-            what = "the same command goes on from here" if _is_begun(options.output) else "nothing was finished yet"
-            print(f"stopped; {what}", file=sys.stderr)
+        what = "the same command starts from the beginning"
+        if _is_begun(options.output):
+            what = "the same command goes on from here"
+            if options.input == "-":
+                what = f"what was finished is of no use, as standard input is gone; delete {_left(options.output)}"
+        print(f"stopped; {what}", file=sys.stderr)
         raise
+    except BadRowError as error:
+        what = ""
+        if _is_begun(options.output):
+            what = f"; what was finished is kept for that in {_left(options.output)}; delete these if you mend the row"
+            if options.input == "-":
+                what = f"; delete {_left(options.output)} before"
+        raise InputError(f"{error}{what}") from None
     except OSError as error:
         if "-" in (options.input, options.output):
             raise
-        reason = f"{error.filename or options.output}: {error.strerror or error}"
+        name, reason = str(error.filename or options.output), error.strerror or str(error)
+        if name.startswith(options.output) and name != options.input:
+            reason = f"{options.output} cannot be written: {reason}" + f" ({name})" * (name != options.output)
+        else:
+            reason = f"{name}: {reason}"
         what = "; when that is mended, the same command goes on from here" * _is_begun(options.output)
         raise OSError(error.errno, reason + what) from None
     rate = (done.rows + done.bad - done.resumed) / (time.perf_counter() - start)
@@ -264,8 +281,17 @@ def _is_begun(output: str) -> bool:
     """Whether there is a journal, from which a run goes on."""
     from ..files.journal import journal_of
 
+    if output == "-":
+        return False
     target = Path(output)
     return any(target.rglob("*.journal")) if target.is_dir() else journal_of(target).exists()
+
+
+def _left(output: str) -> str:
+    """The files that an interrupted run has left."""
+    from ..files.journal import left
+
+    return f"{output}/**/*.partial and *.journal" if Path(output).is_dir() else left(Path(output))
 
 
 @contextmanager

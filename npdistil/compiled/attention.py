@@ -49,11 +49,12 @@ def attention(
                 workspace.head_context_stride,
                 length,
             )
+        # The softmax's division: here, because what comes out is narrower than the scores.
         for row in range(rows):
-            share = broadcast(np.float32(1) / get_float(workspace.sums + row * 4))
+            inverse = broadcast(np.float32(1) / get_float(workspace.sums + row * 4))
             x, out = workspace.head_context + row * workspace.head_context_stride, context + (first + row) * stride
             for column in range(0, size, LANES):
-                y = load(x + column * 4) * share
+                y = load(x + column * 4) * inverse
                 if size - column >= LANES:
                     store(out + column * 4, y)
                 else:  # the lanes after it belong to the next head

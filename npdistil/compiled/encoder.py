@@ -50,8 +50,8 @@ class CompiledEncoder:
         loaded = kernels()
         self.isa = loaded.isa
         self.int8 = "weight_scale" in params["layer"][0]["ffn"]["lin1"]
-        self.chunk = max(1, min(CHUNK_ROWS, max_tokens // threads))
-        capacity = max(config.max_position_embeddings, self.chunk, TOGETHER)
+        self.chunk_rows = max(1, min(CHUNK_ROWS, max_tokens // threads))
+        capacity = max(config.max_position_embeddings, self.chunk_rows, TOGETHER)
         self._kept: list[Array] = []  # arrays whose addresses the kernels have
         self._model = self._prepared(params)
         self._positions = len(params["embeddings"]["position_embeddings"]["weight"])
@@ -62,7 +62,7 @@ class CompiledEncoder:
         self._capacity, self._most_kept = capacity, threads
         self._workspace = workspace_layout(config, self.isa, self.int8, capacity, chunk_stages)
         products = config.n_layers * config.dim * (4 * config.dim + 2 * config.hidden_dim)  # for each token
-        self.at_once = self.threads * max(2 * self.chunk, CALL_PRODUCTS // products)
+        self.at_once = self.threads * max(2 * self.chunk_rows, CALL_PRODUCTS // products)
         self._heads: dict[tuple[int, int], tuple[Array, Array, Params]] = {}
         # Those that no call is using. A helper may leave a call after the next one has begun.
         self._pool = deque(self._workspaces() for _ in range(min(2, threads)))
@@ -71,7 +71,7 @@ class CompiledEncoder:
     def on_one_thread(self) -> "CompiledEncoder":
         """As `Encoder.on_one_thread`; workspaces are its own."""
         one = copy(self)
-        one.threads, one.chunk, one._pool = 1, min(CHUNK_ROWS, self._capacity), deque()
+        one.threads, one.chunk_rows, one._pool = 1, min(CHUNK_ROWS, self._capacity), deque()
         return one
 
     def _workspaces(self) -> PooledWorkspaces:
@@ -150,9 +150,9 @@ class CompiledEncoder:
         if not len(output_rows):
             return out
         output_bounds = np.searchsorted(output_rows, bounds)
-        chunks, n_parallel = self._chunks(bounds, output_bounds)
+        chunks, n_unshared = self._chunks(bounds, output_bounds)
         call = self._model.copy()
-        call["n_chunks"], call["n_parallel"] = len(chunks), n_parallel
+        call["n_chunks"], call["n_unshared"] = len(chunks), n_unshared
         arrays = {
             "ids": ids,
             "position_ids": positions,
@@ -162,14 +162,14 @@ class CompiledEncoder:
             "chunks": chunks,
             "out": out,
         }
-        self._do(call, arrays, stages=1 + (len(chunks) - n_parallel) * int(call["chunk_stages"]))
+        self._do(call, arrays, stages=1 + (len(chunks) - n_unshared) * int(call["chunk_stages"]))
         return out
 
     def _chunks(self, bounds: Array, output_bounds: Array) -> tuple[Array, int]:
         """What is done at a time, layout.CHUNK [chunks], and how many of these are left to one thread each."""
         total, threads = int(bounds[-1]), self.threads
-        size = self.chunk if total > self.chunk * threads else max(TOGETHER, -(-total // threads))
-        stops = [*_stops(bounds, min(size, self.chunk))]
+        size = self.chunk_rows if total > self.chunk_rows * threads else max(TOGETHER, -(-total // threads))
+        stops = [*_stops(bounds, min(size, self.chunk_rows))]
         chunks = np.zeros(len(stops), layout.CHUNK)
         chunks["stop"] = stops
         chunks["start"][1:] = chunks["stop"][:-1]
@@ -191,7 +191,7 @@ class CompiledEncoder:
         out = np.empty((len(x), lin["start"].size), np.float32)  # whole vectors
         if not x.size:
             return np.broadcast_to(bias, (len(x), len(bias))).copy()
-        call = self._model.copy()
+        call = self._model.copy()  # of the model a LINEAR reads `int8` alone, for tiles, and a float32 layer uses none
         call["function"], call["rows"], call["out_stride"] = layout.LINEAR, len(x), out.strides[0]
         call["linear_layer"] = tuple(v.ctypes.data if isinstance(v, np.ndarray) else v for v in lin.values())
         call["operand"] = x.ctypes.data, x.strides[0], 0

@@ -80,7 +80,10 @@ def normalise_rows(call: Any, norm: Any, x: int, rows: int, operand: Any, first:
 
 @kernel
 def attend(call: Any, workspace: Any, own: Any, chunk: Any, pruned: int, stage: int) -> None:
-    """Attention of the chunk's texts, an item for each head: q, k, v -> context; `pruned` as in `encoder_layer`."""
+    """Attention of the chunk's texts, an item for each head of each text: q, k, v -> context.
+
+    `pruned` as in `encoder_layer`.
+    """
     size = call.dim // call.n_heads
     for item in shared(stage, (chunk.stop - chunk.start) * call.n_heads):
         text, column = chunk.start + item // call.n_heads, item % call.n_heads * size * 4
@@ -212,14 +215,14 @@ def encode_chunks(call: Any, rank: int) -> None:
     """The forward of a batch. Thread 0 returns when it is done."""
     own = workspace_at(call.workspaces + rank * WORKSPACE_SIZE)
     shared_workspace, stage = workspace_at(call.workspaces), call.counters + STAGE
-    for i in range(call.n_parallel, call.n_chunks):
+    for i in range(call.n_unshared, call.n_chunks):
         encode(call, shared_workspace, own, chunk_at(call.chunks + i * CHUNK_SIZE), call.threads, stage)
         stage += call.chunk_stages * STAGE
-    for i in claimed(call.counters, call.n_parallel):
+    for i in claimed(call.counters, call.n_unshared):
         reset(own.counters, call.chunk_stages)
         encode(call, own, own, chunk_at(call.chunks + i * CHUNK_SIZE), 1, own.counters)
     if rank == 0:
-        wait(call.counters, call.n_parallel)
+        wait(call.counters, call.n_unshared)
 
 
 @kernel

@@ -37,7 +37,7 @@ class Kernels:
 
     Attributes:
         isa: it says how weights are packed.
-        run: calls leave the GIL to others.
+        run: without the GIL, which ctypes releases around a foreign function, be it of a file or of numba's.
         origin: "installed", "jit" or "checked".
         refused: why a better instruction set that the processor has is not used, or nothing.
     """

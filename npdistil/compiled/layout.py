@@ -141,7 +141,7 @@ CALL = record(
     # the work
     "chunks",
     "n_chunks",
-    "n_parallel",  # as many of them, the first ones, are done by one thread each
+    "n_unshared",  # as many of them, the first ones, are taken whole by one thread each; all work on each of the others
     "chunk_stages",
     "layer_stages",
     "block_rows",  # of a row block: as many go through a feed-forward layer at a time

@@ -48,7 +48,7 @@ def wait(stage: int, items: int) -> None:
         turns += 1
         if turns % TURNS == 0:
             now = nanoseconds()
-            if turns == TURNS:
+            if turns == TURNS:  # time counts from the first look on, so a short wait never asks what time it is
                 start = now
             waited = now - start
 

@@ -5,7 +5,9 @@ The references refuse every address outside the arrays given to `allow`, so a fo
 address arithmetic.
 
 A target with narrower registers splits a vector without changing any lane, and sums over lanes follow one fixed
-tree: results do not depend on the target.
+tree: results do not depend on the target. Nor do they on the compiler: `a * b + c` is rounded twice, for no operation
+has a flag (`contract`, `fast`) with which LLVM may fuse two, and only `fma` asks for that; quotients and square roots
+are the nearest float32, as IEEE 754 says.
 """
 
 import contextlib
@@ -52,7 +54,7 @@ def kernel(function: Function) -> Function:
     """
     if not COMPILED:
         return function
-    compiled: Function = njit(error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    compiled: Function = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     return compiled
 
 

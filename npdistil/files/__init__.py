@@ -13,44 +13,29 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
 
-from .. import atomic
 from ..errors import InputError
 from ..pipelines import Pipeline
 from ..settings import check, choice, shown, string
-from . import many
+from . import places
 from .formats import format_of, reader_of, writer_of
 from .frames import annotate_batches
-from .journal import beside, journal_of
+from .journal import journal_of
 from .rows import Options
 from .run import Answers, Progress, Run, Summary
 
 __all__ = ["Summary", "annotate_batches", "annotate_file"]
 
-ON_ERROR = ("stop", "skip", "null")
 
-
-class Plan(NamedTuple):
-    """What is read and written, and how; None: the standard streams."""
-
-    path: Path | None
-    out: Path | None
-    reading: Options
-    writing: Options
-
-
-# What a setting other than its default is of use for, and what to say where it is of none.
+# Settings: how a file must be read or written for them to be of use, and what to say where it is not.
 OF_USE: dict[str, tuple[Callable[[Options, Options], bool], str]] = {
     "delimiter": (
-        lambda reading, writing: (
-            reading.format == "csv" or (writing.format == "csv" and writing.delimiter == reading.delimiter)
-        ),
+        lambda r, w: r.format == "csv" or (w.format == "csv" and w.delimiter == r.delimiter),
         "only CSV has one, and .tsv is written with tabs",
     ),
-    "header": (lambda reading, writing: "csv" in (reading.format, writing.format), "only CSV can be without"),
-    "encoding": (lambda reading, _: reading.format != "parquet", "Parquet says itself how its texts are encoded"),
-    "prefix": (lambda _, writing: writing.format != "txt", "plain text has no names of columns"),
+    "header": (lambda r, w: "csv" in (r.format, w.format), "only CSV can be without"),
+    "encoding": (lambda r, w: r.format != "parquet", "Parquet says itself how its texts are encoded"),
+    "prefix": (lambda r, w: w.format != "txt", "plain text has no names of columns"),
 }
 
 
@@ -116,10 +101,10 @@ def annotate_file(
         >>> Path("labels.jsonl").read_text().splitlines()[0]
         '{"text": "A joy.", "label": "POSITIVE", "score": 0.9...}'
     """
-    check("on_error", choice(*ON_ERROR), on_error)
-    for name, path in (("source", source), ("target", target)):
-        if not isinstance(path, str | os.PathLike) or not str(path) or "\0" in str(path):
-            raise InputError(f"{name} is {shown(path)}; expected a path")
+    check("on_error", choice("stop", "skip", "null"), on_error)
+    for name, place in (("source", source), ("target", target)):
+        if not isinstance(place, str | os.PathLike) or not str(place) or "\0" in str(place):
+            raise InputError(f"{name} is {shown(place)}; expected a path")
     for name, value in (("prefix", prefix), ("delimiter", delimiter), ("encoding", encoding)):
         check(name, string(), value, None)
     if encoding is not None:
@@ -131,26 +116,28 @@ def annotate_file(
         raise InputError(f"delimiter is {delimiter!r:.80}; expected one character, and no quote")
     answers = Answers(pipe, prefix)
 
-    def planned(path: Path | None, out: Path | None, written: str | None) -> Plan:
+    def planned(
+        path: Path | None, out: Path | None, written: str | None
+    ) -> tuple[Path | None, Path | None, Options, Options]:
         given = format_of(path, input_format, "read")
         taken = given if out is None and written is None else format_of(out, written, "write")
         reading = Options(*given[:2], delimiter or given[2], column, answers.added, header, encoding)
         tab = taken[2] if taken[2] == "\t" else delimiter or ","
-        return Plan(path, out, reading, replace(reading, format=taken[0], compression=taken[1], delimiter=tab))
+        return path, out, reading, replace(reading, format=taken[0], compression=taken[1], delimiter=tab)
 
     read, out = os.fspath(source), None if os.fspath(target) == "-" else Path(target)
-    if several := many.is_many(read):
+    if several := places.is_many(read):
         if out is None:
             raise InputError(f"{read} may be many files, whose outputs go into a directory; name one")
-        paths = many.pairs(read, out, output_format)
+        paths = places.pairs(read, out, output_format)
         plans = [planned(*each, output_format or input_format) for each in paths]
     else:
         plans = [planned(None if read == "-" else Path(read), out, output_format)]
     chosen = {"delimiter": delimiter, "header": not header, "encoding": encoding, "prefix": prefix}
     for name, (of_use, why) in OF_USE.items():
-        if chosen[name] and not any(of_use(plan.reading, plan.writing) for plan in plans):
+        if chosen[name] and not any(of_use(*how) for _, _, *how in plans):
             raise InputError(f"{name} is of no use from {source} to {target}: {why}")
-    sizes = [plan.path.stat().st_size for plan in plans if plan.path] if several else []
+    sizes = [path.stat().st_size for path, *_ in plans if path] if several else []
     done: list[Summary] = []
 
     def so_far(read: int, total: int, texts: int) -> None:
@@ -159,33 +146,16 @@ def annotate_file(
             begun = sum(sizes[: len(done)]) + sizes[len(done)] * read // max(1, total)
             progress(begun, sum(sizes), texts)
 
-    for plan in plans:
-        done.append(_annotate(answers, plan, on_error, so_far if several else progress, one_of_many=several))  # noqa: PERF401 - `so_far` looks
-    for plan in plans if several else ():
-        if plan.out:
-            journal_of(plan.out).unlink(missing_ok=True)
+    for path, out, reading, writing in plans:
+        places.check_place(path, out, one_of_many=several)
+        if out is None and writing.format == "parquet":
+            raise InputError("Parquet cannot be written to standard output; give a file")
+        with ExitStack() as files:
+            reader = reader_of(path, reading, files)
+            answers.check_free(reader.columns or (), reader.name)
+            run = Run(answers, reader, writer_of(reader, writing), on_error)
+            done.append(run.into(out, so_far if several else progress, one_of_many=several))
+    for _, made, *_ in plans:
+        if made and several:
+            journal_of(made).unlink(missing_ok=True)
     return Summary(*(sum(getattr(each, field.name) for each in done) for field in fields(Summary)))
-
-
-def _annotate(answers: Answers, plan: Plan, on_error: str, progress: Progress | None, *, one_of_many: bool) -> Summary:
-    path, out, reading, writing = plan
-    if path is not None and not path.is_file():
-        raise InputError(f"{path} is not a file")
-    if out is None and writing.format == "parquet":
-        raise InputError("Parquet cannot be written to standard output; give a file")
-    if out is not None and out.exists() and not out.is_file():  # a device or a pipe would be replaced too
-        raise InputError(f"{out} is {'a directory' if out.is_dir() else 'no file'}; expected the name of a file")
-    if path and out:
-        for each in [out, *beside(out)]:
-            if path.resolve() == each.resolve() or (each.exists() and path.samefile(each)):
-                why = "" if each == out else " and would be written beside the output"
-                raise InputError(f"{each} is the input{why}; choose another name for the output")
-        if one_of_many:
-            atomic.directory(out.parent)
-    if out and not out.parent.is_dir():
-        raise InputError(f"{out} cannot be written: {out.parent} is not a directory")
-    with ExitStack() as files:
-        reader = reader_of(path, reading, files)
-        answers.check_free(reader.columns or (), reader.name)
-        run = Run(answers, reader, writer_of(reader, writing), on_error)
-        return run.into(out, progress, one_of_many=one_of_many)

@@ -97,7 +97,6 @@ class Parquet(Reader):
         self.total: int = self.file.metadata.num_rows
 
     def windows(self, place: int, line: int) -> Iterator[list[Row]]:
-        """As `Reader.windows`."""
         metadata = self.file.metadata
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         first = begin = 0
@@ -126,7 +125,6 @@ class Parquet(Reader):
         return [Row(i, text, error, (n := start + i + 1, n), n) for i, (text, error) in enumerate(texts)]
 
     def json(self, row: Row) -> dict[str, str]:
-        """As `Reader.json`."""
         self.values = self.values or [*map(_values, self.table.columns)]
         found = [column[row.value] for column in self.values]
         if wrong := next((each for each in found if isinstance(each, ValueError)), None):
@@ -229,8 +227,7 @@ class ParquetWriter:
         return InputError(f"{self.reader.name} cannot become Parquet: {error}; write JSON lines")
 
     def header(self) -> bytes:
-        """As `TextWriter.header`."""
-        return self._stream([])
+        return b""  # a stream of Arrow has its own
 
     def _fitting(self, row: Row) -> Any:
         values = exact(self.reader.json(row))
@@ -244,7 +241,6 @@ class ParquetWriter:
         return values
 
     def encode(self, rows: Sequence[Any], added: Sequence[dict[str, Any]]) -> Any:
-        """As `TextWriter.encode`."""
         arrow = pyarrow()[0]
         if isinstance(self.reader, Parquet):
             runs = [[i for _, i in run] for _, run in groupby(enumerate(rows), lambda each: each[1] - each[0])]
@@ -252,22 +248,15 @@ class ParquetWriter:
         else:
             columns = columns_of(self.kinds, rows)
         columns = [*columns, *columns_of(self.options.added, added)]
+        data = arrow.BufferOutputStream()
         try:
-            return self._stream([arrow.Table.from_arrays(columns, schema=self.schema)])
+            with arrow.ipc.new_stream(data, self.schema) as stream:
+                stream.write_table(arrow.Table.from_arrays(columns, schema=self.schema))
         except arrow.ArrowInvalid as error:  # nested too deep, which only rows show
             raise self._refused(error) from None
-
-    def _stream(self, tables: list[Any]) -> Any:
-        """Bytes, as Arrow holds them: no copy."""
-        arrow = pyarrow()[0]
-        data = arrow.BufferOutputStream()
-        with arrow.ipc.new_stream(data, self.schema) as stream:
-            for table in tables:
-                stream.write_table(table)
-        return data.getvalue()
+        return data.getvalue()  # as Arrow holds it: no copy
 
     def finish(self, partial: Path, target: Path) -> None:
-        """As `TextWriter.finish`."""
         arrow, parquet = pyarrow()
         beside = target.with_name(target.name + ".new")
         try:

@@ -18,11 +18,11 @@ LABELS = ({"label": "string", "score": "float"},)  # the type of several labels
 def format_of(path: Path | None, given: str | None, verb: str) -> tuple[str, str, str]:
     """Format, compression and delimiter: as they are given, or by the name of what one will "read" or "write"."""
     if given is None and path is None:
-        raise InputError('"-" has no suffix that says the format; give it, for example input_format="csv"')
+        raise InputError('"-" has no suffix that says the format; `input_format` does, as csv')
     stem, suffix, compression = _split(f".{given}" if given else path.name if path else "")
     if not suffix or (compression and suffix == "parquet") or (given and stem):
         what = "of this suffix" if given or suffix or "." in stem else "without a suffix"
-        option = f"; {'input' if verb == 'read' else 'output'}_format says what has another name" * (not given)
+        option = f"; `{'input' if verb == 'read' else 'output'}_format` says what has another name" * (not given)
         raise InputError(
             f"{given or path}: cannot {verb} files {what}; known are .{', .'.join(FORMATS)}, and but for the "
             f"last the same with .gz or .zst{option}"
@@ -49,8 +49,15 @@ def reader_of(path: Path | None, options: Options, files: ExitStack) -> Reader:
     if isinstance(reader, Parquet):
         check_text_column(reader.schema, options.column, reader.name)
     elif reader.columns is not None:
-        check_column(reader.columns, options.column, reader.name)
+        check_column(reader.columns, options.column, reader.name, _other_delimiter(reader))
     return reader
+
+
+def _other_delimiter(reader: Reader) -> str:
+    """What to say where a column's name looks like several."""
+    names = "".join(reader.columns or ()) if isinstance(reader, Csv) else ""
+    other = next((each for each in ";\t|," if each in names), "")
+    return f"; `delimiter` says what stands between cells, where it is {other!r}" * bool(other)
 
 
 def writer_of(reader: Reader, options: Options) -> TextWriter | ParquetWriter:

@@ -29,6 +29,15 @@ def beside(target: Path) -> list[Path]:
     return [journal_of(target), *(target.with_name(target.name + suffix) for suffix in suffixes)]
 
 
+def left(target: Path) -> str:
+    """Names of the files that an interrupted run has left beside its output."""
+    journal, partial, bad, *_ = beside(target)
+    first, *more = [each for each in (partial, bad, journal) if each.exists()]
+    return " and ".join(
+        [", ".join([str(first), *(each.name for each in more[:-1])]), *(each.name for each in more[-1:])]
+    )
+
+
 def where(line: int, last_line: int) -> str:
     """A row's lines."""
     return f"line {line}" if line == last_line else f"lines {line} to {last_line}"
@@ -44,6 +53,7 @@ class State:
     bad: int = 0
     bytes: int = 0  # of OUTPUT.partial
     error_bytes: int = 0
+    empty: int = 0  # rows without a text
     finishing: bool = False  # all rows are written; files are being moved to their names
 
 
@@ -52,12 +62,6 @@ class Output:
 
     def __init__(self, name: str) -> None:
         self.name, self.state = name, State()
-
-    def __enter__(self) -> "Output":
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Nothing stays open."""
 
     def add(self, rows: bytes, report: Report, count: int, place: int, line: int) -> None:
         """Write some rows, which are so many and end at a place and a line, and the report on bad ones."""
@@ -88,7 +92,7 @@ class PartialOutput(Output):
     def __enter__(self) -> "PartialOutput":
         with self.files:
             self.rows_file = self._locked()
-            leftover = f"{self.partial} and {self.journal.name}, which an interrupted run has left,"
+            leftover = f"{left(self.target)}, which an interrupted run has left,"
             if self.journal.exists():
                 self._resume(leftover)
             elif os.fstat(self.rows_file.fileno()).st_size:
@@ -129,10 +133,12 @@ class PartialOutput(Output):
             depended_on, self.state = dict(json.loads(lines[0])), State(**json.loads(lines[-1]))
         except (ValueError, TypeError, IndexError) as error:
             raise InputError(f"{self.journal} is not a journal of this program: {error}") from None
-        if changed := [name for name, value in self.depends_on.items() if depended_on.get(name) != value]:
-            raise InputError(
-                f"{leftover} are of another {' and '.join(changed)}; delete them to start from the beginning"
-            )
+        if changed := [
+            _other(name, depended_on.get(name), value)
+            for name, value in self.depends_on.items()
+            if depended_on.get(name) != value
+        ]:
+            raise InputError(f"{leftover} are of {' and '.join(changed)}; delete them to start from the beginning")
 
     def add(self, rows: bytes, report: Report, count: int, place: int, line: int) -> None:
         """As `Output.add`; then the journal, when all is on the disk."""
@@ -175,6 +181,15 @@ class PartialOutput(Output):
                 if os.path.samestat(path.stat(), stat_of):  # or another run has put its own there
                     path.unlink()
         self.files.close()  # the lock is held until here
+
+
+def _other(name: str, before: Any, now: Any) -> str:
+    """What a run depends on and is not as it was: of settings, which."""
+    if not isinstance(now, dict):
+        return f"another {name}"
+    before = before if isinstance(before, dict) else {}
+    names = [f"`{each}`" for each in {**before, **now} if before.get(each) != now.get(each)]
+    return f"other {name} ({', '.join(names)})"
 
 
 def _line(value: dict[str, Any]) -> bytes:

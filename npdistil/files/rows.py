@@ -80,10 +80,11 @@ def missing_column(column: str, columns: Iterable[Any]) -> str:
     return f"no column {column!r}; it has {', '.join(map(str, columns)):.200}"
 
 
-def check_column(columns: Iterable[Any], column: str, name: str) -> None:
-    """InputError unless there is one column of that name."""
+def check_column(columns: Iterable[Any], column: str, name: str, advice: str = "") -> None:
+    """InputError unless there is one column of that name; where there is none, with advice."""
     if (count := [*columns].count(column)) != 1:
-        raise InputError(f"{name} has {f'{count} columns {column!r}' if count else missing_column(column, columns)}")
+        what = f"{count} columns {column!r}" if count else missing_column(column, columns) + advice
+        raise InputError(f"{name} has {what}")
 
 
 def pyarrow() -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from .text import TextWriter
 REMEMBERED, SHORT = 30_000, 500  # answers kept for texts that come again, of texts of at most so many characters
 
 Progress = Callable[[int, int, int], None]  # read so far and in all, in bytes (Parquet: rows); texts of this run
+
+
+class BadRowError(InputError):
+    """A row that cannot be read or answered, where that stops the run."""
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Answers:
     """Texts -> the new columns' values, and what is wrong with a text; each that is remembered is computed once."""
 
     def __init__(self, pipe: Pipeline, prefix: str) -> None:
-        self.pipe, task = pipe, pipe.processor
+        self.pipe, self.prefix, task = pipe, prefix, pipe.processor
         if not task.added_columns:
             raise InputError(
                 f"the task is {type(task).__name__}, as it is set; rows take text classification, token "
@@ -87,7 +92,7 @@ class Answers:
     def check_free(self, columns: Iterable[Any], name: str) -> None:
         """InputError where there is a column of a new one's name."""
         if taken := [each for each in columns if each in self.added]:
-            raise InputError(f"{name} has a column {taken[0]!r} already; give the new ones a prefix")
+            raise InputError(f"{name} has a column {taken[0]!r} already; give the new ones a `prefix`")
 
     def _compute(self, texts: list[str]) -> list[tuple[dict[str, Any], str]]:
         try:
@@ -105,16 +110,15 @@ class Run:
 
     def __init__(self, answers: Answers, reader: Reader, writer: ParquetWriter | TextWriter, on_error: str) -> None:
         self.answers, self.reader, self.writer, self.on_error = answers, reader, writer, on_error
-        self.empty = 0
+        self.empty = 0  # rows without a text
 
     def into(self, out: Path | None, progress: Progress | None, *, one_of_many: bool) -> Summary:
         """All of it into a file, or to standard output."""
         reader, before = self.reader, _state_of(self.reader.path)
-        with PartialOutput(out, self._depends_on(), one_of_many) if out else Output(reader.name) as output:
+        with PartialOutput(out, self._depends_on(), one_of_many) if out else nullcontext(Output(reader.name)) as output:
             done = output.state
-            resumed = done.rows + done.bad
-            if not (done.bytes or done.finishing):
-                output.add(self.writer.header(), [], 0, done.place, done.line)
+            resumed, self.empty = done.rows + done.bad, done.empty
+            header = b"" if done.bytes or done.finishing else self.writer.header()
             read = None if resumed else 0  # so far
             for window in () if done.finishing else reader.windows(done.place, done.line):
                 begun = reader.read if read is None else read  # nobody counted what an earlier run has read
@@ -123,9 +127,14 @@ class Run:
                     if progress:
                         progress(int(begun + (reader.read - begun) * part), reader.total, texts)
 
-                output.add(*self._answered(window, told), window[-1].place, window[-1].lines[1])
+                rows, report, count = self._answered(window, told)
+                done.empty = self.empty
+                output.add(header + rows if header else rows, report, count, window[-1].place, window[-1].lines[1])
+                header = b""
                 told(1, self.answers.texts)
                 read = reader.read
+            if header:  # and no row
+                output.add(header, [], 0, done.place, done.line)
             if _state_of(reader.path) != before:
                 raise InputError(f"{reader.path} has changed while it was read; run this again when it is whole")
             output.finish(self.writer.finish)
@@ -147,7 +156,8 @@ class Run:
         errors = [error or problem for error, problem in zip(errors, problems, strict=True)]
         bad = [i for i, error in enumerate(errors) if error]
         if bad and self.on_error == "stop":
-            raise InputError(f"{self.reader.name}, {where(*window[bad[0]].lines)}: {errors[bad[0]]}")
+            place = f"{self.reader.name}, {where(*window[bad[0]].lines)}"
+            raise BadRowError(f"{place}: {errors[bad[0]]}; `on_error` skip goes on without such rows")
         kept = [i for i, error in enumerate(errors) if not error or (self.on_error == "null" and rows[i] is not None)]
         self.empty += sum(not errors[i] and is_empty(texts[i] or "") for i in kept)
         report = [{"line": window[i].lines[0], "last_line": window[i].lines[1], "error": errors[i]} for i in bad]
@@ -159,13 +169,19 @@ class Run:
         pipe, options, path = self.answers.pipe, self.reader.options, self.reader.path
         given = {name: value for name, value in vars(pipe.processor.settings).items() if value is not UNSET}
         settings = {name: repr(value) for name, value in given.items() if name != "batch_size"}
-        read = [options.column, options.added, options.delimiter, options.header, options.encoding]
+        rows = {name: getattr(options, name) for name in ("column", "delimiter", "header", "encoding")}
+        written = self.writer.options
+        rows |= {"prefix": self.answers.prefix, "on_error": self.on_error == "null"}
+        rows |= {"input_format": options.format + options.compression}
+        rows |= {"output_format": written.format + written.compression}
         return {
             # What came from standard input is gone; no other run can go on.
             "input": [str(path.resolve()), _digest(path)] if path else os.urandom(16).hex(),
             "model": pipe.model.checkpoint.fingerprint,
             "engine": [pipe.model.engine, pipe.model.precision],
-            "settings": [pipe.task, settings, read, self.on_error == "null"],
+            "task": pipe.task,
+            "settings": settings,
+            "options": rows,
         }
 
 

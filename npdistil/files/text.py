@@ -12,6 +12,7 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,10 @@ class TextReader(Reader):
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
-                self.error = self.error or f"not {self.encoding}: {error.reason} at byte {error.start} of the line"
+                what = (
+                    f"not {self.encoding}: {error.reason} at byte {error.start} of the line; `encoding` names another"
+                )
+                self.error = self.error or what
                 line = raw.decode("utf-8", "replace")
             yield line
 
@@ -107,7 +111,6 @@ class TextReader(Reader):
         """Those from a place on."""
 
     def windows(self, place: int, line: int) -> Iterator[list[Row]]:
-        """As `Reader.windows`."""
         window: list[Row] = []
         size = 0
         try:
@@ -133,13 +136,11 @@ class Plain(TextReader):
     columns = ("text",)
 
     def rows(self, place: int) -> Iterator[Row]:
-        """As `TextReader.rows`."""
         for line in self.lines:
             text = line.removesuffix("\n").removesuffix("\r")
             yield self.row(text, text)
 
     def json(self, row: Row) -> dict[str, str]:
-        """As `Reader.json`."""
         return {"text": dumps(row.value)}
 
 
@@ -149,7 +150,6 @@ class Csv(TextReader):
     columns: Sequence[str]
 
     def start(self) -> None:
-        """As `TextReader.start`."""
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # the whole process's; Python has no other
         self.table = csv.reader(self.lines, strict=True, delimiter=self.options.delimiter)
         fields, error = self._fields()
@@ -169,7 +169,6 @@ class Csv(TextReader):
             return [], f"not CSV: {str(error).partition(' - ')[0]}"
 
     def rows(self, place: int) -> Iterator[Row]:
-        """As `TextReader.rows`."""
         column = [*self.columns].index(self.options.column)
         if not (place or self.options.header):
             yield self.first._replace(text=self.first.value[column])
@@ -178,13 +177,12 @@ class Csv(TextReader):
             if fields is None:
                 return
             if fields and len(fields) != len(self.columns):
-                error = f"{len(fields)} fields for {len(self.columns)} columns"
+                error = f"{len(fields)} field{'s' * (len(fields) != 1)} for {len(self.columns)} columns"
             row = self.row(fields, fields[column] if fields and not error else None, error)
             if fields or error:  # and no blank line
                 yield row
 
     def json(self, row: Row) -> dict[str, str]:
-        """As `Reader.json`."""
         return {name: dumps(value) for name, value in zip(self.columns, row.value, strict=True)}
 
     def appended(self, row: Row, added: dict[str, Any]) -> bytes:
@@ -220,7 +218,6 @@ class Json(TextReader):
     """One JSON object a line."""
 
     def rows(self, place: int) -> Iterator[Row]:
-        """As `TextReader.rows`."""
         column, key = self.options.column, dumps(self.options.column)
         for line in self.lines:
             if not line.strip():
@@ -241,7 +238,7 @@ class Json(TextReader):
                 elif column not in values:
                     error = missing_column(column, values)
                 elif taken := [name for name in self.options.added if name in values]:
-                    error = f"it has {taken[0]!r} already; give the new ones a prefix"
+                    error = f"it has {taken[0]!r} already; give the new ones a `prefix`"
             except (ValueError, RecursionError) as problem:  # a UnicodeEncodeError is a ValueError
                 error = f"not JSON: {problem}"
             yield self.row(line, text, error)
@@ -270,8 +267,11 @@ class Json(TextReader):
         return body[:-1] + f", {_members(added)}}}".encode() + end
 
 
+_key = lru_cache(dumps)  # a file's new columns are few
+
+
 def _members(values: dict[str, Any]) -> str:
-    return ", ".join([f"{dumps(name)}: {dumps(value)}" for name, value in values.items()])
+    return ", ".join([f"{_key(name)}: {dumps(value)}" for name, value in values.items()])
 
 
 def _is_twice(column: str, line: str, values: dict[str, Any]) -> bool:

@@ -166,8 +166,9 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
 
     def added_values(self, answer: Answer | list[Answer]) -> list[Any]:
         labels = answer if isinstance(answer, list) else [answer]
-        values: list[Any] = [[{name: each[name] for name in self.columns} for each in labels]]
-        if not self.several:
+        if self.several:
+            values: list[Any] = [[{name: each[name] for name in self.columns} for each in labels]]
+        else:
             values = [labels[0]["label"], labels[0]["score"]]
         return [*values, any("truncated" in each for each in labels)] if self._says_cuts else values
 

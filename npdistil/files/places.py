@@ -1,8 +1,9 @@
-"""Directories and patterns: which files they mean, and where the output of each lies."""
+"""Where files lie: which ones directories and patterns mean, where the output of each goes, and where none may go."""
 
 import glob
 from pathlib import Path
 
+from .. import atomic
 from ..errors import InputError
 from .formats import renamed
 from .journal import beside
@@ -52,6 +53,23 @@ def pairs(source: str, target: Path, output_format: str | None) -> list[tuple[Pa
                 raise InputError(f"{each} would be written for {written[each]} and for {path}")
             written[each] = path
     return [*zip(inputs, outputs, strict=True)]
+
+
+def check_place(path: Path | None, out: Path | None, *, one_of_many: bool) -> None:
+    """InputError where an input cannot be read, or an output not be written without harm to something else."""
+    if path and not path.is_file():
+        raise InputError(f"{path} is not a file")
+    if out and out.exists() and not out.is_file():  # a device or a pipe would be replaced too
+        raise InputError(f"{out} is {'a directory' if out.is_dir() else 'no file'}; expected the name of a file")
+    if path and out:
+        for each in [out, *beside(out)]:
+            if path.resolve() == each.resolve() or (each.exists() and path.samefile(each)):
+                why = "" if each == out else " and would be written beside the output"
+                raise InputError(f"{each} is the input{why}; choose another name for the output")
+    if out and one_of_many:
+        atomic.directory(out.parent)
+    if out and not out.parent.is_dir():
+        raise InputError(f"{out} cannot be written: {out.parent} is not a directory")
 
 
 def _below(directory: Path) -> list[Path]:
