@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from .distilbert.encoder import Array
+from .distilbert.heads import log
 from .errors import InputError, MissingExtraError
 from .model import Model, load
 from .pipelines import EmbeddingPipeline
@@ -310,7 +311,7 @@ class Classifier(Estimator):
         Raises:
             InputError: as `predict_proba`.
         """
-        values = np.log(np.maximum(self.predict_proba(texts), np.finfo(np.float64).tiny))
+        values = log(np.maximum(self.predict_proba(texts), np.finfo(np.float64).tiny))
         return values[:, 1] - values[:, 0] if values.shape[1] == 2 else values
 
     def predict(self, texts: Any) -> Array:

@@ -235,7 +235,7 @@ def test_a_classifier_answers_as_the_model_in_the_order_of_names(three: npdistil
     assert len({*classifier.predict(TEXTS).tolist()}) > 1
     scores = classifier.decision_function(TEXTS)
     assert scores.shape == (6, 3)
-    assert np.array_equal(scores, np.log(probabilities))
+    np.testing.assert_allclose(scores, np.log(probabilities), rtol=0, atol=1e-15)
 
 
 def test_two_classes_have_one_score(small: npdistil.Model) -> None:

@@ -610,7 +610,7 @@ def test_options_of_files_go_together_or_are_refused(
             b"text\ncaf\xe9\n",
             "line 2: not utf-8: .* --encoding names another; --on-error skip goes on without such rows",
         ),
-        (b"id,text\n1,good\n2\n", "line 3: 1 fields for 2 columns; --on-error skip goes on without such rows"),
+        (b"id,text\n1,good\n2\n", "line 3: 1 field for 2 columns; --on-error skip goes on without such rows"),
     ],
 )
 def test_an_error_names_the_option_that_helps(
@@ -632,7 +632,7 @@ def test_of_a_bad_row_it_is_said_how_to_go_on_and_what_is_kept(
     assert main(command) == 2
     names = f"{out}.partial, out.csv.errors.partial and out.csv.journal"
     assert capsys.readouterr().err.endswith(
-        "line 7: 1 fields for 2 columns; --on-error skip goes on without such rows; "
+        "line 7: 1 field for 2 columns; --on-error skip goes on without such rows; "
         f"what was finished is kept for that in {names}; delete these if you mend the row\n"
     )
     assert main([*command, "--on-error", "null"]) == 2

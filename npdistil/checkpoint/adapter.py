@@ -68,7 +68,10 @@ class Adapter:
             return self.replaced[name]
         if name in self.low_rank:
             b, a = self.low_rank[name]
-            return weight.astype(np.float32, copy=False) + b @ a
+            product = np.zeros(weight.shape, np.float32)
+            for column, row in zip(b.T, a, strict=True):  # a BLAS adds up in an order that depends on the processor
+                product += np.outer(column, row)
+            return weight.astype(np.float32, copy=False) + product
         return weight
 
 

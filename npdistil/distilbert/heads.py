@@ -11,9 +11,31 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .encoder import ACTIVATIONS, EPSILON, Array, Params, layer_norm, linear, relu, sigmoid, softmax
+from .encoder import (
+    ACTIVATIONS,
+    EPSILON,
+    LOG2_HIGH,
+    LOG2_LOW,
+    Array,
+    Params,
+    layer_norm,
+    linear,
+    relu,
+    sigmoid,
+    softmax,
+    tanh,
+)
 
 Linear: TypeAlias = Callable[..., Array]  # (x [M, in], weight [out, in], bias [out]) -> [M, out]
+
+
+def activated(function: Callable[[Array], Array], x: Array) -> Array:  # [...] -> [...]
+    """A function of x, worked out in float64: so it has the same bits on every processor, see `exp`.
+
+    >>> activated(relu, np.array([-1.0, 2.0], np.float32))
+    array([0., 2.], dtype=float32)
+    """
+    return function(x.astype(np.float64)).astype(x.dtype)
 
 
 def sequence_classification(
@@ -28,7 +50,7 @@ def sequence_classification(
     >>> sequence_classification(np.array([[3.0, -1.0]]), pre_classifier=same, classifier=same)
     array([[3., 0.]])
     """
-    return linear(ACTIVATIONS[pooler](linear(first, **pre_classifier)), **classifier)
+    return linear(activated(ACTIVATIONS[pooler], linear(first, **pre_classifier)), **classifier)
 
 
 def multiple_choice(
@@ -82,7 +104,8 @@ def masked_lm(
     >>> masked_lm(np.array([[1.0, 3.0]]), same, unit, same, activation="relu")
     array([[-1.,  1.]])
     """
-    x = layer_norm(ACTIVATIONS[activation](linear(hidden, **vocab_transform)), **vocab_layer_norm, eps=eps)
+    x = activated(ACTIVATIONS[activation], linear(hidden, **vocab_transform))
+    x = layer_norm(x, **vocab_layer_norm, eps=eps)
     return linear(x, **vocab_projector)
 
 
@@ -97,6 +120,22 @@ def scores(logits: Array, function: str) -> Array:  # [B, C] -> [B, C]
     """
     logits = logits.astype(np.float64)
     return {"none": lambda x: x, "sigmoid": sigmoid, "softmax": softmax}[function](logits)
+
+
+def log(x: Array) -> Array:  # [...] -> [...]
+    """The natural logarithm of x > 0, in float64 to the last place or the one before.
+
+    >>> log(np.array([1.0, 10.0]))
+    array([0.        , 2.30258509])
+    """
+    part, twos = np.frexp(x)
+    small = part < 0.5**0.5
+    part, twos = np.where(small, 2 * part, part), twos - small
+    ratio = (part - 1) / (part + 1)  # log(part) = 2 artanh(ratio)
+    square, series = ratio * ratio, np.zeros_like(ratio)
+    for n in range(23, 0, -2):
+        series = series * square + 2 / n
+    return twos * LOG2_HIGH + (ratio * series + twos * LOG2_LOW)
 
 
 def best_first(scores: Array) -> list[int]:  # [C] -> C numbers
@@ -140,13 +179,13 @@ def unit(x: Array) -> Array:  # [D] -> [D]
     >>> unit(np.array([3.0, 4.0]))
     array([0.6, 0.8])
     """
-    return x / np.maximum(np.linalg.norm(x), np.asarray(1e-12, x.dtype))
+    return x / np.maximum(np.sqrt((x * x).sum()), np.asarray(1e-12, x.dtype))
 
 
 # torch's names of what a Dense module of sentence-transformers may end with.
 DENSE_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "Identity": lambda x: x,
-    "Tanh": np.tanh,
+    "Tanh": tanh,
     "ReLU": relu,
     "GELU": ACTIVATIONS["gelu"],
     "SiLU": ACTIVATIONS["silu"],
@@ -162,8 +201,8 @@ def dense(
     >>> dense(np.array([1.0, -3.0]), "ReLU", weight=np.eye(2))
     array([1., 0.])
     """
-    out = DENSE_ACTIVATIONS[activation](weight @ x + bias)
-    return out if shortcut is None else out + shortcut @ x
+    out = activated(DENSE_ACTIVATIONS[activation], (weight * x).sum(axis=1) + bias)  # a BLAS adds up in its own order
+    return out if shortcut is None else out + (shortcut * x).sum(axis=1)
 
 
 # Architecture in config.json -> the head's linear layers: name -> (out, in), in letters of encoder.py.

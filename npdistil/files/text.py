@@ -177,7 +177,7 @@ class Csv(TextReader):
             if fields is None:
                 return
             if fields and len(fields) != len(self.columns):
-                error = f"{len(fields)} fields for {len(self.columns)} columns"
+                error = f"{len(fields)} field{'s' * (len(fields) != 1)} for {len(self.columns)} columns"
             row = self.row(fields, fields[column] if fields and not error else None, error)
             if fields or error:  # and no blank line
                 yield row

@@ -401,7 +401,7 @@ class Service:
         how = read_fields(SIMILARITY, parameters or {})
         texts = [inputs["source_sentence"], *inputs["sentences"]]
         (source, *others), _ = await self._vectors(texts, normalize=True, **how)
-        return np.array(others) @ source
+        return (np.array(others) * source).sum(axis=1)
 
     async def openai(
         self, encoding_format: str = "float", dimensions: int | None = None, **given: Any

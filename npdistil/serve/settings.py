@@ -50,6 +50,6 @@ class Settings(Record):
                 raise InputError(f"allow_origin is {each!r:.80}; expected * or an origin such as https://example.org")
         if self.max_queue_tokens < self.max_request_tokens:
             raise InputError(
-                f"max_queue_tokens is {self.max_queue_tokens}; expected at least max_request_tokens, "
+                f"max_queue_tokens is {self.max_queue_tokens}; expected at least `max_request_tokens`, "
                 f"{self.max_request_tokens}, or a request of that size could never be taken"
             )

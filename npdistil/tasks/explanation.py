@@ -15,8 +15,8 @@ from tokenizers import Encoding
 
 from ..batch import Inputs, Outputs
 from ..checkpoint.config import Config
-from ..distilbert.encoder import Array
-from ..distilbert.heads import best_first, scores
+from ..distilbert.encoder import Array, exp
+from ..distilbert.heads import best_first, log, scores
 from ..errors import InputError
 from ..notebook import coloured
 from ..settings import check, choice, setting, string, whole
@@ -242,9 +242,10 @@ def log_odds(logits: Array, label: int, config: Config) -> Array:  # [B, C] -> [
     """log(p / (1 - p)) of the label's score; where scores are logits, the logits."""
     if config.function != "softmax":
         return logits[:, label]
+    logits = logits.astype(np.float64)
     others = np.delete(logits, label, axis=1)
     most = others.max(axis=1)
-    return logits[:, label] - most - np.log(np.exp(others - most[:, None]).sum(axis=1))
+    return logits[:, label] - most - log(exp(others - most[:, None]).sum(axis=1))
 
 
 def words_of(text: str, encoding: Encoding) -> list[tuple[int, int, list[int]]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..batch import Inputs, Outputs
-from ..distilbert.encoder import softmax
+from ..distilbert.heads import scores
 from ..errors import InputError
 from ..results import Filled
 from ..settings import one_or_several, setting, split_at_commas, whole
@@ -100,7 +100,7 @@ class FillMask(Task[FillMaskSettings]):
         inputs = outputs.inputs
         for ids, masks, (logits,) in zip(inputs.token_ids, inputs.rows or (), outputs.by_item(), strict=True):
             filled = []
-            for place, row in zip(masks, softmax(logits)[:, self.candidates], strict=True):
+            for place, row in zip(masks, scores(logits, "softmax").astype(np.float32)[:, self.candidates], strict=True):
                 best = np.argsort(-row, kind="stable")[: self.settings.top_k]
                 filled.append(
                     [self._answer(ids, place, int(self.candidates[i]), row[i], len(masks) == 1) for i in best]

@@ -8,7 +8,8 @@ import numpy as np
 from tokenizers import Encoding
 
 from ..batch import Inputs, Outputs
-from ..distilbert.encoder import Array, softmax
+from ..distilbert.encoder import Array
+from ..distilbert.heads import scores
 from ..settings import check, choice, flag, setting, string, strings, whole
 from ..text import Part, default_stride, laid_out, parts, tokenize, tokenize_words
 from .base import Task, TaskSettings
@@ -101,7 +102,7 @@ class TokenClassification(Task[TokenClassificationSettings]):
         special, ids, words = encoding.special_tokens_mask, encoding.ids, encoding.tokens
         for part, logits in zip(cut, windows, strict=True):
             tokens = []
-            for i, row in zip(part.positions, softmax(logits), strict=True):
+            for i, row in zip(part.positions, scores(logits, "softmax").astype(np.float32), strict=True):
                 if special[i]:
                     continue
                 (start, end), word = offsets[i], words[i]

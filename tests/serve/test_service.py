@@ -445,15 +445,18 @@ def test_the_requests_of_those_who_come_from_text_embeddings_inference_are_answe
 
 REFUSED = [
     (["--host", "256.1.1.1"], "cannot listen on 256.1.1.1"),
-    (["--host", ""], "host is empty"),
+    (["--host", ""], "--host is empty"),
     (["--port", "99999"], "expected 0 to 65535"),
     (["--token-file", "/nonexistent"], "the token cannot be read"),
     (["--allow-origin", "a.example"], "expected * or an origin such as https://example.org"),
     (["--allow-origin", "https://a.example/page"], "expected * or an origin"),
-    (["--max-connections", "0"], "max_connections is 0"),
-    (["--max-batch-tokens", "0"], "max_batch_tokens is 0"),
-    (["--timeout", "nan"], "timeout is nan"),
-    (["--max-queue-tokens", "5", "--max-request-tokens", "6"], "max_queue_tokens"),
+    (["--max-connections", "0"], "--max-connections is 0"),
+    (["--max-batch-tokens", "0"], "--max-batch-tokens is 0"),
+    (["--timeout", "nan"], "--timeout is nan"),
+    (
+        ["--max-queue-tokens", "5", "--max-request-tokens", "6"],
+        "--max-queue-tokens is 5; expected at least --max-request-tokens, 6",
+    ),
     (["--model", "/nonexistent"], "/nonexistent"),
 ]
 TOKENS = ["", " ", "two words", "caf\u00e9"]  # in the environment
