@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import report
 import tables
 from matplotlib.axes import Axes
@@ -61,7 +62,7 @@ def is_ours(name: str) -> bool:
     return name.startswith("npdistil")
 
 
-def where(result: dict[str, Any]) -> str:
+def where(result: Mapping[str, Any]) -> str:
     """What was measured on, and when."""
     described = result["machine"]
     return f"{result['threads']} threads of {described['cpu']}, {described['date'][:10]}"
@@ -204,17 +205,24 @@ def scatter(result: dict[str, Any], model: str, against: str) -> Figure:
             markersize=10 if is_ours(name) else 7,
             alpha=0.6 if "numpy" in name else 1,
         )
-    axes.margins(0.12, 0.12)
+    axes.margins(0.12, 0.12 if against == "memory" else 0.25)
     _log(axes, "xy" if against == "memory" else "x")
     better = "lower right is better" if against == "memory" else "upper right is better"
     axes.set_title(f"{TITLES[model]} ({better})\n{where(result)}")
     axes.set_xlabel("SST-2 texts a second, strings to labels")
-    axes.set_ylabel("peak memory of the process, MB" if against == "memory" else "accuracy on SST-2 dev, %")
+    axes.set_ylabel("peak memory of the process, MB" if against == "memory" else _accuracy(measured))
     for precision, marker in MARKERS.items():
         axes.plot([], [], marker, color="#777777", label=precision)
     axes.legend(loc="best", title="precision", alignment="left")
     _label_points(figure, axes, points)
     return figure
+
+
+def _accuracy(measured: Mapping[str, Any]) -> str:
+    """What the axis is of, and what of its height may be chance."""
+    count, share = measured["sst2"]["texts"], measured["checks"]["npdistil int8"]["accuracy"]
+    error = 100 * report.standard_error(share, count)
+    return f"accuracy on SST-2 dev, %\n{count} sentences: one is {100 / count:.2f}, a standard error {error:.1f}"
 
 
 def ladder(result: dict[str, Any]) -> Figure:
@@ -247,12 +255,12 @@ def ladder(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def overview(panels: Sequence[tuple[str, str, list[float]]], narrow: bool = False) -> Figure:
+def overview(panels: Sequence[tuple[str, str, list[float]]], under: str, narrow: bool = False) -> Figure:
     """What decides first, runtime by runtime, for the bundled model; on a ground of any shade, light or dark.
 
-    A narrow one has its panels one below the other.
+    A narrow one has its panels one below the other. `under` says what it was measured on.
     """
-    figure = Figure(figsize=(4.2, 6.4) if narrow else (9.6, 2.5), layout="constrained", facecolor="none")
+    figure = Figure(figsize=(4.2, 6.8) if narrow else (9.6, 2.8), layout="constrained", facecolor="none")
     places = range(len(tables.RUNTIMES))
     shape = (len(panels), 1) if narrow else (1, len(panels))
     for axes, (title, form, values) in zip(figure.subplots(*shape, sharey=True), panels, strict=True):
@@ -270,6 +278,10 @@ def overview(panels: Sequence[tuple[str, str, list[float]]], narrow: bool = Fals
         for i, (name, *_) in enumerate(tables.RUNTIMES):
             axes.annotate(name, (0, i), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=10.5,
                           color=LOUD if i == 0 else QUIET, fontweight="normal" if i else "bold")  # fmt: skip
+    lines = f"Bundled model, int8; transformers float32, and bfloat16 for many.{{}}{under}".format(
+        "\n" if narrow else " "
+    )
+    figure.supxlabel(lines, x=0.01, ha="left", fontsize=8, color=QUIET)
     return figure
 
 
@@ -336,13 +348,15 @@ def _label_points(figure: Figure, axes: Axes, points: dict[str, tuple[float, flo
     radius = 6 * scale
     taken += [mpl.transforms.Bbox.from_extents(*(spot - radius), *(spot + radius)) for spot in spots.values()]
     places = [
-        (side * (9 + 3 * far), up * 6)
-        for far in range(4)
-        for up in (0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6, 8, -8)
+        (side * aside, up * 6)
+        for aside in (9, 12, 15, 18, 2)
+        for up in (0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6, 8, -8, 10, -10, 12, -12)
         for side in (1, -1)
+        if aside > 2 or abs(up) > 1
     ]
-    for name in sorted(points, key=lambda name: -is_ours(name)):
-        for dx, dy in places:
+    for name in sorted(points, key=lambda name: (-is_ours(name), -points[name][0])):
+        # Best where its line crosses nothing either.
+        for crosses, (dx, dy) in ((crosses, place) for crosses in (False, True) for place in places):
             label = axes.annotate(
                 name,
                 points[name],
@@ -353,20 +367,28 @@ def _label_points(figure: Figure, axes: Axes, points: dict[str, tuple[float, flo
                 ha="left" if dx > 0 else "right",
                 color=colour(name),
                 fontweight="bold" if is_ours(name) else "normal",
-                arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.6, "shrinkB": 4}
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": "#aaaaaa",
+                    "linewidth": 0.6,
+                    "shrinkB": 4,
+                    "relpos": (0 if dx > 0 else 1, 0.5),
+                }
                 if abs(dy) > 6 or abs(dx) > 9
                 else None,
             )
             # Of the text alone: the box of an annotation takes in its arrow.
             label.update_positions(canvas.get_renderer())
-            box = mpl.text.Text.get_window_extent(label).expanded(1.02, 1.05)
-            free = not any(box.overlaps(other) for other in taken)
+            box = mpl.text.Text.get_window_extent(label).expanded(1.02, 1.2)
+            end, spot = np.array((box.x0 if dx > 0 else box.x1, (box.y0 + box.y1) / 2)), spots[name]
+            line = [at for at in np.linspace(end, spot, 40)[1:] if np.hypot(*(at - spot)) > 2 * radius]
+            free = not any(box.overlaps(each) or (not crosses and each.count_contains(line)) for each in taken)
             if free and inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1:
-                taken.append(box)
+                taken += [box, *(mpl.transforms.Bbox.from_extents(*(at - 1), *(at + 1)) for at in line)]
                 break
             label.remove()
         else:
-            print(f"no room for the label of {name} in {axes.get_title()!r}")
+            print(f"no room for the label of {name} in {axes.get_title(loc='left')!r}")
 
 
 def pictures(result: dict[str, Any]) -> dict[str, Figure]:
@@ -398,7 +420,10 @@ def main() -> None:
     if all(path.exists() for path in three):
         read = [json.loads(path.read_text(encoding="utf-8")) for path in three]
         panels = tables.overview(*read)
-        figures |= {"overview": overview(panels), "overview-narrow": overview(panels, narrow=True)}
+        figures |= {
+            "overview": overview(panels, where(read[0])),
+            "overview-narrow": overview(panels, where(read[0]), narrow=True),
+        }
         if options.results == HERE / "results":
             page = {"ONNX Runtime": report.against("ONNX Runtime", *read)}
             MOVING.write_text(report.fill(MOVING.read_text(encoding="utf-8"), page), "utf-8")

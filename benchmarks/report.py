@@ -39,9 +39,9 @@ def tokens(name: str) -> str:
     return f"{counted:.0f} tokens"
 
 
-def measured_on(what: str, result: Mapping[str, Any], path: str) -> str:
+def measured_on(what: str, result: Mapping[str, Any], path: str, more: str = "") -> str:
     """The line above a table: what was measured, on what and when; `path` leads from the page to the result."""
-    return filled(f"{what}. {machine.in_short(result['machine'])}: [{Path(path).name}]({path})")
+    return filled(f"{what}. {machine.in_short(result['machine'])}: [{Path(path).name}]({path}){more}")
 
 
 def filled(text: str, indent: str = "") -> str:
@@ -93,7 +93,11 @@ def rounds(measured: dict[str, Any], work: str) -> dict[str, list[float]]:
     if work in ("sst2", "long"):
         found = measured.get(work, {"texts": 0, "seconds": {}})
         return {name: [found["texts"] / s for s in each] for name, each in found["seconds"].items() if each}
-    times = measured.get("latency_us", {}).get(work, {})
+    return medians(measured.get("latency_us", {}).get(work, {}))
+
+
+def medians(times: Mapping[str, list[list[int]]]) -> dict[str, list[float]]:
+    """Milliseconds: each runtime's median in each round, whose own median is what every table and picture shows."""
     return {name: [median(turn) / 1e3 for turn in turns] for name, turns in times.items() if turns}
 
 
@@ -104,8 +108,7 @@ def precision_of(measured: dict[str, Any], name: str) -> str:
 
 def after_pause(latency_us: dict[str, Any], work: str, pause: int) -> dict[str, list[float]]:
     """As `rounds`, of what pauses.py measured."""
-    turns = latency_us.get(work, {}).get(str(pause), {})
-    return {name: [median(turn) / 1e3 for turn in each] for name, each in turns.items() if each}
+    return medians(latency_us.get(work, {}).get(str(pause), {}))
 
 
 def target_rows(measured: dict[str, Any], paused: dict[str, Any], precision: str) -> list[Row]:
@@ -155,6 +158,7 @@ TARGETS_OF = {
     "int8": "int8 against every precision of the others, in memory against ONNX Runtime's int8",
     "float32": "float32 against float32",
 }
+CALLS = {0.9: 10, 0.99: 100}  # percentile -> calls from which on it is shown
 TAILS = ("8", "32", "128", "512")  # tokens of the texts whose slowest calls are shown; all would not fit a page
 
 
@@ -174,8 +178,8 @@ def overview_tables(measured: dict[str, Any]) -> list[Table]:
         found[0][2].append(
             (
                 name,
-                _with_spread(rates.get(name, [])),
-                *([_with_spread(long.get(name, []))] if long else []),
+                with_spread(rates.get(name, [])),
+                *([with_spread(long.get(name, []))] if long else []),
                 f"{memory[name][0]:.0f}" if name in memory else NOTHING,
                 f"{check['agreement']:.1%}",
                 f"{check['accuracy']:.2%}",
@@ -183,13 +187,46 @@ def overview_tables(measured: dict[str, Any]) -> list[Table]:
         )
     times = measured.get("latency_us", {})
     if times:
-        rows = [(name, *(_middle(turns.get(name, [])) for turns in times.values())) for name in names]
+        middles = [medians(turns) for turns in times.values()]
+        rows = [(name, *(short(median(each[name])) if name in each else NOTHING for each in middles)) for name in names]
         found.append(("Milliseconds of one text, ids to logits: the median", ("tokens of the text", *times), rows))
     if some := {length: turns for length, turns in times.items() if length in TAILS}:
         rows = [(name, *(_slowest(turns.get(name, [])) for turns in some.values())) for name in names]
-        what = "Milliseconds of one text, ids to logits: the 90th and the 99th percentile"
+        least = min(sum(map(len, each)) for turns in some.values() for each in turns.values() if each)
+        what = (
+            "Milliseconds of one text, ids to logits: the 90th and the 99th percentile of all calls, of which a cell "
+            f"has {least} at the least; the 90th is left out below {CALLS[0.9]} calls, the 99th below {CALLS[0.99]}"
+        )
         found.append((what, ("tokens of the text", *some), rows))
     return found
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A work of two runtimes: the figures of each round."""
+
+    what: str
+    unit: str
+    ours: list[float]
+    theirs: list[float]
+    more: bool  # is better
+    kind: str = ""  # of the other's int8
+    noise: float = 0.0  # a difference that says nothing, for what was measured once
+
+    def ahead(self, rival: str) -> str:
+        """Who, and by what: the median of the ratios inside rounds; neither, where a difference may be chance."""
+        if max(min(self.ours), min(self.theirs)) <= min(max(self.ours), max(self.theirs)):
+            return "neither"
+        difference = abs(median(self.ours) - median(self.theirs))
+        if difference < self.noise:
+            return "neither"
+        ratio = median(one / other for one, other in zip(self.ours, self.theirs, strict=False))
+        name = "npdistil" if (ratio > 1) is self.more else rival
+        by = f"by {difference:.1f} points" if self.unit == " %" else f"{max(ratio, 1 / ratio):.2f} times"
+        return f"{name}, {by}"
+
+
+ONCE = 0.05  # a difference below this share says nothing of what was measured once
 
 
 def against(rival: str, compared: dict[str, Any], started: dict[str, Any], installed: dict[str, Any]) -> str:
@@ -197,37 +234,42 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
 
     Above it is what it was measured on; links lead from a page of docs/.
     """
-    # What, unit, npdistil's and the other's in each round, whether more is better.
-    rows: list[tuple[str, str, list[float], list[float], bool]] = []
+    rows: list[Beside] = []
     for model, measured in compared["models"].items():
         size = model.replace("-", " ")
+        single = {name: [ways["1"]] for name, ways in measured["batch_search"].items() if "1" in ways}
         for precision in ("int8", "float32"):
             names = [name for name in measured["checks"] if name.startswith(f"{rival} {precision}")]
             for work, what, unit in (
                 ("sst2", f"sentences of {tokens('SST-2 dev')}", "/s"),
+                ("single", "sentences, one string at a time", "/s"),
                 ("long", f"film reviews of {tokens('film reviews')}", "/s"),
                 *((n, f"one text of {n} tokens", " ms") for n in ("8", "32", "128", "512")),
                 ("memory", "peak memory", " MB"),
             ):
-                figures = rounds(measured, work)
-                ours, others = (
-                    figures.get(f"npdistil {precision}"),
-                    [figures[name] for name in names if name in figures],
-                )
+                figures = single if work == "single" else rounds(measured, work)
+                ours, others = figures.get(f"npdistil {precision}"), [name for name in names if name in figures]
                 if ours and others:
-                    theirs = (max if unit == "/s" else min)(others, key=median)
-                    rows.append((f"{what}, {size}, {precision}", unit, ours, theirs, unit == "/s"))
+                    best = (max if unit == "/s" else min)(others, key=lambda name: median(figures[name]))
+                    noise = 0 if len(ours) > 1 else ONCE * ours[0]
+                    title = f"{what}, {size}, {precision}"
+                    rows.append(Beside(title, unit, ours, figures[best], unit == "/s", _kind(best), noise))
         for precision in ("int8", "float32") if model == "bundled" else ():
-            checks = {name: each["accuracy"] * 100 for name, each in measured["checks"].items() if each["passed"]}
-            best = [each for name, each in checks.items() if name.startswith(f"{rival} {precision}")]
-            if best:  # else none of its labels were good enough to be timed
-                ours = [checks[f"npdistil {precision}"]]
-                rows.append((f"accuracy, {size}, {precision}", " %", ours, [max(best)], True))
+            checks = {name: each["accuracy"] for name, each in measured["checks"].items() if each["passed"]}
+            names = [name for name in checks if name.startswith(f"{rival} {precision}")]
+            if names:  # else none of its labels were good enough to be timed
+                best, right = max(names, key=lambda name: checks[name]), checks[f"npdistil {precision}"]
+                noise = 2 * standard_error(right, measured["sst2"]["texts"])
+                figures = {name: [100 * share] for name, share in checks.items()}
+                ours, theirs = figures[f"npdistil {precision}"], figures[best]
+                title = f"accuracy, {size}, {precision}"
+                rows.append(Beside(title, " %", ours, theirs, True, _kind(best), 100 * noise))
     for size in ("full size", "bundled"):
         ours, theirs = (started["commands"][f"{name} int8, {size}"]["seconds"] for name in ("npdistil", rival))
-        rows.append((f"from start to the first label, {size}, int8", " s", ours, theirs, False))
+        title = f"start to the first label, {size}, int8"
+        rows.append(Beside(title, " s", ours, theirs, False, _kind(f"{rival} int8")))
     ours, theirs = ([installed["installed"][name]["bytes"] / 1e6] for name in ("npdistil", rival))
-    rows.append(("installed", " MB", ours, theirs, False))
+    rows.append(Beside("installed", " MB", ours, theirs, False))
     lines = [
         measured_on(what, result, f"../benchmarks/results/{result['benchmark']}.json")
         for what, result in (
@@ -235,31 +277,28 @@ def against(rival: str, compared: dict[str, Any], started: dict[str, Any], insta
         )
     ]  # fmt: skip
     table = markdown(
-        ("", "npdistil", rival, "ahead"),
+        ("", "npdistil", f"{rival} {compared['machine']['versions'][rival.lower().replace(' ', '')]}", "ahead"),
         [
             (
-                what,
-                f"{short(median(ours))}{unit}",
-                f"{short(median(theirs))}{unit}",
-                _ahead(rival, ours, theirs, more, unit),
+                each.what,
+                f"{short(median(each.ours))}{each.unit}",
+                f"{short(median(each.theirs))}{each.unit}{each.kind}",
+                each.ahead(rival),
             )
-            for what, unit, ours, theirs, more in rows
+            for each in rows
         ],
     )
     return "\n\n".join((*lines, table))
 
 
-def _ahead(rival: str, ours: list[float], theirs: list[float], more: bool, unit: str) -> str:
-    """Who, and by what: the median of the ratios inside rounds; neither, where a quarter of these says otherwise."""
-    ratios = [one / other for one, other in zip(ours, theirs, strict=False)]
-    ratio = median(ratios)
-    otherwise = sum((each > 1) != (ratio > 1) for each in ratios) / len(ratios)
-    if otherwise >= 0.25 or f"{median(ours):.3g}" == f"{median(theirs):.3g}":
-        return "neither"
-    name = "npdistil" if (ratio > 1) is more else rival
-    if unit == " %":
-        return f"{name}, by {abs(ours[0] - theirs[0]):.1f} points"
-    return f"{name}, {max(ratio, 1 / ratio):.2f} times"
+def _kind(name: str) -> str:
+    """How ONNX Runtime's weights are scaled in int8; nothing of others."""
+    return "" if "ONNX Runtime int8" not in name else " (channel)" if "channel" in name else " (tensor)"
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share of `count` texts."""
+    return float((share * (1 - share) / count) ** 0.5)
 
 
 def targets(result: dict[str, Any]) -> str:
@@ -310,20 +349,15 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _times(turns: list[list[int]]) -> list[float]:
-    """Milliseconds of all calls."""
-    return [each / 1e3 for turn in turns for each in turn]
-
-
-def _middle(turns: list[list[int]]) -> str:
-    return short(median(_times(turns))) if turns else NOTHING
-
-
 def _slowest(turns: list[list[int]]) -> str:
-    return ", ".join(short(percentile(_times(turns), share)) for share in (0.9, 0.99)) if turns else NOTHING
+    """Of all calls, in milliseconds."""
+    times = [each / 1e3 for turn in turns for each in turn]
+    return (
+        ", ".join(short(percentile(times, share)) for share, least in CALLS.items() if len(times) >= least) or NOTHING
+    )
 
 
-def _with_spread(values: list[float]) -> str:
+def with_spread(values: list[float]) -> str:
     if not values:
         return NOTHING
     spread = f" ±{(max(values) - min(values)) / 2 / median(values):.0%}" if len(values) > 1 else ""

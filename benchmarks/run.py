@@ -1,6 +1,6 @@
 """Everything at once: compare, pauses, start-up, stages, ladder, sizes; then the tables of README.md and the pictures.
 
-    python benchmarks/run.py            # about 45 minutes on two cores; --quick: ten, results not kept
+    python benchmarks/run.py            # --quick: less of everything, results not kept
 
 Needs `pip install ".[bench]"`.
 """
@@ -16,7 +16,7 @@ import machine
 import report
 
 HERE = Path(__file__).resolve().parent
-LADDER_NEEDS = ("numpy", "numba", "llvmlite")
+LADDER_NEEDS = ("npdistil", "numpy", "numba", "llvmlite")
 
 
 def run(script: str, *arguments: str) -> str:

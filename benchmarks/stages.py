@@ -140,7 +140,11 @@ def main() -> None:
         kinds = {"float32": ladder.FLOAT, "int8": ladder.INT8}
         limits = {name: ladder.limit(kind) for name, kind in kinds.items()}
         found[precision] = {"limits": limits} | stages(model, precision, texts, limits, options.rounds)
-    result = {"benchmark": "stages", "machine": machine.describe(("numpy", "numba", "llvmlite")), "stages": found}
+    result = {
+        "benchmark": "stages",
+        "machine": machine.describe(("npdistil", "numpy", "numba", "llvmlite")),
+        "stages": found,
+    }
     if options.out:
         report.write(options.out, result)
     print(report.stages(found))

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import compare
 import isas
 import pauses
 import report
@@ -83,25 +84,29 @@ def _compared(read: Mapping[str, Result]) -> dict[str, str]:
                 for name, each in sorted(measured["threads"].items(), key=lambda item: -item[1][counts[-1]])
             ]
             heads = [f"{n} thread{'s' if n != '1' else ''}, texts/s" for n in counts]
-            what = f"{OF[model]}, texts of SST-2 dev ({report.tokens('SST-2 dev')} a text), strings to labels"
+            count = compare.PLANS[result["plan"]][model].threads
+            what = (
+                f"{OF[model]}, strings to labels: a work of its own, {count} texts of SST-2 dev and the best of two "
+                "turns, so that the figures are not those above"
+            )
             found["threads"] = _under(what, result, report.markdown(("runtime", *heads, "gain"), gains))
     if "full-size" in result["models"]:
         measured = result["models"]["full-size"]
-        parts = [
-            _under(
-                f"{OF['full-size']}, {on}: {what}",
-                result,
-                report.markdown(report.TARGET_HEAD, report.target_rows(measured, paused, precision)),
-            )
-            for precision, what in report.TARGETS_OF.items()
-        ]
+        more = ", after a pause [pauses.json](results/pauses.json)" if paused else ""
+        parts = []
+        for precision, what in report.TARGETS_OF.items():
+            parts.append(report.measured_on(f"{OF['full-size']}, {on}: {what}", result, "results/compare.json", more))
+            parts.append(report.markdown(report.TARGET_HEAD, report.target_rows(measured, paused, precision)))
         found["targets"] = "\n\n".join(parts)
     return found
 
 
 def _paused(read: Mapping[str, Result]) -> dict[str, str]:
     result = read["pauses"]
-    what = f"{OF['full-size']}, {result['threads']} threads: milliseconds of one text, ids to logits"
+    least = min(sum(map(len, turns)) for n in result["latency_us"].values() for names in n.values()
+                for turns in names.values())  # fmt: skip
+    on = f"{OF['full-size']}, {result['threads']} threads"
+    what = f"{on}: milliseconds of one text, ids to logits, {least} calls a cell at the least"
     return {"pauses": _under(what, result, report.markdown(*pauses.table(result["latency_us"])))}
 
 

@@ -93,6 +93,29 @@ def test_work_that_was_not_measured_is_neither_met_nor_missed() -> None:
     assert rows("float32")["512 tokens"] == ("-", "-", "-", "≤ 0.8", "-")
 
 
+def test_neither_is_ahead_where_rounds_overlap_or_a_difference_of_one_run_says_nothing() -> None:
+    def ahead(ours: list[float], theirs: list[float], more: bool = True, noise: float = 0.0, unit: str = "/s") -> str:
+        return report.Beside("", unit, ours, theirs, more, noise=noise).ahead("other")
+
+    assert ahead([4.0, 3.0], [2.0, 1.0]) == "npdistil, 2.50 times"
+    assert ahead([4.0, 3.0], [2.0, 1.0], more=False) == "other, 2.50 times"
+    assert ahead([4.0, 2.0], [2.0, 1.0]) == "neither"
+    assert ahead([102.0], [100.0], noise=5.0) == "neither"
+    assert ahead([110.0], [100.0], noise=5.0) == "npdistil, 1.10 times"
+    assert ahead([91.9], [91.6], noise=1.8, unit=" %") == "neither"
+    assert ahead([91.9], [89.4], noise=1.8, unit=" %") == "npdistil, by 2.5 points"
+
+
+def test_a_percentile_is_shown_where_enough_calls_stand_behind_it() -> None:
+    many = [[1000 * n for n in range(1, 51)]] * 2
+    times = {"8": {"npdistil int8": many, "npdistil float32": [[1000] * 10], "torch float32": [[1000] * 9]}}
+    check = {"passed": True, "agreement": 1, "accuracy": 1, "precision": "int8"}
+    found = {"checks": dict.fromkeys(times["8"], check), "latency_us": times}
+    what, _, rows = report.overview_tables(found)[2]
+    assert [each[1] for each in rows] == ["46.0, 50.0", "1.00", report.NOTHING]
+    assert "of which a cell has 9 at the least" in what
+
+
 def test_the_page_for_those_who_come_from_onnx_runtime_has_the_table_of_the_committed_results() -> None:
     results = Path(report.__file__).parent / "results"
     read = [json.loads((results / f"{name}.json").read_text()) for name in ("compare", "startup", "sizes")]
@@ -262,7 +285,8 @@ def test_an_own_model_is_checked_timed_in_turns_and_measured_in_a_fresh_process(
     found = own.measure(sides, tmp_path, token_ids, texts, threads=2, rounds=2, seconds=0.01, agree=1)
     assert found["checks"] == {NUMPY: {"agreement": 1.0, "largest difference": 0.0}}
     assert found["texts of a turn"] >= own.FEW
-    assert [*found["turns"]] == ["texts a second", "ms, one text"]
+    assert [*found["turns"]] == ["texts a second", own.SINGLY, "ms, one text"]
+    assert [*found["90th percentile"]["ms, one text"]] == [*sides]
     for turns in found["turns"].values():
         assert {title: len(values) for title, values in turns.items()} == dict.fromkeys(sides, 2)
         assert min(min(values) for values in turns.values()) > 0
@@ -286,14 +310,19 @@ def test_an_onnx_file_of_another_model_is_not_timed(
 def test_figures_of_an_own_model_stand_beside_their_ratio_in_the_median_of_the_rounds() -> None:
     head, rows = own.table(
         {
-            "turns": {"texts a second": {"ONNX Runtime": [10.0, 20.0, 10.0], "npdistil int8": [20.0, 30.0, 15.0]}},
+            "turns": {
+                "texts a second": {"ONNX Runtime": [10.0, 20.0, 10.0], "npdistil int8": [20.0, 30.0, 15.0]},
+                "ms, one text": {"ONNX Runtime": [4.0, 4.0], "npdistil int8": [2.0, 2.0]},
+            },
+            "90th percentile": {"ms, one text": {"ONNX Runtime": 6.0, "npdistil int8": 3.0}},
             "peak memory": {"ONNX Runtime": 200e6, "npdistil int8": 100e6},
             "checks": {"npdistil int8": {"agreement": 0.995, "largest difference": 0.0312}},
         }
     )
     assert head == ("", "ONNX Runtime", "npdistil int8")
     assert rows == [
-        ("texts a second", "10.0", "20.0 (1.50)"),
+        ("texts a second", "10.0 ±50%", "20.0 ±38% (1.50)"),
+        ("ms, one text", "4.00 ±0%, p90 6.00", "2.00 ±0%, p90 3.00 (0.50)"),
         ("peak memory, MB", "200", "100 (0.50)"),
         ("labels as ONNX Runtime's", "", "99.5%"),
         ("largest difference of a logit", "", "3.1e-02"),

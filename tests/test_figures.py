@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import data
+import isas
 import report
 import tables
 
@@ -114,6 +115,91 @@ def test_what_is_said_of_many_sentences_is_what_was_measured() -> None:
         f"full size, the fastest of the others {c} and {d}; with the bundled model {e} and {f}, the fastest of the "
         f"others {g} and {h}."
     ) in text("benchmarks/README.md")
+
+
+def test_what_is_said_of_one_text_is_what_was_measured() -> None:
+    behind = set()
+    for model, measured in result("compare")["models"].items():
+        for precision, (length, turns) in (
+            (p, item) for p in ("int8", "float32") for item in measured["latency_us"].items()
+        ):
+            ours = f"npdistil {precision}"
+            rivals = [
+                name
+                for name in turns
+                if "npdistil" not in name and (precision == "int8" or report.precision_of(measured, name) == "float32")
+            ]
+            middle = {name: median(each) for name, each in report.medians(turns).items()}
+            assert middle[ours] < min(middle[name] for name in rivals), (model, precision, length)
+            calls = {name: [each for turn in turns[name] for each in turn] for name in (ours, *rivals)}
+            slow = {
+                name: report.percentile(all_, 0.99) for name, all_ in calls.items() if len(all_) >= report.CALLS[0.99]
+            }
+            if ours in slow and min(slow.values()) < slow[ours]:
+                behind.add((model, precision, length))
+    page = text("benchmarks/README.md")
+    assert behind == {("full-size", "int8", length) for length in ("8", "64", "128", "256")}
+    assert "others are ahead with 8, 64, 128 and 256 tokens in int8 of the full size." in page
+    paused = result("pauses")["latency_us"]
+    for precision in ("int8", "float32"):
+        for lengths in paused.values():
+            for turns in lengths.values():
+                middle = {name: median(each) for name, each in report.medians(turns).items() if precision in name}
+                assert min(middle, key=lambda name: middle[name]) == f"npdistil {precision}"
+    targets = {row[0]: row for row in report.target_rows(result("compare")["models"]["full-size"], paused, "int8")}
+    (ours, theirs), (after, others) = (
+        (row[1].removesuffix(" ms"), row[2].split(" ")[0])
+        for row in (targets["8 tokens"], targets["8 tokens after 20 ms"])
+    )
+    said = f"in {ours} ms, the fastest of the others in {theirs}; after 20 ms in {after}, the others in {others}."
+    assert said in page
+
+
+def test_what_is_said_of_lower_instruction_sets_is_what_was_measured() -> None:
+    ratios = {}
+    for precision, held in result("isas")["seconds"].items():
+        for name, runtimes in held.items():
+            for runtime, works in runtimes.items():
+                for work, seconds in works.items():
+                    ratio = f"{median(seconds) / median(runtimes['npdistil'][work]):.2f}"
+                    if float(ratio) < 1:
+                        ratios[precision, name, runtime, work] = ratio
+    a, b, c = (
+        ratios.pop(("int8", name, runtime, isas.MANY))
+        for name, runtime in (("avx512", "OpenVINO"), ("avx512", "CTranslate2"), ("avx2", "CTranslate2"))
+    )
+    assert not ratios
+    page, log = text("benchmarks/README.md"), text("benchmarks/LOG.md")
+    assert f"OpenVINO takes {a} of npdistil's time and CTranslate2 {b}, held to AVX2 CTranslate2 {c}." in page
+    assert f"OpenVINO takes {a} of the time on AVX-512, CTranslate2 {c} on AVX2" in log
+
+
+def test_what_is_not_reached_has_the_ratios_of_the_table_of_targets() -> None:
+    measured, paused = result("compare")["models"]["full-size"], result("pauses")["latency_us"]
+    log = text("benchmarks/LOG.md").partition("## Not reached")[2]
+    for precision, work, said in (
+        ("float32", "SST-2 dev", "Throughput in float32, full size,"),
+        ("int8", "SST-2 dev", "Throughput in int8, full size,"),
+        ("int8", "512 tokens", "One text of 512 tokens in int8,"),
+    ):
+        (row,) = (row for row in report.target_rows(measured, paused, precision) if row[0] == work)
+        assert row[-1] == "NO"
+        assert f"{said} {row[3].split(' ')[0]} of {row[4][2:]}:" in log
+
+
+def test_a_comparison_takes_as_long_as_the_page_says() -> None:
+    assert f"`compare.py` took {result('compare')['minutes']:.0f} minutes on two cores" in text("benchmarks/README.md")
+
+
+def test_what_872_sentences_can_tell_is_what_the_page_for_those_who_come_from_onnx_runtime_says() -> None:
+    measured = result("compare")["models"]["bundled"]
+    count, share = measured["sst2"]["texts"], measured["checks"]["npdistil int8"]["accuracy"]
+    said = f"two standard errors of {count} sentences, {200 * report.standard_error(share, count):.1f} points"
+    page = text("docs/from-onnx-runtime.md")
+    assert said in page
+    assert f"differs by less than {100 * report.ONCE:.0f} %" in page
+    assert "| float32 | 91.63 %" in text("weights/minilm-l6-sst2/README.md")
+    assert "float32 is what they were made from, with 91.63 %" in page
 
 
 def test_the_size_of_the_bundled_model_is_that_of_its_files() -> None:
