@@ -1,4 +1,4 @@
-"""Where files lie: which ones directories and patterns mean, where the output of each goes, and where none may go."""
+"""Where files lie: which ones a directory or a pattern means, where outputs go, and which places are refused."""
 
 import glob
 from pathlib import Path
