@@ -161,13 +161,22 @@ def kind_of(each: "Field[Any]") -> Kind:
 def check(name: str, kind: Kind, value: Any, *also: Any) -> None:
     """InputError unless `value` is of the kind, or one of `also`."""
     if not kind.takes(value) and not any(value is each for each in also):
-        raise InputError(f"{name} is {shown(value)}; {kind.expected}")
+        raise InputError(f"{spoken(name, '')} is {shown(value)}; {kind.expected}")
 
 
 def check_known(what: str, given: Iterable[str], known: Collection[str], others: str = "") -> None:
     """InputError where a name is given that is not known; `others` says of more that are."""
     if unknown := [name for name in given if name not in known]:
         raise InputError(f"unknown {what}: {', '.join(unknown)}; known are {', '.join(known)}{others}")
+
+
+# What errors call settings, where that is not their name: the command line says here which options they are.
+OPTIONS: Mapping[str, str] = {}
+
+
+def spoken(name: str, mark: str = "`") -> str:
+    """A setting in an error."""
+    return OPTIONS.get(name, f"{mark}{name}{mark}")
 
 
 def shown(value: Any) -> str:

@@ -585,3 +585,15 @@ def test_a_folder_whose_name_is_not_utf8_is_no_trouble(
     shown = output(capsys, command, *arguments[command])
     assert "\\udcff" in shown
     shown.encode("utf-8")
+
+
+@pytest.mark.parametrize("name", ["text", "run", "model", "prefix", "threads", "`model`"])
+def test_words_of_the_user_in_an_error_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["classify", "--input", name, "--input-format", "csv", "--output", "x.csv"]) == 2
+    assert capsys.readouterr().err == f"npdistil: error: {name} is not a file\n"
+    (tmp_path / "a.csv").write_text("a\nx\n")
+    assert main(["classify", "--input", "a.csv", "--column", name, "--output", "x.csv"]) == 2
+    assert f"a.csv has no column '{name}'; it has a\n" in capsys.readouterr().err

@@ -234,3 +234,11 @@ def test_the_linear_operator_of_heads_keeps_rows_apart(
 def test_no_texts_give_no_rows(encoders: dict[str, NumpyEncoder]) -> None:
     for each in encoders.values():
         assert each.encode(np.empty(0, np.int64), np.zeros(1, np.int64)).shape == (0, 36)
+
+
+@pytest.mark.filterwarnings("error")
+def test_exp_and_tanh_of_what_is_beyond_all_numbers_need_no_warning() -> None:
+    ends = np.array([-np.inf, -1e300, 1e300, np.inf])
+    assert encoder.exp(ends).tolist() == [0, 0, np.inf, np.inf]
+    assert encoder.tanh(ends).tolist() == [-1, -1, 1, 1]
+    assert encoder.sigmoid(ends).tolist() == [0, 0, 1, 1]

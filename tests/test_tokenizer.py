@@ -459,3 +459,16 @@ def test_a_named_pipe_in_a_directory_is_refused_and_not_waited_for(tmp_path: Pat
     os.mkfifo(tmp_path / "model" / name)
     with pytest.raises(CheckpointError, match="no regular file"):
         npdistil.load(tmp_path / "model")
+
+
+def test_a_tokenizer_that_was_changed_gives_a_text_the_same_ids_alone_and_in_a_batch(tmp_path: Path) -> None:
+    for change in (
+        lambda tokenizer: tokenizer.add_tokens(["film"]),
+        lambda tokenizer: tokenizer.enable_truncation(4),
+        lambda tokenizer: setattr(tokenizer.normalizer, "lowercase", False),
+    ):
+        model = npdistil.load(tiny.write(tmp_path / "model", max_position_embeddings=24))
+        pipe, texts = npdistil.pipeline("text-classification", model=model), ["A good bad film", "a very good bad film"]
+        pipe(texts)
+        change(model.tokenizer)
+        assert pipe(texts) == [pipe(text)[0] for text in texts]

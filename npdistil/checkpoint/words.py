@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 
-MOST = 2**18  # characters of all words that are remembered, which take some 10 MB
+MOST = 2**18  # characters of all words that are remembered: some 10 MB of words of six, 45 of single ones
 
 
 class Words:
@@ -25,13 +25,25 @@ class Words:
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
         self.size = 0
+        self.made_of = self._state()
         encoding = tokenizer.encode("a")
         first = encoding.special_tokens_mask.index(0)
         inside = tokenizer.encode("a", add_special_tokens=False).ids
         self.before, self.after = encoding.ids[:first], encoding.ids[first + len(inside) :]
 
+    def _state(self) -> tuple[Any, ...]:
+        """What ids depend on and who has the tokenizer may change."""
+        own = self.tokenizer
+        parts = own.normalizer, own.pre_tokenizer, own.post_processor, *own.get_added_tokens_decoder().values()
+        return own.truncation, own.padding, own.get_vocab_size(), *map(repr, parts)
+
     def encodings(self, texts: Sequence[str], encode: Callable[..., Sequence[Encoding]]) -> list[Any]:
-        """`WordIds` of each text; `encode` takes the words that are not known yet, as `Tokenizer.encode_batch` does."""
+        """`WordIds` of each text; `encode` takes the words that are not known yet, as `Tokenizer.encode_batch` does.
+
+        Where the tokenizer was changed since, what the library makes of the texts.
+        """
+        if self._state() != self.made_of:
+            return [*encode(texts)]
         split = [text.split(" ") for text in texts]
         known = self.known
         if fresh := [*set(chain.from_iterable(split)).difference(known)]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
-from .. import __version__
+from .. import __version__, settings
 from ..errors import InputError, NpdistilError
 
 FAILED = 2
@@ -48,7 +48,6 @@ def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = l
     # OpenBLAS makes threads when NumPy is imported, which costs a short command a tenth of its time; both engines have
     # threads of their own.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    options = argparse.Namespace()
     try:
         options = _parsed([*(sys.argv[1:] if arguments is None else arguments)])
         if sys.stdout is None:
@@ -59,6 +58,7 @@ def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = l
             logging.basicConfig(format="npdistil: %(message)s")
             logging.getLogger("npdistil").setLevel(logging.INFO)
         started()
+        settings.OPTIONS = _names(options)
         options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
@@ -67,13 +67,15 @@ def main(arguments: Sequence[str] | None = None, started: Callable[[], None] = l
         _discard_output()
         return 128 + SIGPIPE
     except (NpdistilError, OSError, MemoryError, ImportError) as error:
-        say("error", _with_options(_reason(error), options))
+        say("error", _reason(error))
         try:
             if sys.stdout is not None:
                 sys.stdout.flush()
         except OSError:
             _discard_output()
         return FAILED
+    finally:
+        settings.OPTIONS = {}
     return 0
 
 
@@ -91,15 +93,10 @@ def _reason(error: BaseException) -> str:
     return str(error)
 
 
-def _with_options(reason: str, options: argparse.Namespace) -> str:
-    """An error in words of the command line: a setting that it begins with, or has in backquotes, is an option."""
-
-    def option(found: re.Match[str]) -> str:
-        name = found[1] or found[2]
-        given = next((each for each in (name, f"no_{name}") if each in vars(options)), None)
-        return f"--{given.replace('_', '-')}" if given else found[0]
-
-    return re.sub(r"^(\w+)(?= is )|`(\w+)`", option, reason)
+def _names(options: argparse.Namespace) -> dict[str, str]:
+    """Settings -> the options that they are."""
+    given = vars(options).keys() - {"text", "run", "command"}
+    return {name.removeprefix("no_"): f"--{name.replace('_', '-')}" for name in given}
 
 
 def say(kind: str, text: str) -> None:

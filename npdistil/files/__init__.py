@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..pipelines import Pipeline
-from ..settings import check, choice, shown, string
+from ..settings import check, choice, shown, spoken, string
 from . import places
 from .formats import format_of, reader_of, writer_of
 from .frames import annotate_batches
@@ -111,9 +111,10 @@ def annotate_file(
         try:
             "a".encode(encoding)  # also says whether it is one of texts, which `codecs.lookup` does not
         except (LookupError, ValueError):
-            raise InputError(f"encoding is {encoding!r:.80}; expected a name that Python knows, as utf-8") from None
+            found = f"{spoken('encoding', '')} is {encoding!r:.80}"
+            raise InputError(f"{found}; expected a name that Python knows, as utf-8") from None
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise InputError(f"delimiter is {delimiter!r:.80}; expected one character, and no quote")
+        raise InputError(f"{spoken('delimiter', '')} is {delimiter!r:.80}; expected one character, and no quote")
     answers = Answers(pipe, prefix)
 
     def planned(

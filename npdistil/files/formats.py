@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..settings import spoken
 from .arrow import Parquet, ParquetWriter, check_plain, check_text_column, widened
 from .rows import Options, Reader, check_column
 from .text import Csv, Json, Plain, TextReader, TextWriter, exact
@@ -18,11 +19,13 @@ LABELS = ({"label": "string", "score": "float"},)  # the type of several labels
 def format_of(path: Path | None, given: str | None, verb: str) -> tuple[str, str, str]:
     """Format, compression and delimiter: as they are given, or by the name of what one will "read" or "write"."""
     if given is None and path is None:
-        raise InputError('"-" has no suffix that says the format; `input_format` does, as csv')
+        raise InputError(f'"-" has no suffix that says the format; {spoken("input_format")} does, as csv')
     stem, suffix, compression = _split(f".{given}" if given else path.name if path else "")
     if not suffix or (compression and suffix == "parquet") or (given and stem):
         what = "of this suffix" if given or suffix or "." in stem else "without a suffix"
-        option = f"; `{'input' if verb == 'read' else 'output'}_format` says what has another name" * (not given)
+        option = f"; {spoken('input_format' if verb == 'read' else 'output_format')} says what has another name" * (
+            not given
+        )
         raise InputError(
             f"{given or path}: cannot {verb} files {what}; known are .{', .'.join(FORMATS)}, and but for the "
             f"last the same with .gz or .zst{option}"
@@ -57,7 +60,7 @@ def _other_delimiter(reader: Reader) -> str:
     """What to say where a column's name looks like several."""
     names = "".join(reader.columns or ()) if isinstance(reader, Csv) else ""
     other = next((each for each in ";\t|," if each in names), "")
-    return f"; `delimiter` says what stands between cells, where it is {other!r}" * bool(other)
+    return f"; {spoken('delimiter')} says what stands between cells, where it is {other!r}" * bool(other)
 
 
 def writer_of(reader: Reader, options: Options) -> TextWriter | ParquetWriter:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from .. import atomic
 from ..errors import InputError
+from ..settings import spoken
 from .rows import dumps
 
 Report = list[dict[str, Any]]  # {"line", "last_line", "error"} of each bad row
@@ -188,7 +189,7 @@ def _other(name: str, before: Any, now: Any) -> str:
     if not isinstance(now, dict):
         return f"another {name}"
     before = before if isinstance(before, dict) else {}
-    names = [f"`{each}`" for each in {**before, **now} if before.get(each) != now.get(each)]
+    names = [spoken(each) for each in {**before, **now} if before.get(each) != now.get(each)]
     return f"other {name} ({', '.join(names)})"
 
 

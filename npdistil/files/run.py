@@ -12,7 +12,7 @@ from typing import Any
 from ..batch import MOST_ITEMS
 from ..errors import InputError
 from ..pipelines import Pipeline
-from ..settings import UNSET
+from ..settings import UNSET, spoken
 from ..text import is_empty
 from .arrow import ParquetWriter
 from .journal import Output, PartialOutput, Report, where
@@ -92,7 +92,7 @@ class Answers:
     def check_free(self, columns: Iterable[Any], name: str) -> None:
         """InputError where there is a column of a new one's name."""
         if taken := [each for each in columns if each in self.added]:
-            raise InputError(f"{name} has a column {taken[0]!r} already; give the new ones a `prefix`")
+            raise InputError(f"{name} has a column {taken[0]!r} already; give the new ones a {spoken('prefix')}")
 
     def _compute(self, texts: list[str]) -> list[tuple[dict[str, Any], str]]:
         try:
@@ -157,7 +157,7 @@ class Run:
         bad = [i for i, error in enumerate(errors) if error]
         if bad and self.on_error == "stop":
             place = f"{self.reader.name}, {where(*window[bad[0]].lines)}"
-            raise BadRowError(f"{place}: {errors[bad[0]]}; `on_error` skip goes on without such rows")
+            raise BadRowError(f"{place}: {errors[bad[0]]}; {spoken('on_error')} skip goes on without such rows")
         kept = [i for i, error in enumerate(errors) if not error or (self.on_error == "null" and rows[i] is not None)]
         self.empty += sum(not errors[i] and is_empty(texts[i] or "") for i in kept)
         report = [{"line": window[i].lines[0], "last_line": window[i].lines[1], "error": errors[i]} for i in bad]

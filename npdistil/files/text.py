@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import atomic
 from ..errors import InputError
+from ..settings import spoken
 from .rows import ROWS, SIZE, Options, Reader, Row, dumps, missing_column, pyarrow
 
 log = logging.getLogger(__name__)
@@ -85,9 +86,8 @@ class TextReader(Reader):
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
-                what = (
-                    f"not {self.encoding}: {error.reason} at byte {error.start} of the line; `encoding` names another"
-                )
+                what = f"not {self.encoding}: {error.reason} at byte {error.start} of the line; "
+                what += f"{spoken('encoding')} names another"
                 self.error = self.error or what
                 line = raw.decode("utf-8", "replace")
             yield line
@@ -238,7 +238,7 @@ class Json(TextReader):
                 elif column not in values:
                     error = missing_column(column, values)
                 elif taken := [name for name in self.options.added if name in values]:
-                    error = f"it has {taken[0]!r} already; give the new ones a `prefix`"
+                    error = f"it has {taken[0]!r} already; give the new ones a {spoken('prefix')}"
             except (ValueError, RecursionError) as problem:  # a UnicodeEncodeError is a ValueError
                 error = f"not JSON: {problem}"
             yield self.row(line, text, error)

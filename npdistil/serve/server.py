@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from .. import __version__
 from ..errors import InputError
 from ..model import Model
+from ..settings import spoken
 from .app import UNREAD, make_app
 from .settings import Settings
 
@@ -471,9 +472,10 @@ def serve(model: Model, host: str, port: int, settings: Settings) -> None:
 
 def _bound(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
-        raise InputError(f"port is {port}; expected 0 to 65535")
+        raise InputError(f"{spoken('port', '')} is {port}; expected 0 to 65535")
     if not host:
-        raise InputError("host is empty; expected an address, such as 127.0.0.1, or 0.0.0.0 for all that there are")
+        found = f"{spoken('host', '')} is empty"
+        raise InputError(f"{found}; expected an address, such as 127.0.0.1, or 0.0.0.0 for all that there are")
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
-from ..settings import Kind, flag, number, setting, string, strings, whole
+from ..settings import Kind, flag, number, setting, spoken, string, strings, whole
 from ..settings import Settings as Record
 
 PAUSE = number(most=1000)
@@ -19,7 +19,7 @@ class Settings(Record):
     # As many as the engine takes at a time: more would only make others wait.
     max_batch_tokens: int = setting(1024, whole(), "tokens that are run together.")
     max_queue_tokens: int = setting(131_072, whole(), "tokens that may wait; above, the answer is 429 at once.")
-    max_request_tokens: int = setting(65_536, whole(), "tokens of one request.")
+    max_request_tokens: int = setting(65_536, whole(8), "tokens of one request.")
     max_request_texts: int = setting(1024, whole(), "texts of one request.")
     max_body_bytes: int = setting(1_000_000, whole(), "bytes of one request.")
     max_connections: int = setting(1024, whole(), "connections; above, the one that has rested longest is closed.")
@@ -47,9 +47,12 @@ class Settings(Record):
             raise InputError("the token is empty, or has blanks or other characters than ASCII")
         for each in self.allow_origin:
             if each != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+/?", each, re.IGNORECASE):
-                raise InputError(f"allow_origin is {each!r:.80}; expected * or an origin such as https://example.org")
+                raise InputError(
+                    f"{spoken('allow_origin', '')} is {each!r:.80}; expected * or an origin such as https://example.org"
+                )
         if self.max_queue_tokens < self.max_request_tokens:
             raise InputError(
-                f"max_queue_tokens is {self.max_queue_tokens}; expected at least `max_request_tokens`, "
-                f"{self.max_request_tokens}, or a request of that size could never be taken"
+                f"{spoken('max_queue_tokens', '')} is {self.max_queue_tokens}; expected at least "
+                f"{spoken('max_request_tokens')}, {self.max_request_tokens}, or a request of that size could never be "
+                "taken"
             )

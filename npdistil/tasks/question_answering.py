@@ -11,7 +11,7 @@ from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array, softmax
 from ..errors import InputError
 from ..results import Found
-from ..settings import Kind, check, flag, setting, shown, string, whole
+from ..settings import Kind, check, flag, setting, shown, spoken, string, whole
 from ..text import is_empty, items_of, laid_out, parts, tokenize
 from .base import Task, TaskSettings
 
@@ -72,7 +72,7 @@ class QuestionAnswering(Task[QuestionAnsweringSettings]):
         given = self.settings.doc_stride
         self.stride = min(self.length // 2, 128) if given is None else given
         if self.stride > self.length:
-            raise InputError(f"doc_stride is {self.stride}; windows have {self.length} tokens")
+            raise InputError(f"{spoken('doc_stride', '')} is {self.stride}; windows have {self.length} tokens")
 
     def arguments(
         self, *inputs: Any, question: Any = None, context: Any = None, **given: Any

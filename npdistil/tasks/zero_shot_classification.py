@@ -13,7 +13,7 @@ from ..distilbert.encoder import softmax
 from ..distilbert.heads import best_first
 from ..errors import InputError
 from ..results import Judged
-from ..settings import UNSET, Unset, flag, one_or_several, setting, string, whole
+from ..settings import UNSET, Unset, flag, one_or_several, setting, spoken, string, whole
 from ..text import default_stride, laid_out, parts, tokenize, truncated
 from .base import Task, TaskSettings
 
@@ -134,5 +134,6 @@ def _hypotheses(labels: list[str], template: str) -> list[str]:
         places = []
     # Only the label as it is: formats could shorten labels to the same text, or blow them up.
     if places != [("", "", None)] and {*places} != {("0", "", None)}:
-        raise InputError(f"hypothesis_template is {template!r:.80}; expected one {{}}, where the label goes")
+        found = f"{spoken('hypothesis_template', '')} is {template!r:.80}"
+        raise InputError(f"{found}; expected one {{}}, where the label goes")
     return [template.format(label) for label in labels]

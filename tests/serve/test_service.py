@@ -454,8 +454,8 @@ REFUSED = [
     (["--max-batch-tokens", "0"], "--max-batch-tokens is 0"),
     (["--timeout", "nan"], "--timeout is nan"),
     (
-        ["--max-queue-tokens", "5", "--max-request-tokens", "6"],
-        "--max-queue-tokens is 5; expected at least --max-request-tokens, 6",
+        ["--max-queue-tokens", "5", "--max-request-tokens", "9"],
+        "--max-queue-tokens is 5; expected at least --max-request-tokens, 9",
     ),
     (["--model", "/nonexistent"], "/nonexistent"),
 ]
