@@ -68,7 +68,11 @@ def _field(*names: str) -> str:
 
 
 def version_of(package: str) -> str | None:
-    """Of an installed package; None where it is not."""
+    """Of an installed package; None where it is not. Of npdistil, what runs: metadata is as old as its installation."""
+    if package == "npdistil":
+        import npdistil
+
+        return npdistil.__version__
     try:
         return version(package)
     except PackageNotFoundError:
