@@ -102,9 +102,9 @@ def mixed(texts: list[str], seconds: float, out: Path | None) -> None:
         right = alone(port, requests)
         order = random.Random(1).choices(range(len(requests)), weights, k=4000)
         some = [requests[i] for i in order], [right[i] for i in order]
-        rates = [closed(port, *some, 32, seconds / 40) for _ in range(2)]
+        rates = [closed(port, *some, 16, seconds / 40) for _ in range(2)]
         most = statistics.mean(rates) / (seconds / 40)
-        result["requests a second, 32 at a time"] = round(most, 1)
+        result["requests a second, 16 at a time"] = round(most, 1)
         for share, length in ((0.5, seconds / 12), (1.2, seconds)):
             before = memory(process)
             watch = lambda: memory(process)  # noqa: E731
