@@ -357,18 +357,24 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, task: Any, monk
         annotate_file(task, write(tmp_path / "in.csv", TEXTS), tmp_path / "out.parquet")
 
 
-@pytest.mark.parametrize("change", ["input", "settings"])
-def test_what_another_job_has_left_is_not_continued(
-    tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def interrupted(folder: Path, task: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The input, of nine texts, and the output of a run that was stopped after its first two."""
     monkeypatch.setattr(text, "ROWS", 2)
-    source, out = write(tmp_path / "in.txt", ["good"] * 9), tmp_path / "out.jsonl"
+    source, out = write(folder / "in.txt", ["good"] * 9), folder / "out.jsonl"
 
     def interrupt(read: int, total: int, texts: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         annotate_file(task, source, out, progress=interrupt)
+    return source, out
+
+
+@pytest.mark.parametrize("change", ["input", "settings"])
+def test_what_another_job_has_left_is_not_continued(
+    tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    source, out = interrupted(tmp_path, task, monkeypatch)
     assert beside(out) == ["out.jsonl.errors.partial", "out.jsonl.journal", "out.jsonl.partial"]
     if change == "input":
         write(source, ["bad"] * 9)
@@ -390,14 +396,7 @@ def test_what_another_job_has_left_is_not_continued(
 def test_what_a_power_cut_has_left_of_a_line_of_the_journal_counts_for_nothing(
     tmp_path: Path, task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "ROWS", 2)
-    source, out = write(tmp_path / "in.txt", ["good"] * 9), tmp_path / "out.jsonl"
-
-    def interrupt(read: int, total: int, texts: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        annotate_file(task, source, out, progress=interrupt)
+    source, out = interrupted(tmp_path, task, monkeypatch)
     with (tmp_path / "out.jsonl.journal").open("ab") as journal:
         journal.write(b'{"place": 40, "line": 8')
     done = annotate_file(task, source, out)
