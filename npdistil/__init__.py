@@ -113,7 +113,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for known
 
     def __getattr__(name: str) -> Any:
         if name in ("results", "util"):
-            return importlib.import_module(f".{name}", __name__)
+            with loading:
+                return importlib.import_module(f".{name}", __name__)
         if name not in _PLACES:
             raise AttributeError(f"module 'npdistil' has no attribute {name!r}")
         with loading:

@@ -1,7 +1,8 @@
 """A fork waits while another thread imports or loads: in the new process nobody would ever end what it had begun.
 
-Python's own locks for imports, and those of the tokenizer's library, stay locked in a process that is forked while
-another thread holds them. So such work is done inside of one lock, which a fork takes before it forks.
+Python's own locks for imports, and those of the libraries that read tokenizers and files of weights, stay locked in a
+process that is forked while another thread holds them. So such work is done inside of one lock, which a fork takes
+before it forks.
 """
 
 import os

@@ -252,8 +252,8 @@ def check_tokenizer(tokenizer: Any, name: Any, model: Model) -> None:
         return
     other = tokenizer
     if isinstance(tokenizer, (str, os.PathLike)):
-        from .auto import AutoTokenizer
-
+        with loading:
+            from .auto import AutoTokenizer
         other = AutoTokenizer.from_pretrained(tokenizer)
     if not model.tokenizer.belongs(other):
         raise InputError(
@@ -300,8 +300,8 @@ def explain(
         >>> found.label, max(found.words, key=lambda word: word.value).text
         ('NEGATIVE', 'tedious')
     """
-    from .tasks.explanation import ExplanationTask
-
+    with loading:
+        from .tasks.explanation import ExplanationTask
     task = ExplanationTask(model.checkpoint, label=label, method=method, samples=samples)
     inputs = task.preprocess([text])
     (found,) = task.postprocess(model.forward(inputs))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, InputError, MissingExtraError
+from ..forks import loading
 from ..settings import Kind, check, flag, shown, string
 from .folder import Folder
 from .sentence import MODULES, read_modules
@@ -174,8 +175,9 @@ def _in_cache(name: str, cache: Path, revision: str) -> Path | None:
 
 def _download(name: str, **how: Any) -> Path:
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        with loading:
+            from huggingface_hub import snapshot_download
+            from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
     except ImportError:
         raise MissingExtraError("huggingface_hub", "hub") from None
     try:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, normalizers
 from ..distilbert.encoder import Array, Params
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
+from ..forks import loads
 from .adapter import CONFIG as ADAPTER_CONFIG
 from .adapter import Adapter, read_adapter
 from .bert import DECODER_BIAS, POOLER, TYPES, bert_name, distilbert_name, with_types
@@ -245,6 +246,7 @@ class Checkpoint(Unchanging):
         lines = "".join(f"{digest} {name}\n" for name, digest in sorted(found.items()))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
+    @loads
     def __reduce__(self) -> tuple[Any, ...]:
         from .hub import bundled_model
 
@@ -255,6 +257,7 @@ class Checkpoint(Unchanging):
         return read_again, (None if bundled else os.fspath(self.directory), self.fingerprint)
 
 
+@loads
 def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     """Read and check a model directory.
 
@@ -320,6 +323,7 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
+@loads
 def read_again(directory: str | None, fingerprint: str) -> Checkpoint:
     """The checkpoint that a pickle stands for; None is the bundled model.
 
