@@ -16,7 +16,7 @@ from .checkpoint.weights import Checkpoint, Unchanging, read_checkpoint
 from .distilbert import encoder, heads
 from .distilbert.encoder import Array, Params
 from .engine import PRECISIONS, make_encoder
-from .errors import InputError
+from .errors import EngineError, InputError
 from .notebook import card
 from .settings import check, choice
 from .tasks.base import Task
@@ -44,6 +44,7 @@ class Model(Unchanging):
     """
 
     device = "cpu"
+    _cancelled = False
 
     def __init__(self, checkpoint: Checkpoint, engine: str, precision: str | None, threads: int | None) -> None:
         check("precision", choice(*PRECISIONS), precision, None)
@@ -125,6 +126,13 @@ class Model(Unchanging):
         one.__dict__.update(self.__dict__, encoder=self.encoder.on_one_thread(), threads=1)
         return one
 
+    def cancel(self) -> None:
+        """Have calls that are under way end soon, with EngineError: signals interrupt the main thread alone.
+
+        For a model that `on_one_thread` has made; it is of no use any more.
+        """
+        self.__dict__["_cancelled"] = True
+
     def run(self, task: Task[Any], items: Sequence[Any]) -> list[Any]:
         """A task's answers to items, all of them at once.
 
@@ -154,6 +162,8 @@ class Model(Unchanging):
         rows = None if inputs.rows is None else [np.asarray(each, np.int64) for each in inputs.rows]
         values: list[Array] = []
         for i, j in blocks(bounds, self.encoder.at_once):  # what comes in between is of these alone
+            if self._cancelled:
+                raise EngineError("the call was cancelled")
             tokens = slice(bounds[i], bounds[j])
             own = None if positions is None else positions[tokens]
             some = None if rows is None else rows[i:j]

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -26,7 +27,7 @@ import pytest
 import npdistil
 from npdistil.cli import main
 from npdistil.errors import InputError, MissingExtraError
-from npdistil.files import annotate_batches, annotate_file, text
+from npdistil.files import annotate_batches, annotate_file, arrow, text
 
 Make = Callable[..., Path]
 TEXTS = [
@@ -239,6 +240,62 @@ def test_a_bad_row_stops_the_run_and_skipping_goes_on_from_there(
     done = annotate_file(task, source, out, on_error="skip")
     assert (done.rows, done.bad, done.resumed) == (11, 1, 8)
     assert len(read(out)) == 11
+
+
+@pytest.mark.parametrize("target", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("source", [".csv", ".jsonl", ".parquet"])
+def test_a_file_is_the_same_bytes_on_any_number_of_threads(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, source: str, target: str
+) -> None:
+    for module in (text, arrow):
+        monkeypatch.setattr(module, "ROWS", 24)
+    rows = [f"good {i} {'bad ' * (i % 5)}{LONG if i % 9 == 0 else ''}" for i in range(90)]
+    rows[40], rows[70] = "", rows[3]
+    given, found = write(tmp_path / f"in{source}", rows, rows=10), []
+    for threads in (1, 2, 5):
+        settings: dict[str, Any] = {"threads": threads, "batch_size": 4, "long_text": "error", "engine": "numpy"}
+        pipe, out = npdistil.pipeline("text-classification", make(), **settings), tmp_path / f"{threads}{target}"
+        done = annotate_file(pipe, given, out, on_error="null")
+        found.append((done, out.read_bytes(), Path(f"{out}.errors.jsonl").read_bytes()))
+    assert found[0] == found[1] == found[2]
+    assert (found[0][0].rows, found[0][0].bad, found[0][0].empty) == (90, 10, 1)
+    assert not [each for each in threading.enumerate() if each.name.startswith("npdistil-file")]
+
+
+def test_where_no_thread_can_be_started_a_file_is_answered_by_the_caller(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pipe = npdistil.pipeline("text-classification", make(), engine="numpy", threads=3, batch_size=2)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert annotate_file(pipe, write(tmp_path / "in.csv", TEXTS), tmp_path / "out.jsonl").rows == len(TEXTS)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_was_read_before_a_broken_place_is_done(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(text, "ROWS", 4)
+    pipe = npdistil.pipeline("text-classification", make(), engine="numpy", threads=threads, batch_size=2)
+    data = "text\n" + "".join(f"good {i}\n" for i in range(10))
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(data)
+    real = text.Csv.rows
+
+    def broken(reader: Any, place: int) -> Iterator[Any]:
+        for i, row in enumerate(real(reader, place)):
+            if i == 9:
+                raise OSError("the disk is gone")
+            yield row
+
+    with monkeypatch.context() as patched:
+        patched.setattr(text.Csv, "rows", broken)
+        with pytest.raises(InputError, match="cannot be read on after line 11: the disk is gone"):
+            annotate_file(pipe, source, out)
+    done = annotate_file(pipe, source, out)
+    assert (done.rows, done.resumed) == (10, 8)
 
 
 def test_a_report_of_an_earlier_file_does_not_stay_beside_a_new_one(tmp_path: Path, task: Any) -> None:

@@ -62,6 +62,7 @@ calls = {
     "logits": lambda: model.logits([[101, *range(2000, 2030), 102]] * 50_000),
     "texts": lambda: npdistil.pipeline("sentiment-analysis", model, batch_size=50_000)(["a good film"] * 50_000),
     "explain": lambda: npdistil.explain(model, "good " * 440, method="shapley"),
+    "file": lambda: npdistil.annotate_file(npdistil.pipeline(model=model), sys.argv[2], sys.argv[2] + ".jsonl"),
 }
 try:
     threading.Thread(target=interrupt).start()
@@ -71,10 +72,12 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("call", ["logits", "texts", "explain"])
-def test_ctrl_c_ends_a_call_soon(call: str) -> None:
+@pytest.mark.parametrize("call", ["logits", "texts", "explain", "file"])
+def test_ctrl_c_ends_a_call_soon(call: str, tmp_path: Path) -> None:
+    rows = tmp_path / "in.txt"
+    rows.write_text("".join(f"{i} {'good ' * 400}\n" for i in range(10_000)))
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, call],
+        [sys.executable, "-c", INTERRUPTED, call, str(rows)],
         capture_output=True,
         text=True,
         timeout=300,

@@ -213,7 +213,7 @@ class ParquetWriter:
         arrow, parquet = pyarrow()
         self.codec, own, self.convert, self.appends = "SNAPPY", schema_of(kinds), self._fitting, False
         if isinstance(reader, Parquet):
-            own, self.convert, self.appends = reader.schema, lambda row: row.value, True
+            own, self.convert, self.appends = reader.schema, lambda row: (reader.table, row.value), True
             metadata = reader.file.metadata
             if metadata.num_row_groups and metadata.num_columns:
                 self.codec = metadata.row_group(0).column(0).compression.replace("UNCOMPRESSED", "NONE")
@@ -243,8 +243,9 @@ class ParquetWriter:
     def encode(self, rows: Sequence[Any], added: Sequence[dict[str, Any]]) -> Any:
         arrow = pyarrow()[0]
         if isinstance(self.reader, Parquet):
-            runs = [[i for _, i in run] for _, run in groupby(enumerate(rows), lambda each: each[1] - each[0])]
-            columns = arrow.concat_tables([self.reader.table.slice(run[0], len(run)) for run in runs]).columns
+            table = rows[0][0]  # of this window; the reader may be at the next one
+            runs = [[i for _, (_, i) in run] for _, run in groupby(enumerate(rows), lambda each: each[1][1] - each[0])]
+            columns = arrow.concat_tables([table.slice(run[0], len(run)) for run in runs]).columns
         else:
             columns = columns_of(self.kinds, rows)
         columns = [*columns, *columns_of(self.options.added, added)]

@@ -3,14 +3,18 @@
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..batch import MOST_ITEMS
 from ..errors import InputError
+from ..forks import loading
 from ..pipelines import Pipeline
 from ..settings import UNSET, spoken
 from ..text import is_empty
@@ -21,7 +25,12 @@ from .text import TextWriter
 
 REMEMBERED, SHORT = 30_000, 500  # answers kept for texts that come again, of texts of at most so many characters
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 Progress = Callable[[int, int, int], None]  # read so far and in all, in bytes (Parquet: rows); texts of this run
+Told = Callable[[float, int], None]  # the part of a window that is done, and the texts answered so far
+Answer = tuple[dict[str, Any], str]  # the new columns' values, and what is wrong, or ""
 
 
 class BadRowError(InputError):
@@ -48,7 +57,11 @@ class Summary:
 
 
 class Answers:
-    """Texts -> the new columns' values, and what is wrong with a text; each that is remembered is computed once."""
+    """Texts -> the new columns' values, and what is wrong with a text; each that is remembered is computed once.
+
+    Where the model has several threads, each runs batches by itself, so that none waits for another while rows are read
+    and written.
+    """
 
     def __init__(self, pipe: Pipeline, prefix: str) -> None:
         self.pipe, self.prefix, task = pipe, prefix, pipe.processor
@@ -62,47 +75,104 @@ class Answers:
         self.longest = 0 if ("float32",) in self.added.values() else SHORT  # no vector is remembered
         self.nothing = dict.fromkeys(self.added), ""
         self.texts = 0  # that were answered
+        self.threads: int = pipe.model.threads
+        self.workers: ThreadPoolExecutor | None = None
 
-    def __call__(
-        self, texts: Sequence[str | None], told: Callable[[float, int], None] | None = None
-    ) -> tuple[list[dict[str, Any]], list[str]]:
-        """Of each text, nulls where there is nothing to answer; errors are "" where all is well.
+    def __call__(self, texts: Sequence[str | None]) -> tuple[list[dict[str, Any]], list[str]]:
+        """Of each text, nulls where there is nothing to answer; errors are "" where all is well."""
+        try:
+            return self.begun(texts)()
+        finally:
+            self.stop()
 
-        `told` is called between batches, with the part that is done and the texts answered so far.
-        """
+    def begun(self, texts: Sequence[str | None]) -> Callable[..., tuple[list[dict[str, Any]], list[str]]]:
+        """What gives the same when it is called, with a `Told` or without: it may be computed in the meantime."""
         wanted = [text for text in dict.fromkeys(texts) if text is not None and not is_empty(text)]
         found = {text: self.known[text] for text in wanted if text in self.known}
         fresh = [text for text in wanted if text not in found]
-        size = min(self.pipe.processor.settings.batch_size, MOST_ITEMS)
-        for i in range(0, len(fresh), size):
-            if told and i:
-                told(i / len(fresh), self.texts + len(texts) * i // len(fresh))
-            some = fresh[i : i + size]
-            found |= zip(some, self._compute(some), strict=True)
-        self.texts += len(texts)
-        for text, answer in found.items():
-            if len(text) <= self.longest:
-                self.known[text] = answer
-                self.known.move_to_end(text)
-        while len(self.known) > REMEMBERED:
-            self.known.popitem(last=False)
-        pairs = [self.nothing if text is None else found.get(text, self.nothing) for text in texts]
-        return [values for values, _ in pairs], [error for _, error in pairs]
+        count = -(-len(fresh) // min(self.pipe.processor.settings.batch_size, MOST_ITEMS))
+        bounds = [i * len(fresh) // count for i in range(count + 1)] if count else []
+        batches = [fresh[i:j] for i, j in pairwise(bounds)]  # of one size, so that no thread has more to do
+        computed = self._started(batches)
+
+        def ended(told: Told | None = None) -> tuple[list[dict[str, Any]], list[str]]:
+            done = 0
+            for batch, answers in zip(batches, computed, strict=True):
+                if told and done:
+                    told(done / len(fresh), self.texts + len(texts) * done // len(fresh))
+                found.update(zip(batch, answers, strict=True))
+                done += len(batch)
+            self.texts += len(texts)
+            for text, answer in found.items():
+                if len(text) <= self.longest:
+                    self.known[text] = answer
+                    self.known.move_to_end(text)
+            while len(self.known) > REMEMBERED:
+                self.known.popitem(last=False)
+            pairs = [self.nothing if text is None else found.get(text, self.nothing) for text in texts]
+            return [values for values, _ in pairs], [error for _, error in pairs]
+
+        return ended
+
+    def _started(self, batches: list[list[str]]) -> Iterator[list[Answer]]:
+        """The answers to each, by workers that have begun; or by the caller, when they are asked for."""
+        if self.threads > 1 and len(batches) > 1:
+            if self.workers is None:
+                with loading:
+                    from concurrent.futures import ThreadPoolExecutor
+                self.workers = ThreadPoolExecutor(self.threads, "npdistil-file")
+                self.alone = copy(self.pipe)
+                self.alone.model = self.pipe.model.on_one_thread()
+            try:
+                futures = [self.workers.submit(self._compute, self.alone, batch) for batch in batches]
+            except RuntimeError:  # the system gives no more threads
+                self.stop()
+            else:
+                return (future.result() for future in futures)
+        return map(partial(self._compute, self.pipe), batches)
+
+    def stop(self) -> None:
+        """Have workers leave what they are at; who asks again gets others."""
+        workers, self.workers = self.workers, None
+        if workers:
+            self.alone.model.cancel()
+            workers.shutdown(cancel_futures=True)
 
     def check_free(self, columns: Iterable[Any], name: str) -> None:
         """InputError where there is a column of a new one's name."""
         if taken := [each for each in columns if each in self.added]:
             raise InputError(f"{name} has a column {taken[0]!r} already; give the new ones a {spoken('prefix')}")
 
-    def _compute(self, texts: list[str]) -> list[tuple[dict[str, Any], str]]:
+    def _compute(self, pipe: Pipeline, texts: list[str]) -> list[Answer]:
         try:
-            task, answers = self.pipe.processor, self.pipe(texts)
+            task, answers = pipe.processor, pipe(texts)
             return [(dict(zip(self.added, task.added_values(each), strict=True)), "") for each in answers]
         except InputError as error:  # of one of them; halving finds it
             if len(texts) == 1:
                 return [(self.nothing[0], str(error).replace("text 0", "the text", 1))]
             half = len(texts) // 2
-            return self._compute(texts[:half]) + self._compute(texts[half:])
+            return self._compute(pipe, texts[:half]) + self._compute(pipe, texts[half:])
+
+
+@dataclass
+class Begun:
+    """A window whose answers may be under way.
+
+    Attributes:
+        window: its rows, as they were read.
+        rows: what the output's format makes of each; None: nothing.
+        errors: what is wrong with each, or "".
+        texts: those to answer.
+        answers: as `Answers.begun`.
+        read: how much of the input has been read with it.
+    """
+
+    window: list[Row]
+    rows: list[Any]
+    errors: list[str]
+    texts: list[str | None]
+    answers: Callable[..., tuple[list[dict[str, Any]], list[str]]]
+    read: int
 
 
 class Run:
@@ -120,19 +190,19 @@ class Run:
             resumed, self.empty = done.rows + done.bad, done.empty
             header = b"" if done.bytes or done.finishing else self.writer.header()
             read = None if resumed else 0  # so far
-            for window in () if done.finishing else reader.windows(done.place, done.line):
-                begun = reader.read if read is None else read  # nobody counted what an earlier run has read
+            for each in self._begun(() if done.finishing else reader.windows(done.place, done.line)):
+                before_it = each.read if read is None else read  # nobody counted what an earlier run has read
+                read, last = each.read, each.window[-1]
 
-                def told(part: float, texts: int, begun: int = begun) -> None:
+                def told(part: float, texts: int, start: int = before_it, stop: int = each.read) -> None:
                     if progress:
-                        progress(int(begun + (reader.read - begun) * part), reader.total, texts)
+                        progress(int(start + (stop - start) * part), reader.total, texts)
 
-                rows, report, count = self._answered(window, told)
+                rows, report, count = self._answered(each, told)
                 done.empty = self.empty
-                output.add(header + rows if header else rows, report, count, window[-1].place, window[-1].lines[1])
+                output.add(header + rows if header else rows, report, count, last.place, last.lines[1])
                 header = b""
                 told(1, self.answers.texts)
-                read = reader.read
             if header:  # and no row
                 output.add(header, [], 0, done.place, done.line)
             if _state_of(reader.path) != before:
@@ -140,8 +210,26 @@ class Run:
             output.finish(self.writer.finish)
         return Summary(done.rows, done.bad, resumed, self.empty)
 
-    def _answered(self, window: list[Row], told: Callable[[float, int], None]) -> tuple[bytes, Report, int]:
-        """A window's rows as they are written, its report, and how many rows were kept."""
+    def _begun(self, windows: Iterable[list[Row]]) -> Iterator[Begun]:
+        """Windows, of which the next is read and begun before one is given; those of standard input one by one."""
+        left, ready = iter(windows), list[Begun]()
+        while True:
+            problem = None
+            try:
+                window = next(left, None)
+            except Exception as error:  # noqa: BLE001 - what was read before it is written first
+                window, problem = None, error
+            if window:
+                ready.append(self._begin(window))
+            if not window or len(ready) > (self.answers.threads > 1 and self.reader.path is not None):
+                yield from ready[:1]
+                del ready[:1]
+            if problem:
+                raise problem
+            if not window:
+                return
+
+    def _begin(self, window: list[Row]) -> Begun:
         rows, errors = [], []
         for row in window:
             made, error = None, row.error
@@ -152,8 +240,13 @@ class Run:
             rows.append(made)
             errors.append(error)
         texts = [None if error else row.text for row, error in zip(window, errors, strict=True)]
-        values, problems = self.answers(texts, told)
-        errors = [error or problem for error, problem in zip(errors, problems, strict=True)]
+        return Begun(window, rows, errors, texts, self.answers.begun(texts), self.reader.read)
+
+    def _answered(self, begun: Begun, told: Told) -> tuple[bytes, Report, int]:
+        """A window's rows as they are written, its report, and how many rows were kept."""
+        window, rows, texts = begun.window, begun.rows, begun.texts
+        values, problems = begun.answers(told)
+        errors = [error or problem for error, problem in zip(begun.errors, problems, strict=True)]
         bad = [i for i, error in enumerate(errors) if error]
         if bad and self.on_error == "stop":
             place = f"{self.reader.name}, {where(*window[bad[0]].lines)}"
