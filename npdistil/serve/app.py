@@ -336,11 +336,12 @@ class Limit:
         self.others = others
 
     def look(self) -> None:
-        """End it if its time is over; listen for the client's end from the first time on."""
-        if perf_counter() - self.began >= self.seconds:
+        """End it if its time is over; listen for the client's end unless the answer may be there before it helps."""
+        took = perf_counter() - self.began
+        if took >= self.seconds:
             late = "no answer" if self.receive else "the body did not arrive"
             self.end(ApiError(503 if self.receive else 408, "Timeout", f"{late} within {self.seconds:g} s"))
-        elif self.receive and not self.gone:
+        elif took >= LOOK and self.receive and not self.gone:
             self.gone = asyncio.ensure_future(self.receive())
             self.gone.add_done_callback(lambda _: self.end(GoneError()))
 
