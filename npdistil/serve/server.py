@@ -55,6 +55,7 @@ class Exchange:
         self.complete = self.read = False  # the body has come, and been received
         self.over = False  # it is answered, or the client is gone
         self.waiter: asyncio.Future[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self.status, self.content = 500, b""
         self.headers: list[tuple[bytes, bytes]] = []
 
@@ -348,7 +349,7 @@ class Server:
         self.connections: dict[Connection, None] = {}  # the one that has rested longest first
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.most = max(1, min(settings.max_connections, files - SPARE_FILES))
-        self.tasks: set[Any] = set()  # the event loop itself would forget them
+        self.running: set[Exchange] = set()  # whose tasks the event loop itself would forget
         self.ending = asyncio.Event()
         self.date = b""
         self.buffer = memoryview(bytearray(BUFFER))
@@ -395,7 +396,8 @@ class Server:
 
     def begin(self, exchange: Exchange) -> None:
         """Have the application answer."""
-        self.tasks.add(self.loop.create_task(self._answered(exchange)))
+        exchange.task = self.loop.create_task(self._answered(exchange))
+        self.running.add(exchange)
 
     async def _answered(self, exchange: Exchange) -> None:
         try:
@@ -405,7 +407,7 @@ class Server:
         if not exchange.over:
             exchange.headers, exchange.content = [(b"content-length", b"0")], b""
             exchange.connection.answer(exchange)
-        self.tasks.discard(asyncio.current_task())
+        self.running.discard(exchange)
 
     def connected(self, connection: Connection) -> None:
         """Let it in, in the place of the one that has rested longest where there are too many."""

@@ -114,8 +114,8 @@ class Service:
         checkpoint = model.checkpoint
         if checkpoint.own_tokenization:
             limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
-            if limited.words:
-                limited.words.for_one = True
+            if limited.words:  # of short texts, so that the limit need not be asked
+                limited.words.for_one, limited.words.tokenizer = True, model.checkpoint.tokenizer
             checkpoint = replace(checkpoint, own_tokenization=limited)
         self.checkpoint = checkpoint
         self.tasks: dict[str, Task[Any]] = {}
