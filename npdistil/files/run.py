@@ -203,6 +203,7 @@ class Run:
                 output.add(header + rows if header else rows, report, count, last.place, last.lines[1])
                 header = b""
                 told(1, self.answers.texts)
+                del each, rows  # before the next are read
             if header:  # and no row
                 output.add(header, [], 0, done.place, done.line)
             if _state_of(reader.path) != before:
@@ -211,7 +212,7 @@ class Run:
         return Summary(done.rows, done.bad, resumed, self.empty)
 
     def _begun(self, windows: Iterable[list[Row]]) -> Iterator[Begun]:
-        """Windows, of which the next is read and begun before one is given; those of standard input one by one."""
+        """Windows; where workers are at one the next is begun before it is given, unless that is standard input's."""
         left, ready = iter(windows), list[Begun]()
         while True:
             problem = None
@@ -221,7 +222,7 @@ class Run:
                 window, problem = None, error
             if window:
                 ready.append(self._begin(window))
-            if not window or len(ready) > (self.answers.threads > 1 and self.reader.path is not None):
+            if not window or len(ready) > (self.answers.workers is not None and self.reader.path is not None):
                 yield from ready[:1]
                 del ready[:1]
             if problem:
