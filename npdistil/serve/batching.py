@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import islice
 from time import perf_counter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -70,6 +71,8 @@ class Spent:
 
 SPENT: ContextVar[Spent | None] = ContextVar("SPENT", default=None)  # of the request that is being answered
 
+Make: TypeAlias = Callable[[Outputs], list[Any]]  # an answer for each item
+
 
 @dataclass(eq=False)
 class Queued:
@@ -77,6 +80,7 @@ class Queued:
 
     Attributes:
         inputs: what is asked about them.
+        make: what makes answers of what the model says; None: that is the answer.
         answer: what the request waits for.
         arrived: when, by `perf_counter`.
         began: when its first sequence ran.
@@ -85,7 +89,8 @@ class Queued:
     """
 
     inputs: Inputs
-    answer: "asyncio.Future[Outputs]"
+    make: Make | None
+    answer: "asyncio.Future[Any]"
     arrived: float = field(default_factory=perf_counter)
     began: float = 0.0
     started: int = 0
@@ -164,20 +169,25 @@ class Batcher:
         self.delivered = -math.inf  # when the last batch was, by `perf_counter`
         _batchers.add(self)
 
-    async def run(self, inputs: Inputs) -> Outputs:
+    async def run(self, inputs: Inputs, make: Make | None = None) -> Any:
         """What the model says of these sequences, as its `forward`. Cancelled, it gives back its place in the queue.
+
+        With `make`, what that makes of it: an answer for each item. Its context has to be a list with something for
+        each item, as it is called once for all requests that are ready at the same time and have the same `make`.
 
         Raises:
             OverloadedError: at once, if the queue is full.
             InputError: a sequence without tokens.
             UnavailableError: there is no thread, and none can be started.
+            Exception: as `make`.
         """
         if not inputs.token_ids:
-            return Outputs(inputs, [])
+            nothing = Outputs(inputs, [])
+            return make(nothing) if make else nothing
         tokens = sum(map(len, inputs.token_ids))
         if not all(map(len, inputs.token_ids)):
             raise InputError("a text has no tokens")  # the engine would refuse the whole batch
-        queued = Queued(inputs, asyncio.get_running_loop().create_future())
+        queued = Queued(inputs, make, asyncio.get_running_loop().create_future())
         with self.changed:
             self.check_capacity(tokens)
             self.start()
@@ -185,7 +195,7 @@ class Batcher:
             self.waiting.append(queued)
             self.changed.notify()
         try:
-            outputs = await queued.answer
+            answer = await queued.answer
         except asyncio.CancelledError:
             self._forget(queued)
             raise
@@ -193,7 +203,7 @@ class Batcher:
             spent.tokens += tokens
             spent.queue += queued.began - queued.arrived
             spent.inference += perf_counter() - queued.began
-        return outputs
+        return answer
 
     def check_capacity(self, tokens: int) -> None:
         """OverloadedError unless so many more tokens may wait."""
@@ -307,19 +317,20 @@ class Batcher:
         self.waiting.extendleft(reversed(others))
         return slices
 
-    def _tell(self, slices: list[Slice], what: Callable[[Queued], None]) -> None:
-        """Call `what` of each request in its event loop, of all that have the same loop at once."""
+    def _tell(self, slices: list[Slice], what: Callable[[list[Queued]], None]) -> None:
+        """Call `what` of all requests that have the same event loop, in that."""
         loops: dict[asyncio.AbstractEventLoop, list[Queued]] = {}
-        for queued, _, _ in slices:
+        for queued in dict.fromkeys(queued for queued, _, _ in slices):  # one may have had several turns
             loops.setdefault(queued.answer.get_loop(), []).append(queued)
         for loop, some in loops.items():
             with suppress(RuntimeError):  # it is closed, and nobody waits
-                loop.call_soon_threadsafe(_each, what, some)
+                loop.call_soon_threadsafe(what, some)
 
-    def _fail(self, error: Exception, queued: Queued) -> None:
-        if not queued.answer.done():
-            queued.answer.set_exception(error)
-        self._forget(queued)
+    def _fail(self, error: Exception, requests: list[Queued]) -> None:
+        for queued in requests:
+            if not queued.answer.done():
+                queued.answer.set_exception(error)
+            self._forget(queued)
 
     def _forget(self, queued: Queued) -> None:
         """Take what is left of a request out of the queue."""
@@ -333,14 +344,43 @@ class Batcher:
         self.tokens += tokens
 
 
-def _each(what: Callable[[Queued], None], requests: Sequence[Queued]) -> None:
+def _deliver(requests: list[Queued]) -> None:
+    """Answer those of which all sequences have run; by one call those whose answers are made in the same way."""
+    ready: dict[Make | None, list[Queued]] = {}
     for queued in requests:
-        what(queued)
+        if len(queued.values) == len(queued.inputs.token_ids) and not queued.answer.done():
+            ready.setdefault(queued.make, []).append(queued)
+    for make, some in ready.items():
+        if make:
+            _answer(make, some)
+        else:
+            for queued in some:
+                queued.answer.set_result(_outputs([queued]))
 
 
-def _deliver(queued: Queued) -> None:
-    if len(queued.values) == len(queued.inputs.token_ids) and not queued.answer.done():
-        queued.answer.set_result(Outputs(queued.inputs, [queued.values[i] for i in range(len(queued.values))]))
+def _answer(make: Make, requests: list[Queued]) -> None:
+    try:
+        answers = iter(make(_outputs(requests)))
+    except Exception as error:  # noqa: BLE001 - the request that it is of hears of it, and no other
+        if len(requests) == 1:
+            requests[0].answer.set_exception(error)
+        else:
+            for queued in requests:
+                _answer(make, [queued])
+        return
+    for queued in requests:
+        queued.answer.set_result([*islice(answers, len(queued.inputs.counts))])
+
+
+def _outputs(requests: list[Queued]) -> Outputs:
+    """What the model says of these, as of one request."""
+    values = [queued.values[i] for queued in requests for i in range(len(queued.values))]
+    if len(requests) == 1:
+        return Outputs(requests[0].inputs, values)
+    inputs = _together([(queued, 0, len(queued.values)) for queued in requests])
+    counts = [count for queued in requests for count in queued.inputs.counts]
+    context = [item for queued in requests for item in queued.inputs.context]
+    return Outputs(replace(inputs, counts=counts, context=context), values)
 
 
 def _asked(queued: Queued) -> tuple[str, bool]:

@@ -242,8 +242,9 @@ class Service:
         texts = len(items) * max(1, len(getattr(task, "hypotheses", ())))  # each label is read with each text
         inputs = await self._prepared(quick, texts, prepare or task.preprocess, items)
         self._check(inputs)
-        outputs = await self.batcher.run(inputs)
-        return await self.run(quick, task.postprocess, outputs), inputs
+        if quick:
+            return await self.batcher.run(inputs, task.postprocess), inputs
+        return await self.run(False, task.postprocess, await self.batcher.run(inputs)), inputs
 
     async def _prepared(
         self, quick: bool, texts: int, prepare: Callable[[Sequence[Any]], Result], items: Sequence[Any]

@@ -8,12 +8,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 
 from npdistil.batch import Inputs, Outputs
-from npdistil.errors import InputError
+from npdistil.errors import EngineError, InputError
 from npdistil.serve.batching import Batcher, Metrics, OverloadedError, UnavailableError
 
 BROKEN = 666
@@ -144,6 +145,95 @@ def test_batches_hold_only_what_the_same_is_asked_about_and_rows_stay_with_their
         ("logits", False), ("logits", True), ("mean", True), ("attentions", True)
     }  # fmt: skip
     assert all(sum(map(len, inputs.token_ids)) <= 72 for inputs in ran)
+
+
+def test_answers_of_requests_that_are_ready_together_are_made_by_one_call_and_each_gets_its_own() -> None:
+    made: list[int] = []
+    busy = threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        busy.wait()
+        return lengths(inputs)
+
+    def make(outputs: Outputs) -> list[Any]:
+        """Of each item what its context is and the lengths of its sequences."""
+        made.append(len(outputs.inputs.counts))
+        return [
+            (item, [each.tolist() for each in values])
+            for item, values in zip(outputs.inputs.context, outputs.by_item(), strict=True)
+        ]
+
+    def reversed_make(outputs: Outputs) -> list[Any]:
+        return [each[::-1] for each in make(outputs)]
+
+    async def scenario() -> None:
+        rng = random.Random(0)
+        batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
+        requests: list[Inputs] = []
+        for i in range(40):
+            counts = [rng.randint(1, 3) for _ in range(rng.randint(1, 3))]
+            token_ids = [[1] * rng.randint(1, 5) for _ in range(sum(counts))]
+            requests.append(Inputs(token_ids, counts, context=[(i, j) for j in range(len(counts))]))
+        right = [make(Outputs(each, lengths(each).values)) for each in requests]
+        made.clear()
+        with stopping(batcher):
+            first = asyncio.create_task(batcher.run(Inputs([[1]])))
+            await asyncio.sleep(0)
+            await until(lambda: not batcher.tokens)  # its batch is taken, and the others come together
+            makers = [make, reversed_make, None]
+            tasks = [asyncio.create_task(batcher.run(each, makers[i % 3])) for i, each in enumerate(requests)]
+            await asyncio.sleep(0)
+            tasks[3].cancel()
+            busy.set()
+            await first
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(answers.pop(3), asyncio.CancelledError)
+        numbers = [i for i in range(40) if i != 3]
+        for i, answer in zip(numbers, answers, strict=True):
+            if i % 3 == 2:
+                assert isinstance(answer, Outputs)
+                assert answer.inputs is requests[i]
+                assert found(answer) == found(lengths(requests[i]))
+            else:
+                assert answer == [each[:: (1, -1)[i % 3]] for each in right[i]]
+        assert sorted(made) == sorted(sum(len(right[i]) for i in numbers if i % 3 == which) for which in (0, 1))
+
+    asyncio.run(scenario())
+
+
+def test_of_answers_that_cannot_be_made_only_who_asked_for_them_hears() -> None:
+    busy = threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        busy.wait()
+        return lengths(inputs)
+
+    def make(outputs: Outputs) -> list[Any]:
+        for number, values in zip(outputs.inputs.context, outputs.by_item(), strict=True):
+            if values[0][0] == 7:
+                raise EngineError(f"request {number} has 7 tokens")
+        return [*outputs.inputs.context]
+
+    async def scenario() -> None:
+        batcher = Batcher(slow, slow, 1, 1024, 100_000, 0.0, Metrics())
+        with stopping(batcher):
+            first = asyncio.create_task(batcher.run(Inputs([[1]])))
+            await asyncio.sleep(0)
+            await until(lambda: not batcher.tokens)
+            requests = [Inputs([[1] * (i % 10 + 1)], [1], context=[i]) for i in range(30)]
+            tasks = [asyncio.create_task(batcher.run(each, make)) for each in requests]
+            await asyncio.sleep(0)
+            busy.set()
+            await first
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+        for i, answer in enumerate(answers):
+            if i % 10 == 6:
+                assert isinstance(answer, EngineError)
+                assert str(answer) == f"request {i} has 7 tokens"
+            else:
+                assert answer == [i]
+
+    asyncio.run(scenario())
 
 
 def test_a_request_with_many_tokens_takes_turns_with_small_ones() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -15,9 +16,10 @@ import npdistil
 from npdistil.batch import Inputs, Outputs
 from npdistil.pipelines import TASKS, task_type
 from npdistil.serve.app import Settings, make_app
+from npdistil.serve.batching import Batcher, Metrics
 from npdistil.serve.openapi import settings_schema
 from npdistil.serve.requests import BODIES
-from npdistil.serve.service import EXPLANATION, PYTHON_ONLY
+from npdistil.serve.service import EXPLANATION, PYTHON_ONLY, QUICK
 from npdistil.settings import UNSET, kind_of
 
 Make = Callable[..., Path]
@@ -192,6 +194,61 @@ def test_a_request_for_a_task_that_the_model_was_not_made_for_says_so(make: Make
     ((status, answer),) = Inside(loaded(make, "classifier")).run(("/", {"inputs": QUESTION, "parameters": {}}))
     assert status == 422
     assert answer["error"].startswith("text-classification: text 0 is a dict: ")
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "settings"),
+    [
+        ("classifier", "text-classification", {"top_k": None}),
+        ("nli", "text-classification", {"function_to_apply": "sigmoid", "combine": "none"}),
+        ("tokens", "token-classification", {"ignore_labels": []}),
+        ("encoder", "embedding", {"normalize": True}),
+    ],
+)
+def test_an_answer_that_is_made_together_with_others_has_the_bytes_that_it_has_alone(
+    make: Make, engine: str, head: str, name: str, settings: dict[str, Any]
+) -> None:
+    model = npdistil.load(make(**HEADS[head]), engine=engine)
+    task = task_type(name)(model.checkpoint, **settings)
+    assert isinstance(task, QUICK)
+    words = LONG.split()
+    texts = [" ".join(words[i % 9 : i % 9 + n]) for i in range(9) for n in (1, 3, 12, 45)]
+    some = [texts[i : i + 1 + i % 3] for i in range(len(texts))]
+    requests = [task.preprocess(each) for each in [*some, texts]]  # the last of which has several turns in a batch
+    calls: list[int] = []
+    waits = threading.Event()
+    waits.set()
+
+    def forward(inputs: Inputs) -> Outputs:
+        waits.wait()
+        return model.forward(inputs)
+
+    def postprocess(outputs: Outputs) -> list[Any]:
+        calls.append(len(outputs.inputs.counts))
+        return task.postprocess(outputs)
+
+    def written(answers: list[Any]) -> str:
+        return json.dumps(answers, default=lambda array: [str(array.dtype), array.tobytes().hex()])
+
+    async def scenario() -> tuple[list[str], list[str]]:
+        wrong: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        batcher = Batcher(forward, forward, 1, 100_000, 100_000, 0.0, Metrics())
+        try:
+            alone = [written(await batcher.run(each, postprocess)) for each in requests]
+            waits.clear()
+            together = [asyncio.create_task(batcher.run(each, postprocess)) for each in requests]
+            await asyncio.sleep(0)  # all of them are in the queue, and no more than the first one is taken
+            waits.set()
+            answers = await asyncio.gather(*together)
+        finally:
+            batcher.stop()
+        assert not wrong
+        return alone, [*map(written, answers)]
+
+    alone, together = asyncio.run(scenario())
+    assert alone == together
+    assert max(calls) > len(texts), "answers were not made together"
 
 
 def test_requests_for_different_tasks_run_in_one_batch_and_get_what_they_get_alone(
