@@ -1,12 +1,12 @@
-"""Whole files: their share of the engine's throughput, what a row costs without the model, and peak memory.
+"""Whole files: their share of the throughput of lists, what a row costs without the model, and peak memory.
 
     python benchmarks/files.py --out benchmarks/results/files.json
 
-With the bundled model and texts of SST-2. A ratio is taken inside each round, in which the engine alone, the pipeline
-and every format have a turn. For what a row costs without the model, answers are ready: all is done but tokens, forward
-and scores. Peak memory is that of the command in a process and an environment of its own, which holds what
-`pip install "npdistil[files]"` brings and nothing else: pyarrow imports pandas where there is one. `--parts` measures
-some of it again, and keeps the other figures.
+With the bundled model and texts of SST-2. A ratio is taken inside each round, in which the forward alone, the pipeline
+and every format have a turn; what is asked is of the pipeline's, which is given the same texts as a list. For what a
+row costs without the model, answers are ready: all is done but tokens, forward and scores. Peak memory is that of the
+command in a process and an environment of its own, which holds what `pip install "npdistil[files]"` brings and nothing
+else: pyarrow imports pandas where there is one. `--parts` measures some of it again, and keeps the other figures.
 """
 
 import argparse
@@ -40,7 +40,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "files.md"
 NEEDS = ("npdistil", "numpy", "tokenizers", "pyarrow")
 FORMATS = {"jsonl": "JSON lines", "csv": "CSV", "parquet": "Parquet"}
 THREADS = {"one thread": 1, "two threads": 2}
-SHARES = {"one thread": 0.97, "two threads": 0.92}  # what is asked: of the engine's throughput, at least
+SHARES = {"one thread": 0.97, "two threads": 0.92}  # what is asked: of the pipeline's throughput, at least
 MICROSECONDS, PEAK = 10, 192  # a row without the model, MB; at most
 DISTINCT = REMEMBERED + 2_000  # texts of a long file
 WIDE = 400_000  # characters of a wide row's other column
@@ -112,12 +112,12 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def share(texts: list[str], rounds: int, threads: int, scratch: Path) -> dict[str, Any]:
-    """Texts a second of the engine on token ids that are ready, of the pipeline, and of every format."""
+    """Texts a second of the forward on token ids that are ready, of the pipeline, and of every format."""
     pipe = npdistil.pipeline("sentiment-analysis", threads=threads)
     some = [*chunks(texts, pipe.processor.settings.batch_size)]
     inputs = [pipe.processor.preprocess(each) for each in some]
     work: dict[str, Callable[[], Any]] = {
-        "engine": lambda: [pipe.model.forward(each) for each in inputs],
+        "forward": lambda: [pipe.model.forward(each) for each in inputs],
         "pipeline": lambda: pipe(texts),
     }
     for name in FORMATS:
@@ -168,10 +168,10 @@ def table(result: dict[str, Any]) -> str:
 
     for name, rates in result.get("texts a second", {}).items():
         asked = SHARES[name]
-        for against in ("engine", "pipeline"):
+        for against in ("pipeline", "forward"):
             found = [median(a / b for a, b in zip(rates[each], rates[against], strict=True)) for each in FORMATS]
             what = f"share of the {against}'s {median(rates[against]):,.0f} texts a second, {name}"
-            if against == "engine":
+            if against == "pipeline":
                 add(what, (f"{each:.1%}" for each in found), f"{asked:.0%}", (each >= asked for each in found))
             else:
                 rows.append((what, *(f"{each:.1%}" for each in found), "", ""))

@@ -12,7 +12,7 @@ import numpy as np
 from .distilbert.encoder import Array
 from .errors import EngineError, InputError
 
-MOST_ITEMS = 1024  # of a task that are run at once
+MOST_ITEMS = 1024  # of a task that a thread runs at once
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -173,6 +173,12 @@ def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Ite
             raise InputError(f"from text {start} on, {error}" if start else str(error)) from None
         yield from answers
         start += len(chunk)
+
+
+def batches_of(items: list[Item], size: int, threads: int) -> list[list[Item]]:
+    """A list in batches of at most `size` items; where that makes several, there is one for each of some threads."""
+    size = min(size, MOST_ITEMS)
+    return [*chunks(items, size if len(items) <= size else min(size, -(-len(items) // threads)))]
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -221,7 +221,7 @@ class ClassifierSettings(LongTextSettings):
         '"first".',
     )
     truncation: bool | str = setting(False, TRUNCATES, "as for text classification.")
-    batch_size: int = setting(256, whole(), "texts that are run at once; results do not depend on it.")
+    batch_size: int = setting(256, whole(), "texts that a thread runs at once; results do not depend on it.")
 
 
 class Classifier(Estimator):

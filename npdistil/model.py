@@ -1,7 +1,8 @@
 """A loaded model: token ids in, logits, hidden states and attention out."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from . import blas
 from .arguments import MODEL, read
-from .batch import Inputs, Outputs, blocks, check_ids, in_chunks, pack, positions
+from .batch import Answer, Inputs, Item, Outputs, batches_of, blocks, check_ids, in_chunks, pack, positions
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
 from .checkpoint.weights import Checkpoint, Unchanging, read_checkpoint
@@ -23,6 +24,7 @@ from .tasks.base import Task
 from .tasks.text_classification import COMBINE, TextClassification, combined
 from .text import Text, as_texts, check_texts, items_of, tokenizing_on
 from .tokenizer import Tokenizer
+from .workers import Workers
 
 TokenTypes: TypeAlias = Sequence[Sequence[int]] | None
 
@@ -59,7 +61,7 @@ class Model(Unchanging):
         if checkpoint.head:  # no rows: so that an engine packs the head's weights now, and not with the first text
             self._logits(np.empty((0, self.config.dim), np.float32))
         self.engine = self.encoder.name
-        self.threads = self.encoder.threads
+        self.threads = self._tokenizes_on = self.encoder.threads
         self.classes_ = np.array(self.config.labels)
 
     def __repr__(self) -> str:
@@ -140,8 +142,26 @@ class Model(Unchanging):
             InputError: an item that the model cannot take.
             EngineError: numbers of the model's that are not finite, of which no answer can be made.
         """
-        with np.errstate(under="ignore"), tokenizing_on(self.threads):
+        with np.errstate(under="ignore"), tokenizing_on(self._tokenizes_on):
             return task.postprocess(self.forward(task.preprocess(items)))
+
+    def in_batches(
+        self, run: Callable[["Model", list[Item]], Iterable[Answer]], items: Iterable[Item], size: int
+    ) -> Iterator[Answer]:
+        """What `run(model, batch)` gives for each item: batches of a list beside each other, an iterator's in turn.
+
+        Raises:
+            InputError: as `batch.in_chunks`.
+        """
+        if not isinstance(items, list) or len(items) <= size or self.threads == 1:
+            yield from in_chunks(partial(run, self), items, size)
+            return
+        workers, batches = Workers(self), batches_of(items, size, self.threads)
+        results = workers.begin(run, batches)
+        try:
+            yield from in_chunks(lambda _: next(results), items, len(batches[0]))
+        finally:
+            workers.stop()
 
     def forward(self, inputs: Inputs) -> Outputs:
         """What the model says of token ids: the one way from any task to the engine.
@@ -295,7 +315,7 @@ class Model(Unchanging):
             long_text: "windows", "sentences", "truncate" or "error".
             max_length: tokens, special ones included, above which a text or pair is long.
             stride: tokens that neighbouring windows share.
-            batch_size: texts that are run at once.
+            batch_size: texts that a thread runs at once.
 
         Raises:
             InputError: a text or a setting that the model cannot take.
@@ -313,11 +333,11 @@ class Model(Unchanging):
         given = as_texts(items_of(texts))
         check_texts(given)
 
-        def part_scores(chunk: list[Text]) -> list[Array]:
+        def part_scores(model: Model, chunk: list[Text]) -> list[Array]:
             with np.errstate(under="ignore"), tokenizing_on(self.threads):
-                return task.part_scores(self.forward(task.laid_out(chunk)))
+                return task.part_scores(model.forward(task.laid_out(chunk)))
 
-        rows = in_chunks(part_scores, given, task.settings.batch_size)
+        rows = self.in_batches(part_scores, given, task.settings.batch_size)
         found = [combined(each, combine) for each in rows]
         return np.array(found, np.float64).reshape(len(found), len(self.config.labels))
 

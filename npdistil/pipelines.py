@@ -4,12 +4,10 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
 from .arguments import CALL, ENGINE, FIRST, HUB, MODEL, PIPELINE, check_same, read
-from .batch import in_chunks
 from .errors import InputError
 from .forks import loading
 from .model import Model, load
@@ -210,7 +208,7 @@ class Pipeline:
         if task.is_item(items):
             return task.shaped(self.model.run(task, [items]), items, given)
         several = items_of(items, task.items)
-        answers = in_chunks(partial(self.model.run, task), several, task.settings.batch_size)
+        answers = self.model.in_batches(lambda model, some: model.run(task, some), several, task.settings.batch_size)
         return task.shaped([*answers], several, given) if isinstance(several, list) else answers
 
     def predict(self, inputs: Any) -> Any:

@@ -114,7 +114,7 @@ class SentenceTransformer:
             sentences: a string, or what `text.items_of` takes: strings, or pairs as {"text", "text_pair"}.
             prompt_name: which of `prompts` is put before every text.
             prompt: what is put before every text, instead of one with a name.
-            batch_size: texts that are run at once; vectors do not depend on it.
+            batch_size: texts that a thread runs at once; vectors do not depend on it.
             show_progress_bar: changes nothing.
             output_value: "sentence_embedding".
             precision: "float32".

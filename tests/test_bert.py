@@ -317,7 +317,7 @@ def test_every_task_reads_pairs_with_types(tmp_path: Path, engine: str) -> None:
 def test_a_served_batch_keeps_types_apart(tmp_path: Path) -> None:
     batching = pytest.importorskip("npdistil.serve.batching")
     single, pair = Inputs([[2, 5, 3], [2, 3]]), Inputs([[2, 5, 3, 6, 3]], token_type_ids=[[0, 0, 0, 1, 1]])
-    queued = [batching.Queued(inputs, None) for inputs in (single, pair, single)]
+    queued = [batching.Queued(inputs, None, None) for inputs in (single, pair, single)]
     together = batching._together([(queued[0], 1, 2), (queued[1], 0, 1), (queued[2], 0, 2)])
     assert together.token_ids == [[2, 3], [2, 5, 3, 6, 3], [2, 5, 3], [2, 3]]
     assert together.token_type_ids == [[0, 0], [0, 0, 0, 1, 1], [0, 0, 0], [0, 0]]

@@ -128,7 +128,9 @@ def test_a_setting_shows_in_the_answer_wherever_it_is_given(make: Make, task: st
 
 
 @pytest.mark.parametrize("task", SHOWS)
-def test_batch_size_is_how_many_items_run_at_once(make: Make, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_size_is_how_many_items_a_thread_runs_at_once(
+    make: Make, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes: list[int] = []
     run = npdistil.Model.run
 
@@ -138,11 +140,15 @@ def test_batch_size_is_how_many_items_run_at_once(make: Make, task: str, monkeyp
 
     monkeypatch.setattr(npdistil.Model, "run", counted)
     beside = {"candidate_labels": "a,b"} if task.startswith("zero") else {}
-    pipe: Any = npdistil.Pipeline(made(make, task), task=task, batch_size=3, **beside)
+    model = made(make, task)
+    pipe: Any = npdistil.Pipeline(model.on_one_thread(), task=task, batch_size=3, **beside)
     items = [ITEMS.get(task, "good")] * 7
-    pipe(items)
-    pipe(items, batch_size=5)
+    found = pipe(items), pipe(items, batch_size=5)
     assert sizes == [3, 3, 1, 5, 2]
+    sizes.clear()
+    several: Any = npdistil.Pipeline(npdistil.load(model.name_or_path, engine="numpy", threads=4), task=task, **beside)
+    assert repr((several(items, batch_size=3), several(items, batch_size=5))) == repr(found)
+    assert sorted(sizes) == [1, 1, 2, 2, 2, 2, 2, 2]
 
 
 # Estimators, and a model's own calls.

@@ -259,7 +259,7 @@ def test_a_file_is_the_same_bytes_on_any_number_of_threads(
         found.append((done, out.read_bytes(), Path(f"{out}.errors.jsonl").read_bytes()))
     assert found[0] == found[1] == found[2]
     assert (found[0][0].rows, found[0][0].bad, found[0][0].empty) == (90, 10, 1)
-    assert not [each for each in threading.enumerate() if each.name.startswith("npdistil-file")]
+    assert not [each for each in threading.enumerate() if each.name.startswith("npdistil-batches")]
 
 
 def test_where_no_thread_can_be_started_a_file_is_answered_by_the_caller(

@@ -88,7 +88,7 @@ def test_ctrl_c_ends_a_call_soon(call: str, tmp_path: Path) -> None:
 
 
 def test_items_are_run_at_most_1024_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipe = npdistil.pipeline("sentiment-analysis", engine="numpy")
+    pipe = npdistil.pipeline("sentiment-analysis", engine="numpy", threads=1)
     sizes: list[int] = []
 
     def run(model: npdistil.Model, task: Any, items: list[str]) -> list[str]:

@@ -152,7 +152,7 @@ def annotate_file(
         if out is None and writing.format == "parquet":
             raise InputError("Parquet cannot be written to standard output; give a file")
         with ExitStack() as files:
-            files.callback(answers.stop)
+            files.callback(answers.workers.stop)
             reader = reader_of(path, reading, files)
             answers.check_free(reader.columns or (), reader.name)
             run = Run(answers, reader, writer_of(reader, writing), on_error)

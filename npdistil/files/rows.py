@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError, MissingExtraError
 
-ROWS, SIZE = 2048, 2**21  # a window ends with the row that reaches either; bytes, of all columns
+ROWS, SIZE = 2048, 2**20  # a window ends with the row that reaches either; bytes, of all columns
 
 # One for all: `json.dumps` would make another at every call. NumPy's numbers and arrays have `tolist`.
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=methodcaller("tolist"))

@@ -7,26 +7,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..batch import MOST_ITEMS
+from ..batch import batches_of
 from ..errors import InputError
-from ..forks import loading
+from ..model import Model
 from ..pipelines import Pipeline
 from ..settings import UNSET, spoken
 from ..text import is_empty
+from ..workers import Workers
 from .arrow import ParquetWriter
 from .journal import Output, PartialOutput, Report, where
 from .rows import Reader, Row
 from .text import TextWriter
 
 REMEMBERED, SHORT = 30_000, 500  # answers kept for texts that come again, of texts of at most so many characters
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 Progress = Callable[[int, int, int], None]  # read so far and in all, in bytes (Parquet: rows); texts of this run
 Told = Callable[[float, int], None]  # the part of a window that is done, and the texts answered so far
@@ -57,11 +53,7 @@ class Summary:
 
 
 class Answers:
-    """Texts -> the new columns' values, and what is wrong with a text; each that is remembered is computed once.
-
-    Where the model has several threads, each runs batches by itself, so that none waits for another while rows are read
-    and written.
-    """
+    """Texts -> the new columns' values, and what is wrong with a text; each that is remembered is computed once."""
 
     def __init__(self, pipe: Pipeline, prefix: str) -> None:
         self.pipe, self.prefix, task = pipe, prefix, pipe.processor
@@ -75,25 +67,22 @@ class Answers:
         self.longest = 0 if ("float32",) in self.added.values() else SHORT  # no vector is remembered
         self.nothing = dict.fromkeys(self.added), ""
         self.texts = 0  # that were answered
-        self.threads: int = pipe.model.threads
-        self.workers: ThreadPoolExecutor | None = None
+        self.workers = Workers(pipe.model)
 
     def __call__(self, texts: Sequence[str | None]) -> tuple[list[dict[str, Any]], list[str]]:
         """Of each text, nulls where there is nothing to answer; errors are "" where all is well."""
         try:
             return self.begun(texts)()
         finally:
-            self.stop()
+            self.workers.stop()
 
     def begun(self, texts: Sequence[str | None]) -> Callable[..., tuple[list[dict[str, Any]], list[str]]]:
         """What gives the same when it is called, with a `Told` or without: it may be computed in the meantime."""
         wanted = [text for text in dict.fromkeys(texts) if text is not None and not is_empty(text)]
         found = {text: self.known[text] for text in wanted if text in self.known}
         fresh = [text for text in wanted if text not in found]
-        count = -(-len(fresh) // min(self.pipe.processor.settings.batch_size, MOST_ITEMS))
-        bounds = [i * len(fresh) // count for i in range(count + 1)] if count else []
-        batches = [fresh[i:j] for i, j in pairwise(bounds)]  # of one size, so that no thread has more to do
-        computed = self._started(batches)
+        batches = batches_of(fresh, self.pipe.processor.settings.batch_size, self.pipe.model.threads)
+        computed = self.workers.begin(self._compute, batches)
 
         def ended(told: Told | None = None) -> tuple[list[dict[str, Any]], list[str]]:
             done = 0
@@ -114,44 +103,22 @@ class Answers:
 
         return ended
 
-    def _started(self, batches: list[list[str]]) -> Iterator[list[Answer]]:
-        """The answers to each, by workers that have begun; or by the caller, when they are asked for."""
-        if self.threads > 1 and len(batches) > 1:
-            if self.workers is None:
-                with loading:
-                    from concurrent.futures import ThreadPoolExecutor
-                self.workers = ThreadPoolExecutor(self.threads, "npdistil-file")
-                self.alone = copy(self.pipe)
-                self.alone.model = self.pipe.model.on_one_thread()
-            try:
-                futures = [self.workers.submit(self._compute, self.alone, batch) for batch in batches]
-            except RuntimeError:  # the system gives no more threads
-                self.stop()
-            else:
-                return (future.result() for future in futures)
-        return map(partial(self._compute, self.pipe), batches)
-
-    def stop(self) -> None:
-        """Have workers leave what they are at; who asks again gets others."""
-        workers, self.workers = self.workers, None
-        if workers:
-            self.alone.model.cancel()
-            workers.shutdown(cancel_futures=True)
-
     def check_free(self, columns: Iterable[Any], name: str) -> None:
         """InputError where there is a column of a new one's name."""
         if taken := [each for each in columns if each in self.added]:
             raise InputError(f"{name} has a column {taken[0]!r} already; give the new ones a {spoken('prefix')}")
 
-    def _compute(self, pipe: Pipeline, texts: list[str]) -> list[Answer]:
+    def _compute(self, model: Model, texts: list[str]) -> list[Answer]:
+        pipe, task = copy(self.pipe), self.pipe.processor
+        pipe.model = model
         try:
-            task, answers = pipe.processor, pipe(texts)
+            answers = pipe(texts)
             return [(dict(zip(self.added, task.added_values(each), strict=True)), "") for each in answers]
         except InputError as error:  # of one of them; halving finds it
             if len(texts) == 1:
                 return [(self.nothing[0], str(error).replace("text 0", "the text", 1))]
             half = len(texts) // 2
-            return self._compute(pipe, texts[:half]) + self._compute(pipe, texts[half:])
+            return self._compute(model, texts[:half]) + self._compute(model, texts[half:])
 
 
 @dataclass
@@ -203,6 +170,7 @@ class Run:
                 output.add(header + rows if header else rows, report, count, last.place, last.lines[1])
                 header = b""
                 told(1, self.answers.texts)
+                del each, rows  # before the next are read
             if header:  # and no row
                 output.add(header, [], 0, done.place, done.line)
             if _state_of(reader.path) != before:
@@ -211,7 +179,7 @@ class Run:
         return Summary(done.rows, done.bad, resumed, self.empty)
 
     def _begun(self, windows: Iterable[list[Row]]) -> Iterator[Begun]:
-        """Windows, of which the next is read and begun before one is given; those of standard input one by one."""
+        """Windows; where workers are at one the next is begun before it is given, unless that is standard input's."""
         left, ready = iter(windows), list[Begun]()
         while True:
             problem = None
@@ -221,7 +189,7 @@ class Run:
                 window, problem = None, error
             if window:
                 ready.append(self._begin(window))
-            if not window or len(ready) > (self.answers.threads > 1 and self.reader.path is not None):
+            if not window or len(ready) > (self.answers.workers.busy and self.reader.path is not None):
                 yield from ready[:1]
                 del ready[:1]
             if problem:

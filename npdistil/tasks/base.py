@@ -22,7 +22,7 @@ Self = TypeVar("Self", bound="Task[Any]")
 class TaskSettings(Settings):
     """What every task can be told."""
 
-    batch_size: int = setting(64, whole(), "items that are run at once, at most 1024; results do not depend on it.")
+    batch_size: int = setting(64, whole(), "items that a thread runs at once, at most 1024; no result depends on it.")
 
 
 class Task(Generic[S]):

@@ -66,7 +66,7 @@ class EmbeddingSettings(LongTextSettings):
         "(max_seq_length, model_max_length), or all the model takes.",
         None,
     )
-    batch_size: int = setting(64, whole(), "texts that are run at once; results do not depend on it.")
+    batch_size: int = setting(64, whole(), "texts that a thread runs at once; results do not depend on it.")
 
 
 class Embedding(LongTextTask[EmbeddingSettings]):

@@ -26,7 +26,7 @@ class FeatureExtractionSettings(TaskSettings):
         "whether a text is cut at what the tokenizer and the model allow (transformers' names of strategies differ for "
         "pairs alone); otherwise a longer one is refused.",
     )
-    batch_size: int = setting(32, whole(), "texts that are run at once; results do not depend on it.")
+    batch_size: int = setting(32, whole(), "texts that a thread runs at once; results do not depend on it.")
 
 
 class FeatureExtraction(Task[FeatureExtractionSettings]):

@@ -39,7 +39,7 @@ class FillMaskSettings(TaskSettings):
         "whether a text is cut at what the tokenizer and the model allow, as by `tokenizer_kwargs` in transformers "
         "(names of strategies differ for pairs alone); otherwise a longer one is refused.",
     )
-    batch_size: int = setting(32, whole(), "texts that are run at once; results do not depend on it.")
+    batch_size: int = setting(32, whole(), "texts that a thread runs at once; results do not depend on it.")
 
 
 class FillMask(Task[FillMaskSettings]):

@@ -25,7 +25,7 @@ def _holds(item: Mapping[str, Any]) -> bool:
 class MultipleChoiceSettings(TaskSettings):
     """Settings of multiple choice."""
 
-    batch_size: int = setting(32, whole(), "questions that are run at once; results do not depend on it.")
+    batch_size: int = setting(32, whole(), "questions that a thread runs at once; results do not depend on it.")
 
 
 class MultipleChoice(Task[MultipleChoiceSettings]):

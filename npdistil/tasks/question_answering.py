@@ -38,7 +38,7 @@ class QuestionAnsweringSettings(TaskSettings):
     )
     handle_impossible_answer: bool = setting(False, flag(), "whether the empty answer may be given.")
     align_to_words: bool = setting(True, flag(), "whether an answer is stretched to whole words.")
-    batch_size: int = setting(32, whole(), "questions that are run at once; results do not depend on it.")
+    batch_size: int = setting(32, whole(), "questions that a thread runs at once; results do not depend on it.")
 
 
 class QuestionAnswering(Task[QuestionAnsweringSettings]):

@@ -63,7 +63,7 @@ class TextClassificationSettings(LongTextSettings):
         'True or "longest_first" is `long_text="truncate"`, without saying so in the answer: of a pair the longer text '
         'loses tokens until both are of one length, and then both do. "only_first" or "only_second" cuts that text.',
     )
-    batch_size: int = setting(256, whole(), "texts that are run at once; results do not depend on it.")
+    batch_size: int = setting(256, whole(), "texts that a thread runs at once; results do not depend on it.")
 
 
 class TextClassification(LongTextTask[TextClassificationSettings]):

@@ -41,7 +41,7 @@ class TokenClassificationSettings(TaskSettings):
         False, flag(), "a text is a list of words; offsets are those in the words joined by `delimiter`."
     )
     delimiter: str | None = setting(" ", string(), "what joins words; None: a blank.", None)
-    batch_size: int = setting(64, whole(), "texts that are run at once; results do not depend on it.")
+    batch_size: int = setting(64, whole(), "texts that a thread runs at once; results do not depend on it.")
 
 
 class TokenClassification(Task[TokenClassificationSettings]):

@@ -36,7 +36,7 @@ class ZeroShotClassificationSettings(TaskSettings):
         flag(),
         "True reads the first tokens of a text that does not fit beside its hypothesis, as transformers does.",
     )
-    batch_size: int = setting(16, whole(), "texts that are run at once; results do not depend on it.")
+    batch_size: int = setting(16, whole(), "texts that a thread runs at once; results do not depend on it.")
 
 
 class ZeroShotClassification(Task[ZeroShotClassificationSettings]):
