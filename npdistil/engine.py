@@ -99,7 +99,7 @@ class NumpyEncoder:
     def on_one_thread(self) -> "NumpyEncoder":
         """As `Encoder.on_one_thread`."""
         one = copy(self)
-        one.threads = 1
+        one.threads, one.at_once = 1, MAX_TOKENS  # no signal interrupts it
         return one
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:

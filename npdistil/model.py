@@ -157,8 +157,8 @@ class Model(Unchanging):
             yield from in_chunks(partial(run, self), items, size)
             return
         workers, batches = Workers(self), batches_of(items, size, self.threads)
-        results = workers.begin(run, batches)
         try:
+            results = workers.begin(run, batches)
             yield from in_chunks(lambda _: next(results), items, len(batches[0]))
         finally:
             workers.stop()

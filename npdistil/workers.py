@@ -4,14 +4,17 @@ Two batches on a thread each are done sooner than one after the other on both, w
 between the steps of a forward, and for whoever makes tokens and answers. Results have the same bits either way.
 """
 
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .forks import loading
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future
 
     from .model import Model
 
@@ -22,6 +25,9 @@ Result = TypeVar("Result")
 class Workers:
     """Threads for the batches of one caller, who stops them when it needs no more.
 
+    They keep no process alive, as a `ThreadPoolExecutor` does until all that it was given is done: where the caller is
+    a thread that does not, nobody would stop them.
+
     Args:
         model: whose threads they stand for.
 
@@ -31,36 +37,62 @@ class Workers:
 
     def __init__(self, model: "Model") -> None:
         self.model = self.alone = model
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads: list[threading.Thread] = []
 
     @property
     def busy(self) -> bool:
         """See above."""
-        return self._pool is not None
+        return bool(self._threads)
 
     def begin(self, run: Callable[[Any, Batch], Result], batches: Sequence[Batch]) -> Iterator[Result]:
         """What `run(model, batch)` gives for each, in order.
 
         It is begun now. Or the caller does it, with each result and on all threads: where there is one thread or one
-        batch, and where the system gives no more threads.
+        batch, and where the system gives no thread.
         """
-        if self.model.threads > 1 and len(batches) > 1:
-            if self._pool is None:
-                with loading:
-                    from concurrent.futures import ThreadPoolExecutor
-                self._pool = ThreadPoolExecutor(self.model.threads, "npdistil-batches")
-                self.alone = self.model.on_one_thread()
-            try:
-                futures = [self._pool.submit(run, self.alone, batch) for batch in batches]
-            except RuntimeError:
-                self.stop()
-            else:
-                return (future.result() for future in futures)
-        return map(partial(run, self.model), batches)
+        if self.model.threads == 1 or len(batches) < 2 or not self._started(min(self.model.threads, len(batches))):
+            return map(partial(run, self.model), batches)
+        with loading:
+            from concurrent.futures import Future
+        futures: list[Future[Result]] = [Future() for _ in batches]
+        for future, batch in zip(futures, batches, strict=True):
+            self._tasks.put(partial(_do, future, partial(run, self.alone, batch)))
+        return (future.result() for future in futures)
+
+    def _started(self, threads: int) -> bool:
+        """Whether there are some: so many, or as many as the system gives."""
+        if not self._threads:
+            self.alone, self._tasks = self.model.on_one_thread(), queue.SimpleQueue[Any]()
+        with suppress(RuntimeError):
+            while len(self._threads) < threads:
+                thread = threading.Thread(None, _work, "npdistil-batches", (self._tasks,), daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        return bool(self._threads)
 
     def stop(self) -> None:
         """Have them leave what they are at, within a fraction of a second; who begins again gets others."""
-        pool, self._pool = self._pool, None
-        if pool:
+        threads, self._threads = self._threads, []
+        if threads:
             self.alone.cancel()
-            pool.shutdown(cancel_futures=True)
+            with suppress(queue.Empty):
+                while True:
+                    self._tasks.get_nowait()
+            self._tasks.put(None)
+            for thread in threads:
+                thread.join()
+
+
+def _work(tasks: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
+    """Do one task after the other, until there is a None, which the next thread finds too."""
+    while task := tasks.get():
+        task()
+        del task  # and what it gave, while there is none
+    tasks.put(None)
+
+
+def _do(future: "Future[Result]", run: Callable[[], Result]) -> None:
+    try:
+        future.set_result(run())
+    except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        future.set_exception(error)

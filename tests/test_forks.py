@@ -70,7 +70,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 )
 def test_a_fork_in_the_middle_of_loading_leaves_a_process_that_can_load(place: str, engine: str) -> None:
     if place == "npdistil.compiled.encoder" and engine == "numpy":
-        place = "concurrent.futures.thread"  # with which that engine begins its first batch
+        place = "concurrent.futures._base"  # with which batches begin
     done = subprocess.run(
         [sys.executable, "-c", CODE, place, engine], capture_output=True, text=True, timeout=600, check=False
     )

@@ -72,6 +72,7 @@ class CompiledEncoder:
         """As `Encoder.on_one_thread`; workspaces are its own."""
         one = copy(self)
         one.threads, one.chunk_rows, one._pool = 1, min(CHUNK_ROWS, self._capacity), deque()
+        one.at_once = max(2 * one.chunk_rows, self.at_once // self.threads)
         return one
 
     def _workspaces(self) -> PooledWorkspaces:
