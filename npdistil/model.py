@@ -40,7 +40,8 @@ class Model(Unchanging):
         config: sizes, labels and settings.
         precision: "float32" or "int8".
         engine: "numpy" or "compiled".
-        threads: how many the engine shares a batch among; on the numpy engine a single text has one.
+        threads: how many share a batch, or take one each where there are several; on the numpy engine a single text has
+            one.
         classes_: the labels, as scikit-learn's classifiers have them: str [C].
         device: "cpu".
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from threading import get_ident
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
@@ -17,9 +18,11 @@ class Words:
 
     Attributes:
         for_one: whether a text by itself is worth it: where many come one after the other, most of its words are known.
+        trusted: the thread that has seen to it, for now, that `is_same`; calls on any other look for themselves.
     """
 
     for_one = False
+    trusted: int | None = None
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -37,12 +40,16 @@ class Words:
         parts = own.normalizer, own.pre_tokenizer, own.post_processor, *own.get_added_tokens_decoder().values()
         return own.truncation, own.padding, own.get_vocab_size(), *map(repr, parts)
 
+    def is_same(self) -> bool:
+        """Whether the tokenizer is what it was when the words were met."""
+        return self._state() == self.made_of
+
     def encodings(self, texts: Sequence[str], encode: Callable[..., Sequence[Encoding]]) -> list[Any]:
         """`WordIds` of each text; `encode` takes the words that are not known yet, as `Tokenizer.encode_batch` does.
 
         Where the tokenizer was changed since, what the library makes of the texts.
         """
-        if self._state() != self.made_of:
+        if self.trusted != get_ident() and not self.is_same():
             return [*encode(texts)]
         split = [text.split(" ") for text in texts]
         known = self.known

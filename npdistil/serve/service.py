@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import get_ident
 from time import perf_counter, time
 from typing import Any, TypeVar, cast
 
@@ -111,11 +112,12 @@ class Service:
         self.started, self.held = int(time()), 0
         self.metrics = Metrics()
         self.tokenizer = cast(Tokenizer, LimitedTokenizer(model.checkpoint.tokenizer, settings.max_request_tokens))
-        checkpoint = model.checkpoint
+        checkpoint, self.words = model.checkpoint, None
         if checkpoint.own_tokenization:
             limited = replace(checkpoint.tokenization, tokenizer=self.tokenizer)
-            if limited.words:  # of short texts, so that the limit need not be asked
-                limited.words.for_one, limited.words.tokenizer = True, model.checkpoint.tokenizer
+            self.words = limited.words
+            if self.words:  # of short texts, so that the limit need not be asked
+                self.words.for_one, self.words.tokenizer = True, model.checkpoint.tokenizer
             checkpoint = replace(checkpoint, own_tokenization=limited)
         self.checkpoint = checkpoint
         self.tasks: dict[str, Task[Any]] = {}
@@ -253,6 +255,8 @@ class Service:
         if texts > (most := self.settings.max_request_texts):
             raise ApiError(413, "Validation", f"{texts} texts; at most {most} a request")
         self.batcher.check_capacity(0)
+        if quick:
+            self._trust_words()
         began = perf_counter()
         with tokenizing_on(1 if quick else None):  # to wake others for short texts would take longer than they do
             result = await self.run(quick, prepare, items)
@@ -261,6 +265,13 @@ class Service:
         if spent := SPENT.get():
             spent.tokenization += seconds
         return result
+
+    def _trust_words(self) -> None:
+        """Look once for all requests of a turn of the event loop whether the tokenizer was changed."""
+        words = self.words
+        if words and words.trusted != get_ident() and words.is_same():
+            words.trusted = get_ident()
+            asyncio.get_running_loop().call_soon(setattr, words, "trusted", None)
 
     async def run(self, quick: bool, function: Callable[[Any], Result], argument: Any) -> Result:
         """The function's result; unless it is quick, beside the event loop, and one at a time."""

@@ -2,15 +2,20 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from service_client import ask
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from tokenizers import normalizers
 
 import npdistil
 from npdistil.batch import Inputs, Outputs
+from npdistil.checkpoint.words import Words
 from npdistil.serve.app import make_app
 from npdistil.serve.settings import Settings
 
@@ -97,3 +102,36 @@ def test_a_score_that_is_no_number_is_no_answer() -> None:
         assert status == 424, (path, answer)
         assert "not all finite" in str(answer), (path, answer)
     app.state.service.batcher.stop()
+
+
+def test_a_tokenizer_that_is_changed_while_it_serves_is_asked_anew_and_not_for_each_request(
+    make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = npdistil.load(make(), engine="numpy")
+    app = make_app(model)
+    words = app.state.service.words
+    looks: list[bool] = []
+    is_same = type(words).is_same
+
+    def look(words: Words) -> bool:
+        looks.append(is_same(words))
+        return looks[-1]
+
+    monkeypatch.setattr(type(words), "is_same", look)
+
+    def right() -> Any:
+        return npdistil.pipeline("text-classification", model, top_k=None)(["GOOD film"])[0]
+
+    async def scenario() -> None:
+        async with app.router.lifespan_context(app):
+            before = right()
+            looks.clear()
+            answers = await asyncio.gather(*(ask(app, "/predict", {"inputs": "GOOD film"}) for _ in range(20)))
+            assert answers == [(200, before)] * 20
+            assert len(looks) == 1
+            model.checkpoint.tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+            answers = await asyncio.gather(*(ask(app, "/predict", {"inputs": "GOOD film"}) for _ in range(20)))
+            assert answers == [(200, right())] * 20
+            assert right() != before
+
+    asyncio.run(scenario())
