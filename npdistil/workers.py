@@ -4,6 +4,7 @@ Two batches on a thread each are done sooner than one after the other on both, w
 between the steps of a forward, and for whoever makes tokens and answers. Results have the same bits either way.
 """
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,19 @@ Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
 
+_turn = threading.Lock()  # of the one caller in the process that has workers: more would have more threads than cores
+
+
+def _start_anew() -> None:
+    """In a forked process the caller that had the turn is gone."""
+    global _turn
+    _turn = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew)
+
+
 class Workers:
     """Threads for the batches of one caller, who stops them when it needs no more.
 
@@ -38,6 +52,7 @@ class Workers:
     def __init__(self, model: "Model") -> None:
         self.model = self.alone = model
         self._threads: list[threading.Thread] = []
+        self._turn: threading.Lock | None = None  # while it has it
 
     @property
     def busy(self) -> bool:
@@ -48,7 +63,7 @@ class Workers:
         """What `run(model, batch)` gives for each, in order.
 
         It is begun now. Or the caller does it, with each result and on all threads: where there is one thread or one
-        batch, and where the system gives no thread.
+        batch, while another caller has workers, and where the system gives no thread.
         """
         if self.model.threads == 1 or len(batches) < 2 or not self._started(min(self.model.threads, len(batches))):
             return map(partial(run, self.model), batches)
@@ -61,8 +76,10 @@ class Workers:
 
     def _started(self, threads: int) -> bool:
         """Whether there are some: so many, or as many as the system gives."""
-        if not self._threads:
-            self.alone, self._tasks = self.model.on_one_thread(), queue.SimpleQueue[Any]()
+        if not self._turn:
+            if not _turn.acquire(blocking=False):
+                return False
+            self._turn, self.alone, self._tasks = _turn, self.model.on_one_thread(), queue.SimpleQueue[Any]()
         with suppress(RuntimeError):
             while len(self._threads) < threads:
                 thread = threading.Thread(None, _work, "npdistil-batches", (self._tasks,), daemon=True)
@@ -81,6 +98,9 @@ class Workers:
             self._tasks.put(None)
             for thread in threads:
                 thread.join()
+        if self._turn:
+            self._turn.release()
+            self._turn = None
 
 
 def _work(tasks: "queue.SimpleQueue[Callable[[], None] | None]") -> None:

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,3 +96,22 @@ def test_one_thread_of_many_takes_no_more_at_once_than_one_thread_alone(engine: 
     """No signal interrupts what it has taken."""
     many = npdistil.load(engine=engine, threads=64).on_one_thread()
     assert many.encoder.at_once <= max(1024, npdistil.load(engine="auto", threads=1).encoder.at_once)
+
+
+def test_of_callers_at_the_same_time_one_has_workers_and_all_have_the_same_answers(make: Make) -> None:
+    pipe = npdistil.pipeline("text-classification", make(), engine="numpy", threads=3, batch_size=2)
+    texts = [f"good {i}" for i in range(40)]
+    right, most, found = pipe(texts), list[int](), list[Any]()
+
+    def call() -> None:
+        found.append(pipe(texts))
+        most.append(len(left()))
+
+    callers = [threading.Thread(target=call) for _ in range(12)]
+    for each in callers:
+        each.start()
+    for each in callers:
+        each.join()
+    assert found == [right] * 12
+    assert max(most) <= 3
+    assert not left()

@@ -5,7 +5,6 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +63,15 @@ class Tokenization:
     clean_up_spaces: bool = False
     token_types: bool = True
 
-    @cached_property
+    @property
+    @loads  # functools.cached_property has a lock of its own before Python 3.12, which a fork would freeze
     def words(self) -> Words | None:
-        """What remembers the words of texts, where the tokenizer looks at one after the other."""
-        return words_of(self.tokenizer)
+        """What remembers the words of texts, where the tokenizer looks at one after the other; made once."""
+        made = self.__dict__
+        if "made of words" not in made:
+            made["made of words"] = words_of(self.tokenizer)
+        found: Words | None = made["made of words"]
+        return found
 
 
 def reserve(size: int) -> None:
