@@ -12,7 +12,7 @@ import numpy as np
 from .distilbert.encoder import Array
 from .errors import EngineError, InputError
 
-MOST_ITEMS = 1024  # of a task that a thread runs at once
+MOST_ITEMS = 1024  # of a task that a thread runs at once: more make nothing faster, and their tokens take memory
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -160,13 +160,10 @@ def blocks(bounds: Array, max_tokens: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Item], size: int) -> Iterator[Answer]:
-    """What `run` gives for each item, `size` of them at a time and only when asked for; errors say from where on.
-
-    No more than `MOST_ITEMS` at a time: more make nothing faster, and their tokens take memory.
-    """
+def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], some: Iterable[list[Item]]) -> Iterator[Answer]:
+    """What `run` gives for each item of some lists, one list after the other; errors say from where on."""
     start = 0
-    for chunk in chunks(items, min(size, MOST_ITEMS)):
+    for chunk in some:
         try:
             answers = run(chunk)
         except InputError as error:
@@ -176,7 +173,7 @@ def in_chunks(run: Callable[[list[Item]], Iterable[Answer]], items: Iterable[Ite
 
 
 def batches_of(items: list[Item], size: int, threads: int) -> list[list[Item]]:
-    """A list in batches of at most `size` items; where that makes several, there is one for each of some threads."""
+    """A list in batches of at most `size` items; where that makes several, so small that each thread may have one."""
     size = min(size, MOST_ITEMS)
     return [*chunks(items, size if len(items) <= size else min(size, -(-len(items) // threads)))]
 

@@ -10,7 +10,20 @@ import numpy as np
 
 from . import blas
 from .arguments import MODEL, read
-from .batch import Answer, Inputs, Item, Outputs, batches_of, blocks, check_ids, in_chunks, pack, positions
+from .batch import (
+    MOST_ITEMS,
+    Answer,
+    Inputs,
+    Item,
+    Outputs,
+    batches_of,
+    blocks,
+    check_ids,
+    chunks,
+    in_chunks,
+    pack,
+    positions,
+)
 from .checkpoint.hub import find_model
 from .checkpoint.quantize import in_precision
 from .checkpoint.weights import Checkpoint, Unchanging, read_checkpoint
@@ -155,12 +168,12 @@ class Model(Unchanging):
             InputError: as `batch.in_chunks`.
         """
         if not isinstance(items, list) or len(items) <= size or self.threads == 1:
-            yield from in_chunks(partial(run, self), items, size)
+            yield from in_chunks(partial(run, self), chunks(items, min(size, MOST_ITEMS)))
             return
         workers, batches = Workers(self), batches_of(items, size, self.threads)
         try:
             results = workers.begin(run, batches)
-            yield from in_chunks(lambda _: next(results), items, len(batches[0]))
+            yield from in_chunks(lambda _: next(results), batches)
         finally:
             workers.stop()
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, normalizers
 from ..distilbert.encoder import Array, Params
 from ..distilbert.heads import SHAPES
 from ..errors import CheckpointError
-from ..forks import loads
+from ..forks import loading, loads
 from .adapter import CONFIG as ADAPTER_CONFIG
 from .adapter import Adapter, read_adapter
 from .bert import DECODER_BIAS, POOLER, TYPES, bert_name, distilbert_name, with_types
@@ -246,9 +246,9 @@ class Checkpoint(Unchanging):
         lines = "".join(f"{digest} {name}\n" for name, digest in sorted(found.items()))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
-    @loads
     def __reduce__(self) -> tuple[Any, ...]:
-        from .hub import bundled_model
+        with loading:
+            from .hub import bundled_model
 
         try:
             bundled = self.directory.samefile(bundled_model())
@@ -323,15 +323,14 @@ def read_checkpoint(directory: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
-@loads
 def read_again(directory: str | None, fingerprint: str) -> Checkpoint:
     """The checkpoint that a pickle stands for; None is the bundled model.
 
     Raises:
         CheckpointError: the directory is gone, or its files are not those that were pickled.
     """
-    from .hub import bundled_model
-
+    with loading:
+        from .hub import bundled_model
     path = bundled_model() if directory is None else Path(directory)
     if not os.path.isdir(path):  # noqa: PTH112 - as in `read_checkpoint`
         raise CheckpointError(
