@@ -300,7 +300,8 @@ class Client:
 
         The status is 0 where the connection was lost.
         """
-        for number, _ in self.epoll.poll(seconds):
+        select.select([self.epoll], [], [], seconds)  # which can wait for less than the millisecond of epoll
+        for number, _ in self.epoll.poll(0):
             try:
                 data = self.sockets[number].recv(1 << 20)
             except OSError:

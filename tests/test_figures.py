@@ -290,13 +290,14 @@ def test_the_limits_of_the_service_are_those_that_its_page_tells() -> None:
         f"not answered have {app.IN_ALL // 2**20} MB together",
         f"a number of more than {app.DIGITS} digits",
         f"attention is given for up to {service.ATTENTION_TOKENS} tokens",
-        f"a batch of {batching.SHARED} tokens or more while nothing else waits is shared",
+        f"a batch of {batching.SHARED} tokens or more is shared",
+        f"take turns of {batching.TURN:,} tokens each",
     ):
         assert said in page
     assert service.STATE_NUMBERS == 2**20
     assert "feature extraction gives 2^20 numbers" in page
-    assert 64 <= batching.TURN <= 128
-    assert "take turns, of some 100 tokens each" in page
+    assert batching.QUIET == 1
+    assert "no two were to be run at once for a second" in page
 
 
 def test_as_many_texts_are_remembered_as_the_page_of_files_tells() -> None:

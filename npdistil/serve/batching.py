@@ -23,8 +23,9 @@ from ..errors import InputError, NpdistilError
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 COUNTS = tuple(2**n for n in range(17))
-TURN = 128  # tokens of a request that run before others have their turn
+TURN = 1024  # tokens of a request that run before others have their turn
 SHARED = 256  # tokens of a batch from which on it gains by more threads than one
+QUIET = 1.0  # seconds without two batches at once, after which such a batch has all threads
 
 
 class OverloadedError(NpdistilError):
@@ -85,6 +86,7 @@ class Queued:
         arrived: when, by `perf_counter`.
         began: when its first sequence ran.
         started: how many of the sequences are no longer in the queue.
+        turn: tokens that have run in its turn.
         values: what the model said of those that have run, by their places.
     """
 
@@ -94,6 +96,7 @@ class Queued:
     arrived: float = field(default_factory=perf_counter)
     began: float = 0.0
     started: int = 0
+    turn: int = 0
     values: dict[int, Array] = field(default_factory=dict)
 
     @property
@@ -124,14 +127,15 @@ class Batcher:
     """A model's forward behind a queue, and threads that run it, batch by batch.
 
     Batches hold whole sequences that the same is asked about, and are bounded by tokens; attention, which is slow, is
-    given for one sequence at a time. Requests take turns, each with some tokens, until a batch is full: a large one
-    makes the others wait for no more than its turns. As no result depends on its batch, nothing of this can be seen in
-    the answers. A thread takes no more than its share of what waits, or one request, so that all end at about the same
-    time. The threads take their batches by themselves: the event loop may be busy with requests, and the engine
-    does not wait for it. They start with the first request, after a fork too, and serve any number of event loops.
+    given for one sequence at a time. Requests run in the order in which they come, each until its turn is over, which
+    is a number of tokens: most requests have fewer, and a large one makes the others wait for no more than its turns.
+    As no result depends on its batch, nothing of this can be seen in the answers. A thread takes no more than its share
+    of what waits, or one request, so that all end at about the same time. The threads take their batches by
+    themselves: the event loop may be busy with requests, and the engine does not wait for it. They start with the
+    first request, after a fork too, and serve any number of event loops.
 
-    Under load each thread runs its batch alone, so that none waits for another that the event loop has taken the CPU
-    from; a large batch while nothing else is to be done is shared among the engine's threads.
+    Under load each thread runs its batch alone, so that none waits for another that the event loop or another batch has
+    taken the CPU from; a large batch when no two were to be run for a while is shared among the engine's threads.
 
     Args:
         forward: of the model, on all threads of its engine.
@@ -166,6 +170,7 @@ class Batcher:
         self.most_threads = threads
         self.threads: list[threading.Thread] = []
         self.running = 0  # batches
+        self.crowded = -math.inf  # when there was more to run than one batch, by `perf_counter`
         self.delivered = -math.inf  # when the last batch was, by `perf_counter`
         _batchers.add(self)
 
@@ -244,8 +249,8 @@ class Batcher:
         while slices := self._awaited(threads):
             inputs = _together(slices)
             tokens = sum(map(len, inputs.token_ids))
-            shared = self.running == 1 and not self.waiting and tokens >= SHARED
             began = perf_counter()
+            shared = tokens >= SHARED and began - self.crowded > QUIET
             try:
                 values = (self.forward if shared else self.alone)(inputs).values
             except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
@@ -279,6 +284,8 @@ class Batcher:
                 return []
             self.running += 1
             slices = self._next()
+            if self.running > 1 or self.waiting:
+                self.crowded = perf_counter()
             if self.waiting:
                 self.changed.notify()  # another thread
             return slices
@@ -296,24 +303,26 @@ class Batcher:
             if _asked(queued) != asked:
                 others.append(queued)
                 continue
-            token_ids, first, last, turn = queued.inputs.token_ids, queued.started, queued.started, 0
+            token_ids, first, last, before, over = queued.inputs.token_ids, queued.started, queued.started, total, False
             while last < len(token_ids):
                 size = len(token_ids[last])
-                if (total and total + size > room) or (turn and turn + size > TURN):
+                over = queued.turn > 0 and queued.turn + size > TURN
+                if over or (total and total + size > room):
                     break
-                total, turn, last = total + size, turn + size, last + 1
+                total, queued.turn, last = total + size, queued.turn + size, last + 1
             if last > first:
                 if first == 0:
                     queued.began = perf_counter()
                     self.metrics.queue_seconds.observe(queued.began - queued.arrived)
                 slices.append((queued, first, last))
                 queued.started = last
-                self._count(first - last, -turn)
-            else:  # no room: it has the first turn of the next batch
+                self._count(first - last, before - total)
+            if over:
+                queued.turn = 0
+                self.waiting.append(queued)
+            elif last < len(token_ids):  # no room: its turn goes on in the next batch
                 self.waiting.appendleft(queued)
                 break
-            if last < len(token_ids):
-                self.waiting.append(queued)
         self.waiting.extendleft(reversed(others))
         return slices
 
