@@ -1,8 +1,8 @@
 """A loaded model: logits, hidden states, predictions as scikit-learn has them, long texts, and what is refused."""
 
 import re
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -240,16 +240,8 @@ def test_a_texts_bits_do_not_depend_on_its_neighbours(make: Make, engine: str) -
 
 def test_many_threads_may_use_one_model(small: npdistil.Model) -> None:
     expected = small.predict_proba(TEXTS).tobytes()
-    found: list[bytes] = []
-
-    def work() -> None:
-        found.extend(small.predict_proba(TEXTS).tobytes() for _ in range(5))
-
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    with ThreadPoolExecutor(4) as callers:
+        found = [*callers.map(lambda _: small.predict_proba(TEXTS).tobytes(), range(20))]
     assert found == [expected] * 20
 
 

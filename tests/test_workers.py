@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +102,13 @@ def test_one_thread_of_many_takes_no_more_at_once_than_one_thread_alone(engine: 
 def test_of_callers_at_the_same_time_one_has_workers_and_all_have_the_same_answers(make: Make) -> None:
     pipe = npdistil.pipeline("text-classification", make(), engine="numpy", threads=3, batch_size=2)
     texts = [f"good {i}" for i in range(40)]
-    right, most, found = pipe(texts), list[int](), list[Any]()
+    right = pipe(texts)
 
-    def call() -> None:
-        found.append(pipe(texts))
-        most.append(len(left()))
+    def call(_: int) -> tuple[Any, int]:
+        return pipe(texts), len(left())
 
-    callers = [threading.Thread(target=call) for _ in range(12)]
-    for each in callers:
-        each.start()
-    for each in callers:
-        each.join()
-    assert found == [right] * 12
-    assert max(most) <= 3
+    with ThreadPoolExecutor(12) as callers:
+        found, counts = zip(*callers.map(call, range(12)), strict=True)
+    assert [*found] == [right] * 12
+    assert max(counts) <= 3
     assert not left()

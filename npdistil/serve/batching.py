@@ -303,7 +303,8 @@ class Batcher:
             if _asked(queued) != asked:
                 others.append(queued)
                 continue
-            token_ids, first, last, before, over = queued.inputs.token_ids, queued.started, queued.started, total, False
+            token_ids, first, last = queued.inputs.token_ids, queued.started, queued.started
+            before, over = total, False  # tokens of the batch without it; whether its turn is over
             while last < len(token_ids):
                 size = len(token_ids[last])
                 over = queued.turn > 0 and queued.turn + size > TURN
