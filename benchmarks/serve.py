@@ -9,7 +9,7 @@ its share of them: it is counted as the service's, and what it was is in the res
 one thread on epoll without asyncio, writes requests that were made before, and looks at how an answer begins and ends.
 
 `--mixed SECONDS` does one thing instead: short and long texts, explanations and attention together, at 50 and 120 % of
-what the service can do of them; figures for each kind. 600 are worth reporting. All of both takes 24 minutes.
+what the service can do of them; figures for each kind. 600 are worth reporting. All of both takes 29 minutes.
 """
 
 import argparse
@@ -40,6 +40,7 @@ SIZES = (1, 8, 32)  # texts of a request
 # Of a hundred requests with all kinds; a long text has some 2,000 tokens.
 MIXED = {"short text": 90, "long text": 3, "explanation": 4, "explanation with attention": 3}
 PAGE = Path(__file__).parents[1] / "docs" / "serve.md"
+TURNS = 3  # of each measurement; their medians are reported
 IN_FLIGHT = 128  # texts on their way, so that the engine never waits for one; as many fit into the queue
 NEEDS = (
     "npdistil",
@@ -148,10 +149,7 @@ def table(result: dict[str, Any]) -> str:
             f"{engine:,.0f}",
             f"{service:,.0f}",
             f"{service / engine:.0%}",
-            *(
-                f"{times['p50']:.1f} (p99 {times['p99']:.0f})"
-                for times in (load[f"at {share}%"]["milliseconds to 200"] for share in (50, 90))
-            ),
+            *(waited([turn["milliseconds to 200"] for turn in load[f"at {share}%"]]) for share in (50, 90)),
         )
         for load, (engine, service) in zip(loads, rates, strict=True)
     ]
@@ -176,6 +174,12 @@ def table(result: dict[str, Any]) -> str:
     )
 
 
+def waited(turns: list[dict[str, float]]) -> str:
+    """The medians of turns, in milliseconds."""
+    p50, p99 = (statistics.median(turn[each] for turn in turns) for each in ("p50", "p99"))
+    return f"{p50:.1f} (p99 {p99:.0f})"
+
+
 def measure(model: Path | None, texts: list[str], size: int, seconds: float, overload: float) -> dict[str, Any]:
     """Requests of `size` texts, on one machine, one measurement after the other."""
     result: dict[str, Any] = {"model": model.name if model else "bundled", "texts of a request": size}
@@ -192,18 +196,19 @@ def measure(model: Path | None, texts: list[str], size: int, seconds: float, ove
         expected = [npdistil.pipeline("text-classification", engine, top_k=None)(body) for body in bodies]
         wanted = [json.dumps(each, ensure_ascii=False, separators=(",", ":")).encode() for each in expected]
         assert right == wanted, "the service does not give what the engine gives"
-        for _ in range(3):  # in turn, so that a slower minute of the machine is one of both
-            with_engine.append(rate_of_engine(engine, texts, seconds / 3))
+        for _ in range(TURNS):  # of both, so that a slower minute of the machine is one of both
+            with_engine.append(rate_of_engine(engine, texts, seconds / TURNS))
             began = time.process_time()
-            answers = closed(port, requests, right, IN_FLIGHT // size, seconds / 3)
-            with_service.append(answers * size * 3 / seconds)
-            client.append((time.process_time() - began) / (seconds / 3))
+            answers = closed(port, requests, right, IN_FLIGHT // size, seconds / TURNS)
+            with_service.append(answers * size * TURNS / seconds)
+            client.append((time.process_time() - began) / (seconds / TURNS))
         result["texts a second, engine"] = [round(rate) for rate in with_engine]
         result["texts a second, service"] = [round(rate) for rate in with_service]
         result["CPUs that the client took of the service"] = [round(share, 3) for share in client]
         most = statistics.median(with_service)
         for share in (0.5, 0.9):
-            result[f"at {share:.0%}"] = poisson(port, requests, right, share * most / size, seconds)
+            rate = share * most / size
+            result[f"at {share:.0%}"] = [poisson(port, requests, right, rate, seconds, seed=i) for i in range(TURNS)]
         if overload:
             before = memory(process)
             found = poisson(port, requests, right, 1.2 * most / size, overload, lambda: memory(process))
@@ -378,12 +383,13 @@ def poisson(
     watch: Callable[[], int] | None = None,
     names: list[str] | None = None,
     weights: list[float] | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """`rate` requests a second at random times; what became of them, and how long the answers took.
 
     Of requests of several kinds, `names` and `weights` give each one's kind and share.
     """
-    rng, client, tail = random.Random(0), Client(port), tails(right)
+    rng, client, tail = random.Random(seed), Client(port), tails(right)
     counts: Counter[str] = Counter()
     took: dict[str, list[float]] = {}
     watched: list[int] = []
