@@ -25,6 +25,7 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 COUNTS = tuple(2**n for n in range(17))
 TURN = 1024  # tokens of a request that run before others have their turn
 SHARED = 256  # tokens of a batch from which on it gains by more threads than one
+LOCK = threading.Lock  # the system's, or what was in its place when this was imported
 QUIET = 1.0  # seconds without two batches at once, after which such a batch has all threads
 
 
@@ -219,10 +220,15 @@ class Batcher:
         """Start the threads that do not run: at first, and in a forked process.
 
         Raises:
-            UnavailableError: the system gives none.
+            UnavailableError: the system gives none, or they are no longer the system's.
         """
         if self.threads:
             return
+        if threading.Lock is not LOCK:  # an event loop that waits for greenlets would not let them run
+            how = (
+                "threads were replaced after npdistil was imported, as gevent does where gunicorn loads the application"
+            )
+            raise UnavailableError(f"{how} first (--preload); replace them before, or use another worker")
         self.threads, self.running = [], 0
         while len(self.threads) < self.most_threads:
             thread = threading.Thread(target=self._work, args=(self.threads,), name="npdistil-engine", daemon=True)
