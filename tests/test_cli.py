@@ -309,12 +309,15 @@ def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
     assert errors == b""
 
 
-def test_a_full_disk_is_one_clear_error() -> None:
+@pytest.mark.parametrize(
+    "arguments", [["classify", *NUMPY, "good"], ["--version"], ["--help"], ["classify", "--help"]], ids=" ".join
+)
+def test_a_full_disk_is_one_clear_error(arguments: list[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "npdistil", "classify", *NUMPY, "good"],
+            [sys.executable, "-m", "npdistil", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             timeout=300,

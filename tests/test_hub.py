@@ -176,7 +176,7 @@ def test_a_name_in_the_cache_opens_no_socket(cache: Path) -> None:
     assert done.stdout == f"{snapshot}\n", done.stderr
 
 
-@pytest.mark.parametrize("path", ["./no/such", "/no/such", "no/such/model", "../such", "~/no-such", "such/", "", "."])
+@pytest.mark.parametrize("path", ["./no/such", "/no/such", "no/such/model", "../such", "~/no-such", "such/", "."])
 def test_a_path_opens_no_socket_even_where_nothing_is_there(cache: Path, path: str) -> None:
     done = alone(NO_NETWORK + FIND, path, HF_HUB_CACHE=str(cache))
     assert done.returncode == 0, done.stderr
@@ -232,6 +232,16 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
 def test_what_cannot_be_a_name_is_a_directory_that_is_not_there(name: str) -> None:
     with pytest.raises(CheckpointError, match="not a directory with a model"):
         npdistil.load(name)
+
+
+def test_an_empty_name_is_refused_and_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the name of the model is empty"):
+        find_model("")
+    assert find_model(".").samefile(tmp_path)
 
 
 def test_the_bundled_model_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

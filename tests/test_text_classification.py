@@ -262,6 +262,15 @@ def test_texts_are_cut_to_what_the_tokenizer_says_and_on_its_side(make: Make) ->
     assert classify("the film was not good") != classify("was not good")
 
 
+@pytest.mark.parametrize("truncation", [True, "longest_first", "only_first"])
+@pytest.mark.parametrize("long_text", ["error", "sentences"])
+def test_truncation_beside_a_long_text_that_does_not_cut_is_refused(five: Any, truncation: Any, long_text: str) -> None:
+    with pytest.raises(InputError, match=f"truncation` is .*, which cuts texts, and `long_text` is '{long_text}'"):
+        five("a film", truncation=truncation, long_text=long_text)
+    assert five("a film", truncation=truncation, long_text="truncate") == five("a film")
+    assert five("a film", truncation=False, long_text=long_text) == five("a film")
+
+
 def test_truncation_gives_transformers_shape_and_long_text_truncate_says_what_it_did(five: Any) -> None:
     (plain,) = five(LONG, truncation=True)
     assert list(plain) == ["label", "score"]

@@ -111,6 +111,8 @@ def _directory(path_or_name: str | os.PathLike[str] | None) -> Path | None:
             "`npdistil.load` returns. A model of torch is saved first, with its tokenizer: "
             "model.save_pretrained(directory), tokenizer.save_pretrained(directory)"
         )
+    if is_text and not path_or_name:  # pathlib's is the working directory, and a variable that is not set no model
+        raise InputError("the name of the model is empty; expected a directory or a name on the Hub")
     path = _expanded(Path(path_or_name))
     if is_text and HUB_NAME.fullmatch(str(path_or_name)) and not os.path.exists(path):  # noqa: PTH110
         return None

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from .. import __version__, settings
 from ..errors import InputError, NpdistilError
@@ -169,10 +170,20 @@ def _meant(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Say what was asked for; argparse's own says nothing where there is no place for it."""
+        if file is None or file is not sys.stdout:
+            super()._print_message(message, file)
+            return
+        file.write(message)
+        file.flush()
+
+
 def parsers(chosen: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """Of all commands, by name alone, and of the chosen one, with its options; modules of others are not imported."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="npdistil",
         description="DistilBERT inference on a CPU: text in, labels out.",
         allow_abbrev=False,  # a slip is an error, and what it was short for may change

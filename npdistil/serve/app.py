@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -155,6 +156,7 @@ class Guard:
         self.hosts = {each.lower() for each in settings.allow_host}
         self.token = None if settings.token is None else settings.token.encode()
         self.logs = settings.access_log
+        self.quiet_until, self.unlogged = 0.0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -176,13 +178,26 @@ class Guard:
             seconds = perf_counter() - began
             known = path if any(path in some for some in self.endpoints.values()) else None
             if self.logs:
-                print(_entry(scope, known, number.decode(), answer.status, seconds, spent), flush=True)  # noqa: T201
+                self._log(_entry(scope, known, number.decode(), answer.status, seconds, spent))
             if self.tracing:
                 self.tracing.tell(method, known, headers, answer.status, seconds, spent)
         length = (b"content-length", b"%d" % len(answer.content))
         all_headers = [length, *answer.headers, (b"x-request-id", number), *SAFE]
         await send({"type": "http.response.start", "status": answer.status, "headers": all_headers})
         await send({"type": "http.response.body", "body": answer.content})
+
+    def _log(self, entry: str) -> None:
+        """A line; where standard output takes none, that is said, once a second, and requests are answered."""
+        try:
+            print(entry, flush=True)  # noqa: T201
+        except (OSError, ValueError) as error:  # a full disk, a reader that is gone; closed
+            self.unlogged += 1
+            if perf_counter() < self.quiet_until:
+                return
+            with suppress(OSError, ValueError):
+                lost = f"{self.unlogged} lines of the access log are lost"
+                print(f"npdistil: {lost}: {getattr(error, 'strerror', None) or error}", file=sys.stderr, flush=True)  # noqa: T201
+            self.quiet_until, self.unlogged = perf_counter() + 1, 0
 
     def _refusal(self, method: str, path: str, headers: Headers) -> Answer | None:
         """What is said to who may not ask."""

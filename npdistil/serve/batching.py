@@ -128,12 +128,13 @@ class Batcher:
     """A model's forward behind a queue, and threads that run it, batch by batch.
 
     Batches hold whole sequences that the same is asked about, and are bounded by tokens; attention, which is slow, is
-    given for one sequence at a time. Requests run in the order in which they come, each until its turn is over, which
-    is a number of tokens: most requests have fewer, and a large one makes the others wait for no more than its turns.
-    As no result depends on its batch, nothing of this can be seen in the answers. A thread takes no more than its share
-    of what waits, or one request, so that all end at about the same time. The threads take their batches by
-    themselves: the event loop may be busy with requests, and the engine does not wait for it. They start with the
-    first request, after a fork too, and serve any number of event loops.
+    given for one sequence at a time. A batch begins with the request that came first, and goes on with those behind it
+    that ask the same. Where others wait, a request has one turn in it, which is a number of tokens, and then goes
+    behind them: most requests have fewer, and a large one makes the others wait for no more than its turns. As no
+    result depends on its batch, nothing of this can be seen in the answers. A thread takes no more than its share of
+    what waits, or one request, so that all end at about the same time; where batches are gathered, it takes a full one.
+    The threads take their batches by themselves: the event loop may be busy with requests, and the engine does not wait
+    for it. They start with the first request, after a fork too, and serve any number of event loops.
 
     Under load each thread runs its batch alone, so that none waits for another that the event loop or another batch has
     taken the CPU from; a large batch when no two were to be run for a while is shared among the engine's threads.
@@ -144,7 +145,7 @@ class Batcher:
         threads: how many run batches.
         batch_tokens: of a batch at most; a longer sequence is a batch of its own.
         queue_tokens: that may wait; when they do, `run` refuses.
-        gather_seconds: to wait for company before a batch that is not full.
+        gather_seconds: that a request waits for company at most, unless the batch is full.
         metrics: where it counts.
     """
 
@@ -222,8 +223,11 @@ class Batcher:
         Raises:
             UnavailableError: the system gives none, or they are no longer the system's.
         """
-        if self.threads:
-            return
+        with self.changed:
+            if not self.threads:
+                self._start()
+
+    def _start(self) -> None:
         if threading.Lock is not LOCK:  # an event loop that waits for greenlets would not let them run
             how = (
                 "threads were replaced after npdistil was imported, as gevent does where gunicorn loads the application"
@@ -242,50 +246,62 @@ class Batcher:
 
     def stop(self) -> None:
         """End the threads after their batches; who still waits gets UnavailableError."""
-        with self.changed:
-            threads, self.threads = self.threads, []
+        with self.changed:  # who comes from now on starts others
+            threads, self.threads = [*self.threads], []
+            left, self.waiting = self.waiting, deque()
+            self.texts = self.tokens = 0
             self.changed.notify_all()
         for thread in threads:
             thread.join()
         ended = UnavailableError("the service ended before it was the turn of this request")
-        self._tell([(queued, 0, 0) for queued in self.waiting], partial(self._fail, ended))
+        self._tell([(queued, 0, 0) for queued in left], partial(self._fail, ended))
 
     def _work(self, threads: list[threading.Thread]) -> None:
         """What one of the threads does; all that asyncio owns is left to its event loop."""
-        while slices := self._awaited(threads):
+        try:
+            while slices := self._awaited(threads):
+                self._run(slices, threads)
+        finally:  # whatever it was, another request starts others
+            with self.changed:
+                threads.remove(threading.current_thread())
+
+    def _run(self, slices: list[Slice], threads: list[threading.Thread]) -> None:
+        """A batch."""
+        began = perf_counter()
+        try:
             inputs = _together(slices)
             tokens = sum(map(len, inputs.token_ids))
-            began = perf_counter()
             shared = tokens >= SHARED and began - self.crowded > QUIET
-            try:
-                values = (self.forward if shared else self.alone)(inputs).values
-            except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
-                self._tell(slices, partial(self._fail, error))
-                continue
-            finally:
-                with self.changed:
-                    self.running -= 1
-            self.delivered = perf_counter()
-            self.metrics.inference_seconds.observe(self.delivered - began)
-            self.metrics.texts.inc(len(values))
-            self.metrics.tokens.inc(tokens)
-            self.metrics.batch_texts.observe(len(values))
-            self.metrics.batch_tokens.observe(tokens)
-            start = 0
-            for queued, first, last in slices:
-                queued.values.update(enumerate(values[start : start + last - first], first))
-                start += last - first
-            self._tell(slices, _deliver)
+            values = (self.forward if shared else self.alone)(inputs).values
+        except Exception as error:  # noqa: BLE001 - these requests hear of it, and the next ones are served
+            self._tell(slices, partial(self._fail, error))
+            return
+        finally:
+            with self.changed:
+                self.running -= self.threads is threads
+        self.delivered = perf_counter()
+        self.metrics.inference_seconds.observe(self.delivered - began)
+        self.metrics.texts.inc(len(values))
+        self.metrics.tokens.inc(tokens)
+        self.metrics.batch_texts.observe(len(values))
+        self.metrics.batch_tokens.observe(tokens)
+        start = 0
+        for queued, first, last in slices:
+            queued.values.update(enumerate(values[start : start + last - first], first))
+            start += last - first
+        self._tell(slices, _deliver)
 
     def _awaited(self, threads: list[threading.Thread]) -> list[Slice]:
         """The next batch, as soon as there is one; none when other threads are to run, or none."""
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or self.threads is not threads)
-            if self.gather_seconds:
-                self.changed.wait_for(
-                    lambda: self.tokens >= self.batch_tokens or self.threads is not threads, self.gather_seconds
-                )
-                self.changed.wait_for(lambda: self.waiting or self.threads is not threads)  # all may have left
+            while self.gather_seconds and self.threads is threads and self.tokens < self.batch_tokens:
+                if not self.waiting:  # all have left
+                    self.changed.wait()
+                elif (left := self.waiting[0].arrived + self.gather_seconds - perf_counter()) > 0:
+                    self.changed.wait(left)
+                else:
+                    break
             if self.threads is not threads:
                 return []
             self.running += 1
@@ -300,8 +316,10 @@ class Batcher:
         """The next batch: requests of which the same is asked as of the first, in turn."""
         slices: list[Slice] = []
         others: list[Queued] = []  # of which something else is asked
+        ended: list[Queued] = []  # of which a turn is over
         asked = _asked(self.waiting[0])
-        room = min(self.batch_tokens, max(self.waiting[0].left, -(-self.tokens // self.most_threads)))
+        share = self.batch_tokens if self.gather_seconds else -(-self.tokens // self.most_threads)
+        room = min(self.batch_tokens, max(self.waiting[0].left, share))
         room = 1 if asked[0] == "attentions" else room
         total = 0
         while self.waiting:
@@ -309,6 +327,9 @@ class Batcher:
             if _asked(queued) != asked:
                 others.append(queued)
                 continue
+            if queued in ended and (others or any(each is not queued for each, _, _ in slices)):
+                self.waiting.appendleft(queued)
+                break
             token_ids, first, last = queued.inputs.token_ids, queued.started, queued.started
             before, over = total, False  # tokens of the batch without it; whether its turn is over
             while last < len(token_ids):
@@ -327,6 +348,7 @@ class Batcher:
             if over:
                 queued.turn = 0
                 self.waiting.append(queued)
+                ended.append(queued)
             elif last < len(token_ids):  # no room: its turn goes on in the next batch
                 self.waiting.appendleft(queued)
                 break

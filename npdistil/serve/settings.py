@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from ..errors import InputError
 from ..settings import Kind, flag, number, setting, spoken, string, strings, whole
@@ -50,9 +52,19 @@ class Settings(Record):
                 raise InputError(
                     f"{spoken('allow_origin', '')} is {each!r:.80}; expected * or an origin such as https://example.org"
                 )
+        for each in self.allow_host:
+            if not re.fullmatch(r"[^\s/:@*\[\]]+", each) and not _is_ipv6(each):
+                expected = "a name or an address, without scheme, port and brackets"
+                raise InputError(f"{spoken('allow_host', '')} is {each!r:.80}; expected {expected}")
         if self.max_queue_tokens < self.max_request_tokens:
             raise InputError(
                 f"{spoken('max_queue_tokens', '')} is {self.max_queue_tokens}; expected at least "
                 f"{spoken('max_request_tokens')}, {self.max_request_tokens}, or a request of that size could never be "
                 "taken"
             )
+
+
+def _is_ipv6(given: str) -> bool:
+    with suppress(ValueError):
+        return bool(IPv6Address(given).version)
+    return False

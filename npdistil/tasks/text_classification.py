@@ -10,7 +10,8 @@ import numpy as np
 from ..batch import Inputs, Outputs
 from ..distilbert.encoder import Array
 from ..distilbert.heads import FUNCTIONS, scores
-from ..settings import UNSET, Unset, choice, flag, number, setting, whole
+from ..errors import InputError
+from ..settings import UNSET, Unset, choice, flag, number, setting, spoken, whole
 from ..text import TRUNCATION, Text, as_texts, cut, laid_out
 from .base import TRUNCATES, LongTextSettings, LongTextTask, truncation_strategy
 
@@ -92,7 +93,15 @@ class TextClassification(LongTextTask[TextClassificationSettings]):
         self.function = self.settings.function_to_apply or self.checkpoint.config.function
 
     def chosen_long_text(self) -> str:
-        return self.settings.long_text if self.notes_cuts else "truncate"
+        chosen = self.settings.long_text
+        if self.notes_cuts:
+            return chosen
+        if chosen in ("error", "sentences"):
+            raise InputError(
+                f"{spoken('truncation')} is {self.settings.truncation!r}, which cuts texts, and {spoken('long_text')} "
+                f"is {chosen!r}, which does not; leave one of them out"
+            )
+        return "truncate"
 
     def preprocess(self, items: Sequence[Any]) -> Inputs:
         """As `Task.preprocess`; a text's parts are its sequences."""

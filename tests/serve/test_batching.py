@@ -451,3 +451,118 @@ def test_a_forked_process_starts_threads_of_its_own() -> None:
             os._exit(found(asyncio.run(batcher.run(Inputs([[1, 2]])))) != [[2]])
         assert os.waitpid(child, 0)[1] == 0
         assert found(asyncio.run(batcher.run(Inputs([[1, 2]])))) == [[2]]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_full_batch_does_not_wait_for_company_and_one_that_is_not_does(threads: int) -> None:
+    async def scenario(gather_seconds: float, count: int) -> float:
+        batcher = Batcher(lengths, lengths, threads, 1024, 100_000, gather_seconds, Metrics())
+        with stopping(batcher):
+            began = perf_counter()
+            await asyncio.gather(*(batcher.run(Inputs([[1] * 128])) for _ in range(count)))
+            return perf_counter() - began
+
+    assert asyncio.run(scenario(120, 8)) < 60
+    assert asyncio.run(scenario(0.2, 7)) >= 0.2
+
+
+@pytest.mark.parametrize("output", ["logits", "mean"])
+@pytest.mark.parametrize("batch_tokens", [1024, 16_384])
+def test_while_others_wait_a_request_has_one_turn_in_a_batch_however_large_that_is(
+    output: str, batch_tokens: int
+) -> None:
+    batches: list[list[int]] = []
+    busy = threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        batches.append([ids[0] for ids in inputs.token_ids])
+        busy.wait()
+        return lengths(inputs)
+
+    async def scenario() -> None:
+        batcher = Batcher(slow, slow, 1, batch_tokens, 100_000, 0.0, Metrics())
+        with stopping(batcher):
+            large = asyncio.create_task(batcher.run(Inputs([[1] * 500] * 90)))
+            await asyncio.sleep(0)
+            await until(lambda: bool(batches))
+            small = asyncio.create_task(batcher.run(Inputs([[2] * 5], output=output)))
+            await asyncio.sleep(0)
+            busy.set()
+            await asyncio.gather(small, large)
+
+    asyncio.run(scenario())
+    first = next(i for i, batch in enumerate(batches) if 2 in batch)
+    assert sum(batch.count(1) for batch in batches[1 : first + 1]) <= 2  # of 500 tokens each
+    assert sum(batch.count(1) for batch in batches) == 90
+
+
+def test_requests_that_come_while_it_stops_are_run_by_new_threads() -> None:
+    entered, busy = threading.Event(), threading.Event()
+
+    def slow(inputs: Inputs) -> Outputs:
+        if inputs.token_ids[0][0] == 0:
+            entered.set()
+            busy.wait()
+        return lengths(inputs)
+
+    async def scenario() -> None:
+        batcher = Batcher(slow, slow, 2, 10, 1000, 0.0, Metrics())
+        first = asyncio.create_task(batcher.run(Inputs([[0] * 10])))
+        await asyncio.to_thread(entered.wait)
+        stop = asyncio.create_task(asyncio.to_thread(batcher.stop))
+        await until(lambda: not batcher.threads)
+        later = [await batcher.run(Inputs([[1] * 9])) for _ in range(4)]
+        assert [found(each) for each in later] == [[[9]]] * 4
+        busy.set()
+        await stop
+        assert found(await first) == [[10]]
+        with stopping(batcher):
+            assert found(await batcher.run(Inputs([[1] * 3]))) == [[3]]
+            await until(lambda: batcher.running == 0)
+        assert (batcher.texts, batcher.tokens, len(batcher.waiting)) == (0, 0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_whoever_starts_it_at_the_same_time_there_are_as_many_threads_as_asked_for() -> None:
+    batcher = Batcher(lengths, lengths, 2, 10, 1000, 0.0, Metrics())
+    before = threading.active_count()
+    together = threading.Barrier(8)
+
+    def start() -> None:
+        together.wait()
+        batcher.start()
+
+    with stopping(batcher):
+        callers = [threading.Thread(target=start) for _ in range(8)]
+        for each in callers:
+            each.start()
+        for each in callers:
+            each.join()
+        assert len(batcher.threads) == 2
+        assert threading.active_count() - before <= 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_a_thread_that_ended_for_whatever_reason_another_one_runs() -> None:
+    class Panic(BaseException):
+        """As those of libraries in Rust."""
+
+    panicked = threading.Event()
+
+    def failing(inputs: Inputs) -> Outputs:
+        if inputs.token_ids[0][0] == BROKEN:
+            panicked.set()
+            raise Panic
+        return lengths(inputs)
+
+    async def scenario() -> None:
+        batcher = Batcher(failing, failing, 1, 10, 1000, 0.0, Metrics())
+        with stopping(batcher):
+            lost = asyncio.create_task(batcher.run(Inputs([[BROKEN]])))
+            await until(panicked.is_set)
+            await until(lambda: not batcher.threads)
+            assert found(await batcher.run(Inputs([[1, 2]]))) == [[2]]
+            lost.cancel()
+
+    asyncio.run(scenario())

@@ -138,6 +138,18 @@ def test_no_value_of_a_setting_of_the_service_is_a_raw_error(name: str) -> None:
         assert not said or name in said
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["", " ", "https://mine.example", "mine.example/", "mine.example:80", "[::1]", "a b", "user@mine.example", "*"],
+)
+def test_a_host_that_no_request_can_be_for_is_refused(host: str) -> None:
+    assert "without scheme, port and brackets" in refusal("allow_host", [host])
+
+
+def test_hosts_by_name_and_address_are_taken() -> None:
+    assert not refusal("allow_host", ["mine.example", "localhost", "127.0.0.1", "::1", "fe80::1"])
+
+
 def test_bodies_that_are_held_have_a_bound_together(model: npdistil.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("npdistil.serve.app.IN_ALL", 300)
     app = make_app(model, Settings(max_body_bytes=200))

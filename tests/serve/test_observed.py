@@ -57,6 +57,18 @@ def test_a_line_of_json_for_each_request_tells_what_it_took_and_none_of_its_text
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", each["time"]) for each in lines)
 
 
+def test_where_the_log_takes_no_lines_requests_are_answered_and_that_is_said() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with running("--access-log", stdout=Path("/dev/full")) as server:
+        assert [server.ask("/health")[0] for _ in range(3)] == [200] * 3
+        assert server.process.stderr
+        assert (
+            server.process.stderr.readline()
+            == "npdistil: 1 lines of the access log are lost: No space left on device\n"
+        )
+
+
 def _written(path: Path, content: str) -> Path:
     path.write_text(content)
     return path
