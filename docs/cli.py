@@ -10,8 +10,9 @@ PAGE = Path(__file__).with_name("cli.md")
 HEAD = """# The command
 
 `npdistil COMMAND --help` says the same of one command, and `python -m npdistil` is its other name. Results go to
-standard output, everything else to standard error; the exit code is 0, 2 for any error, 130
-after Ctrl-C, 143 after SIGTERM, and 141 where nobody reads the output any more, as after `| head -1`.
+standard output, everything else to standard error; the exit code is 0, 2 for any error, 130 after Ctrl-C, 143 after
+SIGTERM, and 141 where nobody reads the output any more, as after `| head -1`. A service that either ends, after what it
+had accepted, gives 0.
 [Files](files.md) and [the service](serve.md) have pages of their own.
 
 <!-- made by cli.py -->
